@@ -1,0 +1,105 @@
+"""The bundle's table of contents: `manifest.json`. Shapes of data only; reading and writing are in `directory.py`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT_VERSION = 1
+MANIFEST_FILE = "manifest.json"
+KERAS_MODEL_FILE = "model.keras"
+OPENVINO_MODEL_FILE = "openvino/model.xml"
+REPORT_FILE = "report/report.html"
+
+
+class _Record(BaseModel):
+    """Stored data: immutable, and tolerant of keys a newer version may have added."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+
+class ImageSignature(_Record):
+    """What the model takes: RGB pixels 0..255, shape (batch, height, width, 3)."""
+
+    kind: Literal["image"] = "image"
+    height: int
+    """Pixels."""
+    width: int
+    """Pixels."""
+    resize: Literal["stretch", "crop", "pad"]
+    """How a picture of another size is brought to this one."""
+
+
+class ScoresSignature(_Record):
+    """What the model gives: one probability a label, shape (batch, len(labels)), float32; each row sums to 1."""
+
+    kind: Literal["scores"] = "scores"
+    labels: list[str]
+    """Class names in the order of the scores."""
+
+
+class BackboneRecord(_Record):
+    """Which pre-trained model the bundle grew on."""
+
+    source: str
+    """`keras.applications` name, KerasHub preset or file name."""
+    weights: str
+    """`imagenet`, `none` or the digest of the weights file."""
+    digest: str
+    """SHA-256 of the backbone's initial weights."""
+
+
+class GoldenExample(_Record):
+    """One raw input as a client sends it, with the answer the trained Keras model gave."""
+
+    file: str
+    """Path below the bundle directory."""
+    label: str
+    """True label."""
+    scores: list[float]
+    """Probabilities the Keras model gave, in the order of the labels."""
+
+
+class Lineage(_Record):
+    """Where the bundle came from."""
+
+    job: str
+    """Name of the FineTuneJob."""
+    run_id: str
+    """Run that made it."""
+    spec: dict[str, Any]
+    """The job spec as it was run."""
+    data_digest: str
+    """SHA-256 over the content of all pictures, labels and splits."""
+    libraries: dict[str, str]
+    """Versions of Python and of the libraries that decide the result."""
+
+
+class BundleManifest(_Record):
+    """`manifest.json`."""
+
+    format_version: Literal[1] = FORMAT_VERSION
+    """Version of the bundle format."""
+    created_at: str
+    """UTC time, ISO 8601."""
+    task: Literal["image-classification"]
+    """What the model does."""
+    input: ImageSignature
+    """What the model takes."""
+    output: ScoresSignature
+    """What the model gives."""
+    backbone: BackboneRecord
+    """Which pre-trained model it grew on."""
+    golden: list[GoldenExample]
+    """Examples every engine must reproduce before it serves."""
+    tolerance: Annotated[float, Field(gt=0)] = 1e-3
+    """Largest absolute difference of a score that counts as the same."""
+    metrics: dict[str, float]
+    """Test metrics."""
+    extra_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """Metrics of the further test sets, by their names."""
+    lineage: Lineage
+    """Where it came from."""
+    files: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of every other file in the bundle, by path."""

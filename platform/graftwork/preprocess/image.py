@@ -1,0 +1,156 @@
+"""From the bytes of a picture to the array a model takes; training and serving both call this, so they cannot differ.
+
+Decoding and resizing only: how pixel values are scaled is part of the model itself. No Keras and no TensorFlow here.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from graftwork.errors import GraftworkError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+DEFAULT_MAX_PIXELS = 50_000_000
+_EXIF_ORIENTATION = 0x0112
+# EXIF 2.32, tag 0x0112: how the stored picture must be turned to stand upright (PIL.Image.Transpose by name).
+_UPRIGHT = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
+_ORIENTATIONS_THAT_SWAP_SIDES = frozenset({5, 6, 7, 8})
+
+ResizeMode = Literal["stretch", "crop", "pad"]
+
+
+class ImageError(GraftworkError):
+    """Bytes that are no picture, or one that cannot be used. The text says what was wrong, not where."""
+
+
+class ImageTooLargeError(ImageError):
+    """A picture with more pixels than allowed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+    """What every picture is brought to.
+
+    Attributes:
+        height: pixels.
+        width: pixels.
+        resize: `stretch` ignores the aspect ratio, `crop` cuts the longer side evenly at both ends, `pad` adds black
+            borders evenly.
+    """
+
+    height: int
+    width: int
+    resize: ResizeMode = "stretch"
+
+
+def decode_image(data: bytes, spec: ImageSpec, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
+    """Decode and resize one picture.
+
+    Any format Pillow reads. EXIF orientation is applied, transparency is laid on white, the first frame of an animation
+    is taken, CMYK, grey, palette and 16-bit pictures become 8-bit RGB.
+
+    Args:
+        data: the file's content.
+        spec: what to bring it to.
+        max_pixels: refuse larger pictures before decoding them (guards against decompression bombs).
+
+    Returns:
+        RGB pixels 0..255, shape (spec.height, spec.width, 3), uint8.
+
+    Raises:
+        ImageTooLargeError: the picture has more than `max_pixels` pixels.
+        ImageError: the bytes cannot be decoded.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            pixels = image.width * image.height
+            if pixels > max_pixels:
+                raise ImageTooLargeError(
+                    f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
+                )
+            return np.asarray(_fit(image, spec))
+    except UnidentifiedImageError:
+        raise ImageError("the bytes are no picture in a known format") from None
+    except Image.DecompressionBombError as error:
+        raise ImageTooLargeError(str(error)) from error
+    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
+        # Pillow reports damaged files with any of these.
+        raise ImageError(f"the picture is damaged ({error})") from error
+
+
+def _fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
+    from PIL import Image
+
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    swap = orientation in _ORIENTATIONS_THAT_SWAP_SIDES
+    # Resize in stored orientation: turning the small result costs less than turning the large original.
+    target = (spec.height, spec.width) if swap else (spec.width, spec.height)
+    image.draft("RGB", target)  # JPEG only: decode at the smallest scale that still covers the target
+    image = _to_rgb(image)
+    match spec.resize:
+        case "stretch":
+            image = image.resize(target, Image.Resampling.BILINEAR)
+        case "crop":
+            image = image.resize(target, Image.Resampling.BILINEAR, box=_centre_box(image.size, target))
+        case "pad":
+            image = _pad(image, target)
+    if orientation in _UPRIGHT:
+        image = image.transpose(Image.Transpose[_UPRIGHT[orientation]])
+    return image
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    if image.mode == "RGB" and "transparency" not in image.info:
+        image.load()
+        return image
+    if image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
+        # Pillow clips 16-bit grey to 255 on conversion; keep the high byte instead.
+        values = np.asarray(image).astype(np.int64)
+        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _centre_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest centred box with the target's aspect ratio, as (left, upper, right, lower) in pixels."""
+    width, height = size
+    scale = min(width / target[0], height / target[1])
+    box_width, box_height = target[0] * scale, target[1] * scale
+    left, upper = (width - box_width) / 2, (height - box_height) / 2
+    return (left, upper, min(left + box_width, width), min(upper + box_height, height))
+
+
+def _pad(image: Image.Image, target: tuple[int, int]) -> Image.Image:
+    from PIL import Image
+
+    scale = min(target[0] / image.width, target[1] / image.height)
+    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    canvas = Image.new("RGB", target)
+    canvas.paste(
+        image.resize(inner, Image.Resampling.BILINEAR), ((target[0] - inner[0]) // 2, (target[1] - inner[1]) // 2)
+    )
+    return canvas

@@ -1,0 +1,71 @@
+"""The only place that reads environment variables.
+
+Everything else takes what it needs as an argument or asks `load_settings()` once at its edge (command line, worker
+start, replica start).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where Graftwork keeps things.
+
+    Attributes:
+        home: root of all local state (`GRAFT_HOME`, default `~/.graftwork`).
+        tracking_uri: MLflow tracking and registry (`MLFLOW_TRACKING_URI`, default an embedded SQLite file in `home`).
+    """
+
+    home: Path
+    tracking_uri: str
+
+    @property
+    def runs_dir(self) -> Path:
+        """One folder per training job and run: `runs/<job>/<run id>`."""
+        return self.home / "runs"
+
+    @property
+    def endpoints_dir(self) -> Path:
+        """One JSON file per endpoint that `graft serve` started here."""
+        return self.home / "endpoints"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Downloaded pre-trained weights; can be filled in advance on a machine without network."""
+        return self.home / "cache" / "weights"
+
+    @property
+    def data_dir(self) -> Path:
+        """Local copies of data that a spec names by a remote URI."""
+        return self.home / "cache" / "data"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        """Where the embedded MLflow registry keeps bundles."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def is_embedded_registry(self) -> bool:
+        """Whether the registry is the SQLite file in `home` rather than a server of the user's."""
+        return self.tracking_uri == _embedded_tracking_uri(self.home)
+
+    @classmethod
+    def at(cls, home: Path) -> Self:
+        """Settings with everything embedded below one folder, whatever the environment says."""
+        return cls(home=home, tracking_uri=_embedded_tracking_uri(home))
+
+
+def load_settings() -> Settings:
+    """Read the environment."""
+    home = Path(os.environ.get("GRAFT_HOME") or Path.home() / ".graftwork").expanduser().absolute()
+    tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or _embedded_tracking_uri(home)
+    return Settings(home=home, tracking_uri=tracking_uri)
+
+
+def _embedded_tracking_uri(home: Path) -> str:
+    return f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"

@@ -1,0 +1,107 @@
+"""The InferenceEndpoint: which bundles to serve, and with how much. No I/O here.
+
+A field stands here only when it works. Field docstrings become the JSON Schema, the CRD and the reference page.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from graftwork.spec.base import ApiVersion, Name, ObjectMeta, SpecModel, Uri
+
+
+class ServedModel(SpecModel):
+    """One bundle behind the endpoint."""
+
+    model: Uri
+    """`NAME@ALIAS` or `NAME/VERSION` in the registry, or the path of a bundle directory."""
+    name: Name | None = None
+    """Name in request URLs. Default: the registered model's name, or the bundle directory's."""
+
+
+class Autoscaling(SpecModel):
+    """How many replicas answer."""
+
+    min_replicas: Annotated[int, Field(ge=1)] = 1
+    """Replicas kept while idle."""
+    max_replicas: Annotated[int, Field(ge=1)] = 1
+    """Replicas under load."""
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = 8
+    """Requests in progress per replica that the autoscaler aims at."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"received maxReplicas {self.max_replicas} below minReplicas {self.min_replicas}, "
+                "expected maxReplicas >= minReplicas"
+            )
+        return self
+
+
+class Batching(SpecModel):
+    """How requests that wait at the same time share one pass through the model."""
+
+    max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
+    """Most examples in one pass."""
+
+
+class Resources(SpecModel):
+    """What one replica gets."""
+
+    cpus: Annotated[float, Field(gt=0)] = 1
+    """CPU cores: the replica's inference and decoding threads and its Ray resource request."""
+
+
+class Limits(SpecModel):
+    """What a request may be."""
+
+    max_request_bytes: Annotated[int, Field(ge=1024)] = 10 * 1024 * 1024
+    """Largest request body in bytes; larger ones are refused with status 413."""
+    max_image_pixels: Annotated[int, Field(ge=1024)] = 50_000_000
+    """Largest picture in pixels (height times width); larger ones are refused with status 413."""
+    max_queued_requests: Annotated[int, Field(ge=1)] = 256
+    """Requests that may wait; further ones are refused with status 503 and Retry-After."""
+
+
+class HttpListener(SpecModel):
+    """Where the endpoint listens on one machine (a cluster has Services for that)."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """TCP port."""
+
+
+class InferenceEndpointSpec(SpecModel):
+    """Which bundles to serve, and with how much."""
+
+    models: Annotated[list[ServedModel], Field(min_length=1)]
+    """Bundles behind the endpoint; the first one answers where a request names none."""
+    engine: Literal["auto", "openvino"] = "auto"
+    """What computes predictions. `auto` is `openvino` on CPU."""
+    autoscaling: Autoscaling = Autoscaling()
+    """How many replicas answer."""
+    batching: Batching = Batching()
+    """How waiting requests share a pass through the model."""
+    resources: Resources = Resources()
+    """What one replica gets."""
+    limits: Limits = Limits()
+    """What a request may be."""
+    http: HttpListener = HttpListener()
+    """Where the endpoint listens on one machine."""
+
+
+class InferenceEndpoint(SpecModel):
+    """A named HTTP service over one or more bundles."""
+
+    api_version: ApiVersion
+    """Always `graftwork.dev/v1alpha1`."""
+    kind: Literal["InferenceEndpoint"]
+    """Always `InferenceEndpoint`."""
+    metadata: ObjectMeta
+    """Name and labels; the name is part of the predict URL."""
+    spec: InferenceEndpointSpec
+    """The endpoint."""
