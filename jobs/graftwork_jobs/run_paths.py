@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
+
 from graftwork.settings import Settings
 
 RunStatus = Literal["planned", "training", "evaluating", "registering", "succeeded", "failed", "stopped"]
-FINISHED: frozenset[str] = frozenset({"succeeded"})
+ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +148,18 @@ def write_json(path: Path, content: Any) -> None:
 def write_state(paths: RunPaths, state: RunState) -> None:
     """Record how far a run is."""
     write_json(paths.state_file, asdict(state))
+
+
+def is_driven(paths: RunPaths) -> bool:
+    """Whether a process is working on the run: it has not ended, and its process exists and is not a later namesake."""
+    state = read_state(paths)
+    if state.status in ENDED:
+        return False
+    try:
+        process = psutil.Process(state.pid)
+        return process.create_time() <= state.updated_at and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def read_state(paths: RunPaths) -> RunState:

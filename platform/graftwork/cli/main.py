@@ -1,7 +1,8 @@
 """The `graft` command: which subcommands there are, and what becomes of errors they raise.
 
 Subcommands are imported when they are called, so that `graft --help` stays quick and a command works without the extras
-of the others. Each lives in its own module of this package and calls itself `command`.
+of the others. Each lives in a module of its own, in this package or in the one whose work it starts, and calls itself
+`command`.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ class LazyCommand:
 
 COMMANDS: dict[str, LazyCommand] = {
     "validate": LazyCommand(module="graftwork.cli.validate", help="Check spec files and list every error."),
-    "plan": LazyCommand(module="graftwork.cli.plan", help="Say what a job will do, before it does anything."),
-    "run": LazyCommand(module="graftwork.cli.run", help="Train, test, pack and register a model."),
-    "jobs": LazyCommand(module="graftwork.cli.jobs", help="List, show and stop training runs."),
+    "plan": LazyCommand(module="graftwork_jobs.commands.plan", help="Say what a job will do, before it does anything."),
+    "run": LazyCommand(module="graftwork_jobs.commands.run", help="Train, test, pack and register a model."),
+    "jobs": LazyCommand(module="graftwork_jobs.commands.jobs", help="List, show and stop training runs."),
     "models": LazyCommand(module="graftwork.cli.models", help="Look at and change the model registry."),
-    "serve": LazyCommand(module="graftwork.cli.serve", help="Serve models over HTTP."),
-    "endpoints": LazyCommand(module="graftwork.cli.endpoints", help="List, show and stop running endpoints."),
+    "serve": LazyCommand(module="graftwork_serving.commands.serve", help="Serve models over HTTP."),
+    "endpoints": LazyCommand(module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."),
     "predict": LazyCommand(module="graftwork.cli.predict", help="Send files to an endpoint and print the answers."),
     "doctor": LazyCommand(module="graftwork.cli.doctor", help="Check this machine."),
     "schema": LazyCommand(module="graftwork.cli.schema", help="Print the JSON Schema of the spec files."),

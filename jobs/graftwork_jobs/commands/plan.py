@@ -1,0 +1,89 @@
+"""`graft plan`: say what a job will do, before it does anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from graftwork.cli.console import console, format_bytes, format_duration, make_reporter, print_json, print_table
+from graftwork.cli.options import Output, output_option
+from graftwork_jobs.commands.job_file import load_job
+
+if TYPE_CHECKING:
+    from graftwork_jobs.plan import Plan
+
+_MOST_UNREADABLE_SHOWN = 20
+
+
+@click.command("plan")
+@click.argument("file", type=click.Path(path_type=Path))
+@output_option
+def command(file: Path, output: Output) -> None:
+    """Resolve the backbone, scan the data and print what `graft run FILE` would do.
+
+    Exit code 0: the job can run. 2: it cannot; every reason is printed.
+    """
+    from graftwork.settings import load_settings
+
+    job, base_dir = load_job(file)
+    reporter = make_reporter(output)
+    from graftwork_jobs.keras_setup import set_up_keras
+
+    set_up_keras(job.spec.training.backend)
+    from graftwork_jobs.plan import make_plan
+
+    planned = make_plan(job, base_dir=base_dir, settings=load_settings(), reporter=reporter)
+    if output == "json":
+        print_json(planned.plan.as_dict())
+    else:
+        print_plan(planned.plan)
+
+
+def print_plan(plan: Plan) -> None:
+    """Print a plan for people."""
+    screen = console()
+    height, width = plan.image_size
+    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} classes, pictures of {height} x {width} pixels")
+    screen.print(
+        f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights']}, "
+        f"preprocessing {plan.backbone['preprocessing']}"
+    )
+    print_table(
+        ["class", *plan.counts],
+        [
+            *([label, *(counts.get(label, 0) for counts in plan.counts.values())] for label in plan.labels),
+            ["total", *(sum(counts.values()) for counts in plan.counts.values())],
+        ],
+        title="Pictures",
+    )
+    print_table(
+        ["phase", "epochs", "unfreeze", "trains from", "trainable", "of", "steps/epoch", "learning rate", "estimate"],
+        [
+            [
+                phase.name,
+                phase.epochs,
+                phase.unfreeze,
+                phase.freeze_boundary or "head",
+                f"{phase.trainable_parameters:,}",
+                f"{phase.total_parameters:,}",
+                phase.steps_per_epoch,
+                f"{phase.learning_rate:g}",
+                format_duration(phase.estimated_s),
+            ]
+            for phase in plan.phases
+        ],
+        title="Phases",
+    )
+    screen.print(
+        f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, {plan.batch_size} examples per weight update; about "
+        f"{format_bytes(plan.memory_bytes_per_worker)} a worker, about {format_duration(plan.estimated_s)} in all"
+    )
+    screen.print(f"registers {plan.registers}")
+    for uri, reason in plan.unreadable[:_MOST_UNREADABLE_SHOWN]:
+        screen.print(f"left out: {uri}: {reason}")
+    if len(plan.unreadable) > _MOST_UNREADABLE_SHOWN:
+        screen.print(f"left out: {len(plan.unreadable) - _MOST_UNREADABLE_SHOWN} more")
+    for warning in plan.warnings:
+        screen.print(f"Warning: {warning}", style="yellow")

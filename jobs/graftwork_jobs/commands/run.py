@@ -1,0 +1,62 @@
+"""`graft run`: train, test, pack and register a model."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from graftwork.cli.console import make_reporter, print_json
+from graftwork.cli.options import Output, output_option
+from graftwork_jobs.commands.job_file import load_job
+
+
+@click.command("run")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--restart", is_flag=True, help="Start over although an unfinished run could be continued.")
+@output_option
+def command(file: Path, restart: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
+    """Run the job in FILE, or go on with its unfinished run.
+
+    The job is planned first; what cannot work is refused before any worker starts.
+    """
+    from dataclasses import asdict
+
+    from graftwork.settings import load_settings
+    from graftwork_jobs.keras_setup import set_up_keras
+
+    job, base_dir = load_job(file)
+    reporter = make_reporter(output)
+    set_up_keras(job.spec.training.backend)
+    from graftwork_jobs.run import run_job
+
+    try:
+        with _sigterm_as_interrupt():
+            outcome = run_job(job, base_dir=base_dir, settings=load_settings(), reporter=reporter, restart=restart)
+    except KeyboardInterrupt:
+        click.echo(f"\nStopped; nothing is left running. Continue with: graft run {file}", err=True)
+        raise
+    if output == "json":
+        print_json(asdict(outcome))
+    else:
+        for line in outcome.summary:
+            reporter.say(line)
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """`graft jobs stop` and process managers send SIGTERM; it ends a run like Ctrl-C does."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

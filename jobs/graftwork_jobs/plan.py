@@ -1,0 +1,326 @@
+"""What a job will do, found out before anything is spent: backbone, data, parameters, steps, memory, time, registration.
+
+`make_plan` refuses what cannot work. It runs in the driver, before any worker starts.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graftwork.errors import Problem, SpecError
+from graftwork.preprocess.image import ImageSpec
+from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
+from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.data.pipeline import BatchPlan
+from graftwork_jobs.data.scan import scan_data
+
+if TYPE_CHECKING:
+    from graftwork.progress import Reporter
+    from graftwork.settings import Settings
+    from graftwork_jobs.model.backbone import LoadedBackbone
+    from graftwork_jobs.model.freeze import FreezeBoundary
+    from graftwork_jobs.model.network import Network
+
+_FLOAT_BYTES = 4
+_OPTIMIZER_SLOTS = {"adam": 2, "adamw": 2, "sgd": 1}
+# A backward pass costs about twice the forward pass of the same layers: one product for the inputs' gradient and one
+# for the weights'. Source: Griewank & Walther, Evaluating Derivatives (2008), chapter 4.
+_BACKWARD_COST = 2.0
+# Start of Ray and of the workers' Python with TensorFlow, once a run; measured 20-40 s on two cores.
+_START_UP_S = 30.0
+# Resident memory of a worker process with TensorFlow and Ray loaded, before any model.
+_PROCESS_BYTES = 900 * 1024**2
+_TRIAL_ROWS = 8
+_TRIAL_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasePlan:
+    """What a phase will do.
+
+    Attributes:
+        name: the phase's name.
+        epochs: at most this many.
+        learning_rate: at its start.
+        unfreeze: as the spec says it.
+        freeze_boundary: first backbone layer that trains; None when only the head does.
+        trainable_parameters: numbers that change.
+        total_parameters: numbers in the whole network.
+        steps_per_epoch: weight updates.
+        estimated_s: seconds for all epochs, validation included.
+    """
+
+    name: str
+    epochs: int
+    learning_rate: float
+    unfreeze: str
+    freeze_boundary: str | None
+    trainable_parameters: int
+    total_parameters: int
+    steps_per_epoch: int
+    estimated_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What `graft plan` prints; plain values only.
+
+    Attributes:
+        job: its name.
+        task: what the model is to do.
+        backbone: source, weights, preprocessing, digest.
+        image_size: height and width in pixels.
+        labels: class names.
+        counts: examples by split and class.
+        data_digest: SHA-256 over content, labels and splits.
+        unreadable: pictures left out, with the reason.
+        warnings: imbalance, leakage and the like, in words.
+        phases: what each will do.
+        workers: processes.
+        batch_size: examples per weight update over all workers.
+        memory_bytes_per_worker: estimate.
+        estimated_s: estimate for the whole run on this machine, in seconds.
+        registers: what will be registered, in words.
+    """
+
+    job: str
+    task: str
+    backbone: dict[str, str]
+    image_size: tuple[int, int]
+    labels: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    data_digest: str
+    unreadable: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+    phases: tuple[PhasePlan, ...]
+    workers: int
+    batch_size: int
+    memory_bytes_per_worker: int
+    estimated_s: float
+    registers: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedJob:
+    """A plan together with what was loaded to make it.
+
+    Attributes:
+        plan: what will be done.
+        index: every example.
+        image: what pictures are brought to.
+        backbone: the loaded backbone.
+        network: the network with its initial weights.
+    """
+
+    plan: Plan
+    index: DatasetIndex
+    image: ImageSpec
+    backbone: LoadedBackbone
+    network: Network
+
+
+def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter: Reporter) -> PlannedJob:
+    """Resolve the backbone, scan the data and work out what each phase will do.
+
+    Args:
+        job: the job spec.
+        base_dir: where the spec's relative paths start.
+        settings: where caches and the registry are.
+        reporter: told about downloads and the scan.
+
+    Raises:
+        SpecError: the job cannot work as it is; all problems that can be found together are told together.
+    """
+    spec = job.spec
+    scan = scan_data(
+        spec.data, base_dir=base_dir, cache_dir=settings.data_dir, seed=spec.training.seed, reporter=reporter
+    )
+    backbone, network = _build(spec, scan.index, base_dir=base_dir, settings=settings, reporter=reporter)
+    boundaries = _resolve_phases(network, spec.phases)
+    image = ImageSpec(height=backbone.image_size[0], width=backbone.image_size[1], resize=spec.input.resize)
+    rows_per_worker = BatchPlan(
+        batch_size=spec.training.batch_size,
+        pieces=spec.training.gradient_accumulation,
+        rank=0,
+        world=spec.scaling.workers,
+    ).rows_per_rank
+    with reporter.task("estimate time", None):
+        seconds_per_image = _forward_seconds(network, image)
+    phases = tuple(
+        _plan_phase(phase, boundary, network, scan.index, spec, seconds_per_image)
+        for phase, boundary in zip(spec.phases, boundaries, strict=True)
+    )
+    plan = Plan(
+        job=job.metadata.name,
+        task=spec.task,
+        backbone={
+            "source": backbone.source,
+            "weights": backbone.weights,
+            "preprocessing": backbone.preprocessing,
+            "digest": backbone.digest,
+        },
+        image_size=backbone.image_size,
+        labels=scan.index.labels,
+        counts=scan.counts,
+        data_digest=scan.index.digest,
+        unreadable=tuple(scan.unreadable),
+        warnings=tuple(scan.warnings),
+        phases=phases,
+        workers=spec.scaling.workers,
+        batch_size=spec.training.batch_size,
+        memory_bytes_per_worker=max(_memory(network, boundary, rows_per_worker, spec) for boundary in boundaries),
+        estimated_s=_START_UP_S
+        + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "randomWeights" else 1),
+        registers=_registration(spec, settings),
+    )
+    return PlannedJob(plan=plan, index=scan.index, image=image, backbone=backbone, network=network)
+
+
+def _build(
+    spec: FineTuneJobSpec, index: DatasetIndex, *, base_dir: Path, settings: Settings, reporter: Reporter
+) -> tuple[LoadedBackbone, Network]:
+    from graftwork_jobs.model.backbone import load_backbone
+    from graftwork_jobs.model.network import build_network
+
+    size = spec.input.image_size
+    backbone = load_backbone(
+        spec.backbone,
+        image_size=(size[0], size[1]) if size else None,
+        base_dir=base_dir,
+        weights_dir=settings.weights_dir,
+        reporter=reporter,
+    )
+    network = build_network(
+        backbone,
+        spec.head,
+        classes=len(index.labels),
+        seed=spec.training.seed,
+        batch_norm_training=batch_norm_training(spec),
+        dropout_slice=None,
+    )
+    return backbone, network
+
+
+def batch_norm_training(spec: FineTuneJobSpec) -> bool:
+    """Whether unfrozen BatchNorm layers use and update batch statistics."""
+    match spec.training.batch_norm:
+        case "auto":
+            return spec.backbone.weights == "none"
+        case mode:
+            return mode == "train"
+
+
+def _resolve_phases(network: Network, phases: Sequence[Phase]) -> list[FreezeBoundary]:
+    from graftwork_jobs.model.freeze import resolve_unfreeze
+
+    boundaries: list[FreezeBoundary] = []
+    problems: list[Problem] = []
+    for position, phase in enumerate(phases):
+        try:
+            boundaries.append(resolve_unfreeze(network, phase.unfreeze, where=f"spec.phases[{position}].unfreeze"))
+        except SpecError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise SpecError(problems)
+    return boundaries
+
+
+def _plan_phase(
+    phase: Phase,
+    boundary: FreezeBoundary,
+    network: Network,
+    index: DatasetIndex,
+    spec: FineTuneJobSpec,
+    seconds_per_image: float,
+) -> PhasePlan:
+    train, validation = len(index.splits["train"]), len(index.splits["validation"])
+    share = _trainable_share(network, boundary)
+    one_epoch_s = seconds_per_image * (train * (1 + _BACKWARD_COST * share) + validation)
+    # The trial ran on all cores of this machine; the workers may use fewer.
+    slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))
+    return PhasePlan(
+        name=phase.name,
+        epochs=phase.epochs,
+        learning_rate=phase.learning_rate,
+        unfreeze=_unfreeze_words(phase),
+        freeze_boundary=boundary.first_trainable_layer,
+        trainable_parameters=boundary.trainable_parameters,
+        total_parameters=boundary.total_parameters,
+        steps_per_epoch=math.ceil(train / spec.training.batch_size),
+        estimated_s=one_epoch_s * phase.epochs * slower,
+    )
+
+
+def _unfreeze_words(phase: Phase) -> str:
+    if isinstance(phase.unfreeze, str):
+        return phase.unfreeze
+    (key, value), *_ = phase.unfreeze.model_dump(by_alias=True, exclude_none=True).items()
+    return f"{key} {value}"
+
+
+def _trainable_share(network: Network, boundary: FreezeBoundary) -> float:
+    """Share of the forward pass that lies at or above the freeze boundary, judged by activation sizes."""
+    sizes = _activation_sizes(network)
+    total = sum(sizes.values())
+    trainable = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
+    return trainable / total if total else 0.0
+
+
+def _activation_sizes(network: Network) -> Mapping[str, int]:
+    """Elements each backbone layer gives out for one example."""
+    return {
+        layer.name: sum(int(np.prod(tensor.shape[1:])) for tensor in _outputs(layer)) for layer in network.backbone.layers
+    }
+
+
+def _outputs(layer: Any) -> list[Any]:
+    output = layer.output
+    return list(output.values()) if isinstance(output, dict) else output if isinstance(output, list) else [output]
+
+
+def _memory(network: Network, boundary: FreezeBoundary, rows: int, spec: FineTuneJobSpec) -> int:
+    sizes = _activation_sizes(network)
+    kept = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
+    passing = 2 * max(sizes.values(), default=0)
+    # Gradients of kept activations live beside them while the backward pass goes down.
+    activations = rows * (2 * kept + passing) * _FLOAT_BYTES
+    slots = 1 + _OPTIMIZER_SLOTS[spec.training.optimizer]
+    weights = (2 * boundary.total_parameters + slots * boundary.trainable_parameters) * _FLOAT_BYTES
+    return _PROCESS_BYTES + activations + weights
+
+
+def _forward_seconds(network: Network, image: ImageSpec) -> float:
+    """Seconds for one picture in a compiled forward pass on all cores of this machine, measured on the spot."""
+    pictures = np.zeros((_TRIAL_ROWS, image.height, image.width, 3), dtype=np.float32)
+    network.model.predict_on_batch(pictures)
+    times = []
+    for _ in range(_TRIAL_ROUNDS):
+        start = time.perf_counter()
+        network.model.predict_on_batch(pictures)
+        times.append(time.perf_counter() - start)
+    return sorted(times)[_TRIAL_ROUNDS // 2] / _TRIAL_ROWS
+
+
+def _cores() -> int:
+    import psutil
+
+    return psutil.cpu_count() or 1
+
+
+def _registration(spec: FineTuneJobSpec, settings: Settings) -> str:
+    if spec.register_ is None:
+        return "nothing; the bundle stays in the run's folder"
+    alias = f", alias {spec.register_.alias}" if spec.register_.alias else ""
+    where = "the embedded registry" if settings.is_embedded_registry else "the MLflow registry"
+    return f"a new version of {spec.register_.model}{alias} in {where}"
