@@ -181,7 +181,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         batch_size=spec.training.batch_size,
         memory_bytes_per_worker=max(_memory(network, boundary, rows_per_worker, spec) for boundary in boundaries),
         estimated_s=_START_UP_S
-        + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "randomWeights" else 1),
+        + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
         registers=_registration(spec, settings),
     )
     return PlannedJob(plan=plan, index=scan.index, image=image, backbone=backbone, network=network)

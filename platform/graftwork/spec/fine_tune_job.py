@@ -5,11 +5,23 @@ A field stands here only when it works. Field docstrings become the JSON Schema,
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from graftwork.spec.base import ApiVersion, Fraction, Name, ObjectMeta, SpecModel, Uri
+from graftwork.spec.base import (
+    Alias,
+    Fraction,
+    Inconsistency,
+    Name,
+    SpecModel,
+    SpecObject,
+    Text,
+    Uri,
+    exactly_one,
+    refuse_if_any,
+)
 
 PositiveInt = Annotated[int, Field(ge=1)]
 PixelSize = Annotated[int, Field(ge=16, le=2048)]
@@ -18,27 +30,24 @@ PixelSize = Annotated[int, Field(ge=16, le=2048)]
 class Backbone(SpecModel):
     """The pre-trained model. Exactly one of `name`, `preset` and `path`."""
 
-    name: str | None = None
+    name: Text | None = None
     """A `keras.applications` architecture, such as `EfficientNetB0`, `ResNet50` or `VGG16`."""
-    preset: str | None = None
+    preset: Text | None = None
     """A KerasHub image backbone preset, such as `resnet_50_imagenet`."""
     path: Uri | None = None
     """A `.keras` file or a KerasHub preset directory: a path or a URI."""
-    weights: str = "imagenet"
+    weights: Text = "imagenet"
     """`imagenet` (the pre-trained weights that belong to the backbone), `none` (random) or the path or URI of a
     `.weights.h5` file. A `path` backbone brings its own weights: `imagenet` then means those."""
-    output_layer: str | None = None
+    output_layer: Text | None = None
     """Layer whose output the head grows on. Default: the last feature map before global pooling."""
-    preprocessing: Literal["auto", "none", "zeroToOne", "minusOneToOne", "imagenet", "caffe"] = "auto"
+    preprocessing: Literal["auto", "none", "zero-to-one", "minus-one-to-one", "imagenet", "caffe"] = "auto"
     """How RGB 0..255 is scaled for the backbone. `auto`: what it was trained with; for a `.keras` file that is `none`,
     because such a file holds its own scaling or takes 0..255."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        given = [key for key in ("name", "preset", "path") if getattr(self, key) is not None]
-        if len(given) != 1:
-            received = " and ".join(given) if given else "none of them"
-            raise ValueError(f"received {received}, expected exactly one of name, preset, path")
+        refuse_if_any(exactly_one(self, "name", "preset", "path"))
         return self
 
 
@@ -58,9 +67,9 @@ class DataSource(SpecModel):
     """Folder or manifest file: a path (relative to the spec file) or any URI fsspec can read."""
     format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
     """`auto` looks at the name: `.csv`, `.parquet`, otherwise a folder."""
-    path_column: str = "path"
+    path_column: Text = "path"
     """Manifest column with the picture's path or URI, relative to the manifest."""
-    label_column: str = "label"
+    label_column: Text = "label"
     """Manifest column with the class name."""
 
 
@@ -71,18 +80,16 @@ class SplitSource(SpecModel):
     """Folder or manifest file, as in `data.train`."""
     format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
     """As in `data.train`."""
-    path_column: str = "path"
+    path_column: Text = "path"
     """As in `data.train`."""
-    label_column: str = "label"
+    label_column: Text = "label"
     """As in `data.train`."""
     fraction: Fraction | None = None
     """Share of the training data, drawn class by class with the job's seed."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        if (self.uri is None) == (self.fraction is None):
-            received = "neither" if self.uri is None else "both"
-            raise ValueError(f"received {received}, expected exactly one of uri, fraction")
+        refuse_if_any(exactly_one(self, "uri", "fraction"))
         return self
 
 
@@ -107,11 +114,41 @@ class Data(SpecModel):
     on_bad_image: Literal["fail", "skip"] = "fail"
     """What to do when a picture cannot be read: refuse the job and name each, or leave them out and say how many."""
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse_if_any(self._something_left_to_train_on(), *self._names_twice())
+        return self
+
+    def _something_left_to_train_on(self) -> Inconsistency | None:
+        shares = (self.validation.fraction or 0) + (self.test.fraction or 0)
+        if shares < 1:
+            return None
+        return Inconsistency(
+            at=("test", "fraction"),
+            received=f"{self.validation.fraction} for validation and {self.test.fraction} for test",
+            expected="shares of the training data that add up to less than 1",
+            fix="Use smaller shares, such as 0.15 and 0.15.",
+            involves=(("validation", "fraction"),),
+        )
+
+    def _names_twice(self) -> list[Inconsistency]:
+        names = [source.name for source in self.extra_tests]
+        return [
+            Inconsistency(
+                at=("extraTests", position, "name"),
+                received=f"`{name}`, which is taken",
+                expected="a name of its own; `train`, `validation` and `test` are taken too",
+                fix="Give each test set another name.",
+            )
+            for position, name in enumerate(names)
+            if name in names[:position] or name in {"train", "validation", "test"}
+        ]
+
 
 class Augment(SpecModel):
     """One random change to training pictures. Exactly one key an entry; applied in the order of the list."""
 
-    flip: Literal["horizontal", "vertical", "horizontal_and_vertical"] | None = None
+    flip: Literal["horizontal", "vertical", "both"] | None = None
     """Mirror at random."""
     rotate: Annotated[float, Field(gt=0, le=1)] | None = None
     """Turn by up to this share of a full circle, either way."""
@@ -126,10 +163,7 @@ class Augment(SpecModel):
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        if len(self.model_fields_set) != 1 or all(getattr(self, key) is None for key in self.model_fields_set):
-            allowed = ", ".join(type(self).model_fields)
-            received = ", ".join(sorted(self.model_fields_set)) or "nothing"
-            raise ValueError(f"received {received}, expected exactly one of {allowed}")
+        refuse_if_any(exactly_one(self, "flip", "rotate", "zoom", "translate", "contrast", "brightness"))
         return self
 
 
@@ -151,19 +185,20 @@ class Unfreeze(SpecModel):
 
     last_layers: PositiveInt | None = None
     """The last N layers, in the backbone's own order."""
-    from_layer: str | None = None
+    from_layer: Text | None = None
     """This layer and all that come after it. A block prefix (`block6a`) stands for its first layer."""
     fraction: Fraction | None = None
     """The last share of the layers."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        given = [key for key in type(self).model_fields if getattr(self, key) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"received {', '.join(given) or 'nothing'}, expected exactly one of lastLayers, fromLayer, fraction"
-            )
+        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction"))
         return self
+
+
+def _unfreeze_tag(value: object) -> str:
+    """Which alternative of `unfreeze` is meant: errors then speak of that one only."""
+    return "some" if isinstance(value, (dict, Unfreeze)) else "word"
 
 
 class Phase(SpecModel):
@@ -173,7 +208,9 @@ class Phase(SpecModel):
     """Name of the phase, unique in the job."""
     epochs: PositiveInt
     """How often to go through the training data; early stopping may end it sooner."""
-    unfreeze: Literal["none", "all"] | Unfreeze = "none"
+    unfreeze: Annotated[
+        Annotated[Literal["none", "all"], Tag("word")] | Annotated[Unfreeze, Tag("some")], Discriminator(_unfreeze_tag)
+    ] = "none"
     """Which backbone layers train: `none`, `all`, or one of `{lastLayers: N}`, `{fromLayer: NAME}`,
     `{fraction: F}`. The head always trains."""
     learning_rate: Annotated[float, Field(gt=0, le=10)]
@@ -182,6 +219,21 @@ class Phase(SpecModel):
     """How the learning rate goes on: as it is, or down to zero along a half cosine over the phase."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Epochs over which the learning rate rises linearly from zero."""
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("warmupEpochs",),
+                received=f"{self.warmup_epochs:g} warm-up epochs in a phase of {self.epochs}",
+                expected="fewer than `epochs`",
+                fix="Warm up for less, or train for more epochs.",
+                involves=(("epochs",),),
+            )
+            if self.warmup_epochs >= self.epochs
+            else None
+        )
+        return self
 
 
 class EarlyStopping(SpecModel):
@@ -231,8 +283,8 @@ class Training(SpecModel):
     """Mode of the backbone's BatchNorm layers where they are unfrozen. `inference` keeps their pre-trained statistics;
     `train` updates them, synchronised over the workers. `auto`: `train` for random weights, else `inference`. Frozen
     layers are always in inference mode."""
-    mixed_precision: Literal["auto", "off", "bfloat16"] = "auto"
-    """Compute in bfloat16 with float32 weights. `auto`: on a GPU that has it, off on CPU."""
+    mixed_precision: Literal["auto", "none", "bfloat16"] = "auto"
+    """Compute in bfloat16 with float32 weights. `auto`: on a GPU that has it, not on CPU."""
     early_stopping: EarlyStopping | None = None
     """When to end a phase before its last epoch."""
     reduce_on_plateau: ReduceOnPlateau | None = None
@@ -242,12 +294,23 @@ class Training(SpecModel):
 
     @model_validator(mode="after")
     def _whole_pieces(self) -> Self:
-        if self.batch_size % self.gradient_accumulation:
-            raise ValueError(
-                f"received batchSize {self.batch_size} and gradientAccumulation {self.gradient_accumulation}, "
-                "expected gradientAccumulation to divide batchSize"
+        refuse_if_any(
+            Inconsistency(
+                at=("gradientAccumulation",),
+                received=f"{self.gradient_accumulation} pieces of a batch of {self.batch_size}",
+                expected="a divisor of `batchSize`",
+                fix=f"Use {_nearest_divisor(self.batch_size, self.gradient_accumulation)}, or change `batchSize`.",
+                involves=(("batchSize",),),
             )
+            if self.batch_size % self.gradient_accumulation
+            else None
+        )
         return self
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    divisors = (each for each in range(1, number + 1) if number % each == 0)
+    return min(divisors, key=lambda each: abs(each - wanted))
 
 
 class Scaling(SpecModel):
@@ -258,31 +321,77 @@ class Scaling(SpecModel):
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPU cores of a worker: its threads and its Ray resource request."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    """GPUs of a worker."""
+    """GPUs of a worker: a share below 1, or a whole number."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a run restarts its workers from the last checkpoint before it gives up."""
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("gpusPerWorker",),
+                received=f"{self.gpus_per_worker:g}",
+                expected="a share below 1, or a whole number (Ray hands out several GPUs only whole)",
+                fix=f"Use {math.ceil(self.gpus_per_worker)}.",
+            )
+            if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer()
+            else None
+        )
+        return self
 
 
 class Gate(SpecModel):
     """A condition on a test metric that the bundle must meet to be registered."""
 
-    metric: Literal[
-        "accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"
-    ]
+    metric: Literal["accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"]
     """Which test metric."""
     min: float | None = None
     """Lowest value that passes."""
     max: float | None = None
     """Highest value that passes."""
-    not_worse_than: str | None = None
+    not_worse_than: Alias | None = None
     """Alias (such as `champion`) of the registered model whose stored test metric must be reached. Passes while no
     version carries the alias."""
 
     @model_validator(mode="after")
     def _some_bound(self) -> Self:
-        if self.min is None and self.max is None and self.not_worse_than is None:
-            raise ValueError("received no bound, expected at least one of min, max, notWorseThan")
+        refuse_if_any(self._no_bound(), self._crossed(), *self._out_of_reach())
         return self
+
+    def _no_bound(self) -> Inconsistency | None:
+        if not (self.min is None and self.max is None and self.not_worse_than is None):
+            return None
+        return Inconsistency(
+            received="no bound",
+            expected="at least one of `min`, `max`, `notWorseThan`",
+            fix="Add a bound, or remove the gate.",
+            involves=(("min",), ("max",), ("notWorseThan",)),
+        )
+
+    def _crossed(self) -> Inconsistency | None:
+        if self.min is None or self.max is None or self.min <= self.max:
+            return None
+        return Inconsistency(
+            at=("max",),
+            received=f"{self.max:g}, below `min` {self.min:g}",
+            expected="`max` >= `min`",
+            fix="Exchange the two, or remove one.",
+            involves=(("min",),),
+        )
+
+    def _out_of_reach(self) -> list[Inconsistency]:
+        highest = math.inf if self.metric == "loss" else 1.0
+        return [
+            Inconsistency(
+                at=(key,),
+                received=f"{bound:g}",
+                expected="a loss >= 0" if self.metric == "loss" else f"a share from 0 to 1, as {self.metric} is",
+                fix=f"Use {bound / 100:g}." if 1 < bound <= 100 else "Use a value the metric can take.",  # noqa: PLR2004
+                involves=(("metric",),),
+            )
+            for key, bound in (("min", self.min), ("max", self.max))
+            if bound is not None and not 0 <= bound <= highest
+        ]
 
 
 class Evaluation(SpecModel):
@@ -290,8 +399,8 @@ class Evaluation(SpecModel):
 
     gates: list[Gate] = Field(default_factory=list)
     """All must pass, or nothing is registered and the job fails with the figures."""
-    baseline: Literal["none", "randomWeights"] = "none"
-    """`randomWeights`: train the same phases again on the same backbone with random weights, and report what the
+    baseline: Literal["none", "random-weights"] = "none"
+    """`random-weights`: train the same phases again on the same backbone with random weights, and report what the
     pre-trained weights gained."""
 
 
@@ -300,9 +409,7 @@ class Register(SpecModel):
 
     model: Name
     """Registered model name."""
-    alias: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$")] | None = (
-        "champion"
-    )
+    alias: Alias | None = "champion"
     """Alias to move to the new version."""
 
 
@@ -334,27 +441,54 @@ class FineTuneJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        names = [phase.name for phase in self.phases]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"received phase name {twice[0]} more than once, expected different phase names")
-        if self.scaling.workers > self.training.batch_size // self.training.gradient_accumulation:
-            raise ValueError(
-                f"received {self.scaling.workers} workers for pieces of "
-                f"{self.training.batch_size // self.training.gradient_accumulation} examples, "
-                "expected at least one example a worker (batchSize / gradientAccumulation >= workers)"
-            )
+        refuse_if_any(*self._phase_names_twice(), self._idle_workers(), *self._gates_without_model())
         return self
 
+    def _phase_names_twice(self) -> list[Inconsistency]:
+        names = [phase.name for phase in self.phases]
+        return [
+            Inconsistency(
+                at=("phases", position, "name"),
+                received=f"`{name}`, which an earlier phase has",
+                expected="a name of its own for each phase",
+                fix="Give the phase another name.",
+            )
+            for position, name in enumerate(names)
+            if name in names[:position]
+        ]
 
-class FineTuneJob(SpecModel):
+    def _idle_workers(self) -> Inconsistency | None:
+        piece = self.training.batch_size // self.training.gradient_accumulation
+        if self.scaling.workers <= piece:
+            return None
+        return Inconsistency(
+            at=("scaling", "workers"),
+            received=f"{self.scaling.workers} workers for {piece} examples at a time",
+            expected="at least one example a worker (`batchSize` / `gradientAccumulation` >= `workers`)",
+            fix=f"Use at most {piece} workers, or a larger `training.batchSize`.",
+            involves=(("training", "batchSize"), ("training", "gradientAccumulation")),
+        )
+
+    def _gates_without_model(self) -> list[Inconsistency]:
+        if self.register_ is not None:
+            return []
+        return [
+            Inconsistency(
+                at=("evaluation", "gates", position, "notWorseThan"),
+                received=f"`{gate.not_worse_than}` in a job that registers nothing",
+                expected="a `register` section, which names the model that carries the alias",
+                fix="Add `register: {model: NAME}` to the spec, or remove `notWorseThan`.",
+                involves=(("register",),),
+            )
+            for position, gate in enumerate(self.evaluation.gates)
+            if gate.not_worse_than is not None
+        ]
+
+
+class FineTuneJob(SpecObject):
     """A transfer-learning job: fine-tunes a pre-trained Keras model and registers the result."""
 
-    api_version: ApiVersion
-    """Always `graftwork.dev/v1alpha1`."""
     kind: Literal["FineTuneJob"]
     """Always `FineTuneJob`."""
-    metadata: ObjectMeta
-    """Name and labels."""
     spec: FineTuneJobSpec
     """The job."""

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import ApiVersion, Name, ObjectMeta, SpecModel, Uri
+from graftwork.spec.base import Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 
 
 class ServedModel(SpecModel):
@@ -33,11 +33,17 @@ class Autoscaling(SpecModel):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        if self.max_replicas < self.min_replicas:
-            raise ValueError(
-                f"received maxReplicas {self.max_replicas} below minReplicas {self.min_replicas}, "
-                "expected maxReplicas >= minReplicas"
+        refuse_if_any(
+            Inconsistency(
+                at=("maxReplicas",),
+                received=f"{self.max_replicas}, below `minReplicas` {self.min_replicas}",
+                expected="`maxReplicas` >= `minReplicas`",
+                fix=f"Use {self.min_replicas} or more.",
+                involves=(("minReplicas",),),
             )
+            if self.max_replicas < self.min_replicas
+            else None
+        )
         return self
 
 
@@ -69,7 +75,7 @@ class Limits(SpecModel):
 class HttpListener(SpecModel):
     """Where the endpoint listens on one machine (a cluster has Services for that)."""
 
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    host: Text = "127.0.0.1"
     """Address to listen on."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """TCP port."""
@@ -93,15 +99,28 @@ class InferenceEndpointSpec(SpecModel):
     http: HttpListener = HttpListener()
     """Where the endpoint listens on one machine."""
 
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        names = [served.name or served.model for served in self.models]
+        refuse_if_any(
+            *(
+                Inconsistency(
+                    at=("models", position),
+                    received=f"`{name}`, which an earlier model has",
+                    expected="another model, or the same one under another `name`",
+                    fix="Add a `name` of its own, or remove the entry.",
+                )
+                for position, name in enumerate(names)
+                if name in names[:position]
+            )
+        )
+        return self
 
-class InferenceEndpoint(SpecModel):
-    """A named HTTP service over one or more bundles."""
 
-    api_version: ApiVersion
-    """Always `graftwork.dev/v1alpha1`."""
+class InferenceEndpoint(SpecObject):
+    """A named HTTP service over one or more bundles; its name is part of the predict URL."""
+
     kind: Literal["InferenceEndpoint"]
     """Always `InferenceEndpoint`."""
-    metadata: ObjectMeta
-    """Name and labels; the name is part of the predict URL."""
     spec: InferenceEndpointSpec
     """The endpoint."""
