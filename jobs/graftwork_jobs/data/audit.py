@@ -1,0 +1,212 @@
+"""Judges labelled, fingerprinted examples: what makes training on them impossible, and what a user should know. Pure.
+
+Every function takes plain values and gives back problems or sentences; `graftwork_jobs.data.scan` gathers them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from graftwork.errors import Problem
+from graftwork_jobs.data.sources import Listing
+
+SHOWN = 20
+_EXAMPLES = 3
+# From here on the rarest class is learnt noticeably worse unless it is weighed up; a convention, not a law.
+_IMBALANCE = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leak:
+    """A picture that is in data to learn from and in data to test with.
+
+    Attributes:
+        digest: SHA-256 of its file.
+        uris: all files with this content.
+        splits: the splits they are in.
+    """
+
+    digest: str
+    uris: tuple[str, ...]
+    splits: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An example as it stands in a split."""
+
+    split: str
+    uri: str
+    label: str
+    digest: str
+
+
+def listing_problems(listing: Listing) -> list[Problem]:
+    """What is wrong with a source before any picture was opened."""
+    problems = list(listing.problems)
+    if listing.empty_classes and listing.examples:
+        problems.append(
+            Problem(
+                where=f"{listing.where}.uri",
+                received=f"no picture for class {shorten(listing.empty_classes)}",
+                expected="at least one picture in every class folder",
+                fix="Add pictures or delete the empty folders.",
+            )
+        )
+    return problems
+
+
+def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]]) -> list[Problem]:
+    """Pictures that cannot be read: the first ones each, then how many more."""
+    problems = [
+        Problem(
+            where=f"{where}.uri",
+            received=f"{uri}: {reason}",
+            expected="a picture that can be read",
+            fix="Repair or delete it, or set spec.data.onBadImage: skip.",
+        )
+        for uri, reason in unreadable[:SHOWN]
+    ]
+    if len(unreadable) > SHOWN:
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"{len(unreadable) - SHOWN} more pictures that cannot be read ({len(unreadable)} in all)",
+                expected="pictures that can be read",
+                fix="Repair or delete them, or set spec.data.onBadImage: skip.",
+            )
+        )
+    return problems
+
+
+def class_problems(where: str, pictures: Mapping[str, Collection[str]], needed: int) -> list[Problem]:
+    """Too few classes, or classes with too few pictures to be split.
+
+    Args:
+        where: YAML path of the training source.
+        pictures: digests of each class of the training source.
+        needed: different pictures that every class must have.
+    """
+    problems = []
+    if len(pictures) < 2:  # noqa: PLR2004 - fewer than two classes is the condition itself
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"a single class, {next(iter(pictures))}" if pictures else "no class",
+                expected="at least two classes",
+                fix="Add pictures of what is to be told apart from it.",
+            )
+        )
+    few = {label: len(set(digests)) for label, digests in pictures.items() if len(set(digests)) < needed}
+    if few:
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"too few different pictures of class {shorten([f'{k} ({n})' for k, n in few.items()])}",
+                expected=f"at least {needed} of every class, so that each split by fraction gets one",
+                fix="Add pictures, leave the classes out, or give validation and test data of their own (uri).",
+            )
+        )
+    return problems
+
+
+def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collection[str]) -> list[Problem]:
+    """Classes of other data that training has never seen.
+
+    Args:
+        where: YAML path of the other source.
+        labels: examples of each class there.
+        known: class names of the training data.
+    """
+    problems = []
+    for label, count in sorted(labels.items()):
+        if label not in known:
+            near = difflib.get_close_matches(label, sorted(known), n=1)
+            problems.append(
+                Problem(
+                    where=f"{where}.uri",
+                    received=f"class {label} ({count} pictures), which the training data does not have",
+                    expected=f"only classes of the training data: {shorten(sorted(known))}",
+                    fix=f"Did you mean {near[0]}?" if near else "Rename or remove it, or add it to the training data.",
+                )
+            )
+    return problems[:SHOWN]
+
+
+def find_leaks(rows: Iterable[Row]) -> tuple[Leak, ...]:
+    """Identical files in training or validation data and in another split."""
+    leaks = []
+    for digest, same in sorted(_by_digest(rows).items()):
+        splits = tuple(dict.fromkeys(row.split for row in same))
+        if len(splits) > 1 and ("train" in splits or "validation" in splits):
+            leaks.append(Leak(digest=digest, uris=tuple(row.uri for row in same), splits=splits))
+    return tuple(leaks)
+
+
+def leak_warnings(leaks: Sequence[Leak]) -> list[str]:
+    """One sentence for each pair of splits that share pictures."""
+    shared: dict[tuple[str, ...], list[Leak]] = defaultdict(list)
+    for leak in leaks:
+        shared[leak.splits].append(leak)
+    return [
+        f"{_count(len(found), 'picture')} identical in {' and '.join(splits)}: metrics will look better than they are. "
+        f"Such as {'; '.join(' = '.join(leak.uris[:4]) for leak in found[:_EXAMPLES])}."
+        for splits, found in sorted(shared.items())
+    ]
+
+
+def duplicate_warnings(rows: Sequence[Row]) -> list[str]:
+    """Pictures that occur more than once in the training data, and pictures with more than one label anywhere."""
+    groups = _by_digest(rows)
+    warnings = []
+    conflicts = [same for same in groups.values() if len({row.label for row in same}) > 1]
+    if conflicts:
+        shown = "; ".join(" = ".join(f"{row.uri} ({row.label})" for row in same[:4]) for same in conflicts[:_EXAMPLES])
+        warnings.append(f"{_count(len(conflicts), 'picture')} with more than one label. Such as {shown}.")
+    extra = sum(number - 1 for number in Counter(row.digest for row in rows if row.split == "train").values())
+    if extra:
+        warnings.append(f"{_count(extra, 'picture')} in the training data repeat another one exactly and count twice.")
+    return warnings
+
+
+def imbalance(counts: Mapping[str, int]) -> float:
+    """Examples of the largest class for each of the smallest."""
+    return max(counts.values()) / max(1, min(counts.values()))
+
+
+def imbalance_warnings(counts: Mapping[str, int]) -> list[str]:
+    """Whether one class outweighs another so much that it hurts."""
+    ratio = imbalance(counts)
+    if ratio < _IMBALANCE:
+        return []
+    largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
+    return [
+        f"Class imbalance: {counts[largest]} pictures of {largest} but {counts[smallest]} of {smallest} "
+        f"({ratio:.0f} to 1). Consider spec.training.classWeights: balanced, and look at the per-class metrics."
+    ]
+
+
+def absent_class_warnings(split: str, counts: Mapping[str, int]) -> list[str]:
+    """Classes that a split has no example of."""
+    absent = [label for label, count in counts.items() if count == 0]
+    return [f"No {split} picture of class {shorten(absent)}: nothing will be known about it there."] if absent else []
+
+
+def shorten(names: Sequence[str]) -> str:
+    """A list for a sentence: the first ones, then how many more."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _by_digest(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row.digest].append(row)
+    return groups
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

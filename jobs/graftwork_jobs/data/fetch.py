@@ -1,0 +1,121 @@
+"""From a URI to a local file: local paths are left where they are, everything else is copied into the cache once.
+
+Anything fsspec reads works, chained URIs (`zip://...::https://...`) included.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from graftwork.errors import GraftworkError
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+
+class FetchError(GraftworkError):
+    """A URI could not be read: no such protocol here, no access, no network. The text names the URI."""
+
+
+class MissingFileError(FetchError):
+    """There is nothing at the URI."""
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a URI needs fsspec; false for plain paths and `file://`."""
+    return ("://" in uri or "::" in uri) and not _is_file_uri(uri)
+
+
+def absolute_uri(uri: str, base_dir: Path) -> str:
+    """A plain path as an absolute one, starting at `base_dir`; a remote URI as it is."""
+    if is_remote(uri):
+        return uri
+    path = Path(uri.removeprefix("file://") if _is_file_uri(uri) else uri).expanduser()
+    return os.path.normpath(base_dir.absolute() / path)
+
+
+def open_file_system(uri: str) -> tuple[AbstractFileSystem, str]:
+    """The fsspec file system of a remote URI and the path within it.
+
+    Raises:
+        FetchError: unknown protocol, missing driver package, or the outer archive cannot be reached.
+    """
+    from fsspec.core import url_to_fs
+
+    try:
+        file_system, path = url_to_fs(uri)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{uri}: nothing is there ({error})") from error
+    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+        raise FetchError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
+    return file_system, path
+
+
+def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
+    """A local file with the content of a URI.
+
+    Args:
+        uri: an absolute local path or a remote URI.
+        cache_dir: where copies of remote files are kept.
+        refresh: ask whether the remote file has changed since it was copied, and copy it again if so. Without it an
+            existing copy is taken as it is, and no connection is made.
+
+    Raises:
+        MissingFileError: nothing is at the URI.
+        FetchError: it cannot be read.
+    """
+    if not is_remote(uri):
+        return Path(absolute_uri(uri, Path.cwd()))
+    copy = _copy_path(uri, cache_dir)
+    if copy.exists() and not refresh:
+        return copy
+    file_system, path = open_file_system(uri)
+    try:
+        version = json.dumps(file_system.info(path), sort_keys=True, default=str)
+        note = copy.with_name(f"{copy.name}.version")
+        if copy.exists() and note.exists() and note.read_text() == version:
+            return copy
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        # The note goes first: a crash between the two leaves no copy that passes for current.
+        note.unlink(missing_ok=True)
+        _fetch(file_system, path, copy)
+        _write(note, version)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{uri}: nothing is there") from error
+    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+        raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
+    return copy
+
+
+def _is_file_uri(uri: str) -> bool:
+    return uri.startswith("file://") and "::" not in uri
+
+
+def _copy_path(uri: str, cache_dir: Path) -> Path:
+    """Where the copy of a remote file lies; the only place that builds this name."""
+    digest = hashlib.sha256(uri.encode()).hexdigest()
+    return cache_dir / "files" / digest[:2] / (digest + PurePosixPath(uri.partition("::")[0]).suffix[:16])
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+
+
+def _fetch(file_system: AbstractFileSystem, path: str, target: Path) -> None:
+    temporary = _temporary(target)
+    try:
+        file_system.get_file(path, str(temporary))
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = _temporary(path)
+    temporary.write_text(text)
+    temporary.replace(path)

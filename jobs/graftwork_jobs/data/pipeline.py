@@ -1,0 +1,222 @@
+"""Batches for training and evaluation: pictures read, decoded, resized and stacked in tf.data, in a fixed order.
+
+Which rows, weights and seeds a batch has is decided by `graftwork_jobs.data.batch_plan`; how a picture becomes pixels
+by `graftwork.preprocess.image`, the same code that serving runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.errors import PermanentError
+from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
+from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows
+from graftwork_jobs.data.fetch import FetchError, local_path
+from graftwork_jobs.data.index import Split
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+Augmenter: TypeAlias = "Callable[[tf.Tensor, tf.Tensor], tf.Tensor]"
+"""One picture, float32 (height, width, 3) in 0..255, and a seed, int32 (2,), to the changed picture."""
+
+# Batches made ahead of the one in use.
+_PREFETCH_BATCHES = 2
+
+
+class ChangedDataError(PermanentError):
+    """A picture is no longer what it was when the data was scanned."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PictureReader:
+    """Reads single pictures of a split.
+
+    Attributes:
+        split: where the pictures are and what they must contain.
+        image: what to bring them to.
+        cache_dir: where copies of remote files are kept.
+    """
+
+    split: Split
+    image: ImageSpec
+    cache_dir: Path
+
+    def read(self, row: int) -> NDArray[np.uint8]:
+        """One picture, RGB 0..255, shape (height, width, 3).
+
+        Raises:
+            ChangedDataError: the picture is gone, or its content is not what the scan saw.
+        """
+        uri = self.split.uris[row]
+        try:
+            data = local_path(uri, self.cache_dir).read_bytes()
+        except (OSError, FetchError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ChangedDataError(_changed(self.split.name, uri, f"it cannot be read any more ({reason})")) from error
+        if hashlib.sha256(data).hexdigest() != self.split.digests[row]:
+            raise ChangedDataError(_changed(self.split.name, uri, "its content has changed"))
+        try:
+            return decode_image(data, self.image)
+        except ImageError as error:
+            raise ChangedDataError(_changed(self.split.name, uri, f"it cannot be decoded: {error}")) from error
+
+
+def _changed(split: str, uri: str, what: str) -> str:
+    text = f"{uri} ({split} data): since the data was scanned, {what}. Restore the file, or start the job over"
+    return " ".join(text.split())
+
+
+def train_batches(
+    split: Split,
+    image: ImageSpec,
+    plan: BatchPlan,
+    *,
+    seed: int,
+    phase: int,
+    epoch: int,
+    class_weights: NDArray[np.float32] | None,
+    augment: Augmenter | None,
+    cache_dir: Path,
+    start_step: int = 0,
+    threads: int | None = None,
+) -> tf.data.Dataset:
+    """One epoch of one worker.
+
+    Args:
+        split: what to train on.
+        image: what pictures are brought to.
+        plan: how global batches are cut up.
+        seed: the job's seed.
+        phase: 0-based number of the phase.
+        epoch: 0-based number of the epoch within the phase.
+        class_weights: weight of each class, shape (classes,); None for 1 throughout.
+        augment: random change to each picture; None for none.
+        cache_dir: where copies of remote files are kept.
+        start_step: steps to leave out at the beginning (an interrupted epoch goes on there).
+        threads: most pictures decoded at once; default: the CPUs this process may use.
+
+    Returns:
+        `plan.steps(len(split)) - start_step` elements: pictures float32 (rows, height, width, 3) in 0..255, class
+        numbers int32 (rows,), weights float32 (rows,); rows is `plan.rows_per_rank` throughout.
+    """
+    import tensorflow as tf
+
+    part = epoch_rows(split.labels, plan, seed=seed, phase=phase, epoch=epoch, class_weights=class_weights)
+    rows, weights = part.rows[start_step:].reshape(-1), part.weights[start_step:].reshape(-1)
+    reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
+    columns: tuple[Any, ...] = (rows, split.labels[rows], weights)
+    if augment is not None:
+        columns = (*columns, augmentation_seeds(rows, seed=seed, phase=phase, epoch=epoch))
+    return (
+        _batched(reader, columns, plan.rows_per_rank, augment=augment, threads=threads, whole=True)
+        .map(
+            lambda pictures, *others: (tf.cast(pictures, tf.float32), *others), num_parallel_calls=1, deterministic=True
+        )
+        .prefetch(_PREFETCH_BATCHES)
+    )
+
+
+def eval_batches(
+    split: Split,
+    image: ImageSpec,
+    *,
+    batch_size: int,
+    rank: int,
+    world: int,
+    cache_dir: Path,
+    threads: int | None = None,
+) -> tf.data.Dataset:
+    """One worker's share of a split, in row order: rows `rank`, `rank + world`, ... each exactly once.
+
+    Args:
+        split: what to evaluate.
+        image: what pictures are brought to.
+        batch_size: rows per batch of this worker; the last batch may be shorter.
+        rank: this worker, 0-based.
+        world: number of workers.
+        cache_dir: where copies of remote files are kept.
+        threads: most pictures decoded at once; default: the CPUs this process may use.
+
+    Returns:
+        Elements: pictures float32 (rows, height, width, 3) in 0..255 and class numbers int32 (rows,).
+    """
+    import tensorflow as tf
+
+    rows = np.arange(rank, len(split), world)
+    reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
+    return (
+        _batched(reader, (rows, split.labels[rows]), batch_size, augment=None, threads=threads, whole=False)
+        .map(lambda pictures, labels: (tf.cast(pictures, tf.float32), labels), num_parallel_calls=1, deterministic=True)
+        .prefetch(_PREFETCH_BATCHES)
+    )
+
+
+@contextmanager
+def readable_data_errors() -> Iterator[None]:
+    """Around whatever goes through batches: TensorFlow's wrapping of a `ChangedDataError` is taken off again.
+
+    Raises:
+        ChangedDataError: instead of the `tf.errors.OpError` it arrived in.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except tf.errors.OpError as error:
+        found = re.search(rf"{ChangedDataError.__name__}: (.*)", str(error))
+        if found is None:
+            raise
+        raise ChangedDataError(found[1].strip()) from error
+
+
+def _batched(
+    reader: PictureReader,
+    columns: tuple[Any, ...],
+    batch_size: int,
+    *,
+    augment: Augmenter | None,
+    threads: int | None,
+    whole: bool,
+) -> tf.data.Dataset:
+    """Batches of (pictures, further columns); the first column is row numbers, the last one seeds if `augment`."""
+    import tensorflow as tf
+
+    shape = (reader.image.height, reader.image.width, 3)
+
+    def picture(row: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        pixels = tf.numpy_function(reader.read, [row], tf.uint8, stateful=False)
+        pixels.set_shape(shape)
+        if augment is None:
+            return pixels, *others
+        return augment(tf.cast(pixels, tf.float32), others[-1]), *others[:-1]
+
+    threads = threads or len(os.sched_getaffinity(0))
+    dataset = tf.data.Dataset.from_tensor_slices(columns)
+    dataset = dataset.map(picture, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.batch(batch_size, drop_remainder=whole)
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = threads
+    options.threading.max_intra_op_parallelism = 1
+    return dataset.with_options(options)
+
+
+__all__ = [
+    "Augmenter",
+    "BatchPlan",
+    "ChangedDataError",
+    "PictureReader",
+    "eval_batches",
+    "readable_data_errors",
+    "train_batches",
+]

@@ -1,0 +1,245 @@
+"""From the spec's data section to a checked index: lists, reads, splits and judges the data before anything is spent.
+
+The driver calls `scan_data` while it plans; workers only ever see the `DatasetIndex` that comes out of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from graftwork.errors import Problem, SpecError
+from graftwork.progress import Reporter
+from graftwork.spec.fine_tune_job import Data
+from graftwork_jobs.data import audit
+from graftwork_jobs.data.audit import Leak, Row
+from graftwork_jobs.data.fingerprint import Fingerprint, fingerprint_all
+from graftwork_jobs.data.index import DatasetIndex, Split
+from graftwork_jobs.data.sources import Example, Listing, list_source
+from graftwork_jobs.data.splits import smallest_class_size, split_by_fraction
+
+_TRAIN = "train"
+_PARTS = ("validation", "test")
+
+Examples: TypeAlias = "dict[str, list[Example]]"
+"""Readable examples by split or source name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataScan:
+    """What the scan found.
+
+    Attributes:
+        index: every example that will be used.
+        counts: examples by split and class.
+        unreadable: pictures left out, each with the reason.
+        leaks: identical pictures in data to learn from and data to test with.
+        warnings: what a user should know, in sentences.
+        imbalance: examples of the largest training class for each of the smallest.
+    """
+
+    index: DatasetIndex
+    counts: dict[str, dict[str, int]]
+    unreadable: tuple[tuple[str, str], ...]
+    leaks: tuple[Leak, ...]
+    warnings: tuple[str, ...]
+    imbalance: float
+
+
+def scan_data(data: Data, *, base_dir: Path, cache_dir: Path, seed: int, reporter: Reporter) -> DataScan:
+    """Find, read, check and split all pictures of a job.
+
+    Args:
+        data: the spec's data section.
+        base_dir: where relative paths start.
+        cache_dir: where copies of remote files and the memory of earlier scans are kept.
+        seed: the job's seed; decides which pictures a fraction takes.
+        reporter: told how far it is.
+
+    Raises:
+        SpecError: the data cannot be used; all problems found are told together.
+        PermanentError: a remote store stopped answering.
+    """
+    listings = _list_all(data, base_dir, cache_dir)
+    problems = [problem for listing in listings.values() for problem in audit.listing_problems(listing)]
+    prints = fingerprint_all(
+        [example.uri for listing in listings.values() for example in listing.examples],
+        cache_dir=cache_dir,
+        reporter=reporter,
+    )
+    usable: Examples = {}
+    unreadable: list[tuple[str, str]] = []
+    for name, listing in listings.items():
+        usable[name], bad = _sift(listing.examples, prints)
+        unreadable.extend(bad)
+        if data.on_bad_image == "fail":
+            problems.extend(audit.unreadable_problems(listing.where, bad))
+    problems.extend(_judge(data, listings, usable, prints))
+    if problems:
+        raise SpecError(problems)
+    return _assemble(data, listings, usable, prints, tuple(unreadable), seed)
+
+
+def _list_all(data: Data, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
+    """Listings of all sources that name data of their own, `train` first."""
+    sources = {_TRAIN: ("spec.data.train", data.train)}
+    listings = {
+        name: list_source(source, where=where, base_dir=base_dir, cache_dir=cache_dir)
+        for name, (where, source) in sources.items()
+    }
+    for name in _PARTS:
+        part = getattr(data, name)
+        if part.uri is not None:
+            listings[name] = list_source(part, where=f"spec.data.{name}", base_dir=base_dir, cache_dir=cache_dir)
+    for number, extra in enumerate(data.extra_tests):
+        where = f"spec.data.extraTests[{number}]"
+        listing = list_source(extra, where=where, base_dir=base_dir, cache_dir=cache_dir)
+        if extra.name in listings or extra.name in (_TRAIN, *_PARTS):
+            problem = Problem(
+                where=f"{where}.name",
+                received=f"{extra.name}, which another split has",
+                expected="a name of its own",
+                fix="Rename it.",
+            )
+            listing = Listing(where=where, problems=(problem, *listing.problems))
+            listings[f"{extra.name} ({where})"] = listing
+        else:
+            listings[extra.name] = listing
+    return listings
+
+
+def _sift(
+    examples: Sequence[Example], prints: Mapping[str, Fingerprint]
+) -> tuple[list[Example], list[tuple[str, str]]]:
+    """Examples whose pictures can be read, and the others with the reason (each picture once)."""
+    good = [example for example in examples if prints[example.uri].reason is None]
+    bad = {example.uri: reason for example in examples if (reason := prints[example.uri].reason) is not None}
+    return good, list(bad.items())
+
+
+def _judge(
+    data: Data, listings: Mapping[str, Listing], usable: Examples, prints: Mapping[str, Fingerprint]
+) -> list[Problem]:
+    """Problems with what is left after unreadable pictures were taken out."""
+    train = listings[_TRAIN]
+    problems: list[Problem] = []
+    pictures: dict[str, list[str]] = {example.label: [] for example in train.examples}
+    for example in usable[_TRAIN]:
+        pictures[example.label].append(prints[example.uri].digest)
+    if train.examples:
+        needed = smallest_class_size(_fractions(data))
+        problems.extend(audit.class_problems(train.where, pictures, needed))
+        problems.extend(_fraction_problems(data))
+    for name, listing in listings.items():
+        if name != _TRAIN and train.examples:
+            labels = Counter(example.label for example in listing.examples)
+            problems.extend(audit.unknown_label_problems(listing.where, labels, pictures))
+        if name != _TRAIN and listing.examples and not usable[name]:
+            problems.append(
+                Problem(
+                    where=f"{listing.where}.uri",
+                    received=f"no readable picture among {len(listing.examples)}",
+                    expected="at least one",
+                    fix="Check the files.",
+                )
+            )
+    return problems
+
+
+def _fractions(data: Data) -> dict[str, float]:
+    parts = {name: getattr(data, name).fraction for name in _PARTS}
+    return {name: fraction for name, fraction in parts.items() if fraction is not None}
+
+
+def _fraction_problems(data: Data) -> list[Problem]:
+    total = sum(_fractions(data).values())
+    if total < 1:
+        return []
+    return [
+        Problem(
+            where="spec.data.validation.fraction",
+            received=f"{total:g} of the training data for validation and test together",
+            expected="less than 1",
+            fix="Lower one of the fractions.",
+        )
+    ]
+
+
+def _assemble(
+    data: Data,
+    listings: Mapping[str, Listing],
+    usable: Examples,
+    prints: Mapping[str, Fingerprint],
+    unreadable: tuple[tuple[str, str], ...],
+    seed: int,
+) -> DataScan:
+    labels = tuple(sorted({example.label for example in listings[_TRAIN].examples}))
+    parts = _divide(data, usable, prints, seed)
+    number = {label: position for position, label in enumerate(labels)}
+    splits = {name: _split(name, examples, number, prints) for name, examples in parts.items()}
+    rows = [
+        Row(split=name, uri=example.uri, label=example.label, digest=prints[example.uri].digest)
+        for name, examples in parts.items()
+        for example in examples
+    ]
+    counts = {
+        name: {label: int((split.labels == number[label]).sum()) for label in labels} for name, split in splits.items()
+    }
+    leaks = audit.find_leaks(rows)
+    warnings = [
+        *_ignored_warnings(listings),
+        *([f"{len(unreadable)} pictures cannot be read and are left out."] if unreadable else []),
+        *audit.leak_warnings(leaks),
+        *audit.duplicate_warnings(rows),
+        *audit.imbalance_warnings(counts[_TRAIN]),
+        *(text for name in counts for text in audit.absent_class_warnings(name, counts[name])),
+    ]
+    return DataScan(
+        index=DatasetIndex(labels=labels, splits=splits),
+        counts=counts,
+        unreadable=unreadable,
+        leaks=leaks,
+        warnings=tuple(warnings),
+        imbalance=audit.imbalance(counts[_TRAIN]),
+    )
+
+
+def _divide(data: Data, usable: Examples, prints: Mapping[str, Fingerprint], seed: int) -> Examples:
+    """Examples by split, in the order train, validation, test, further test sets."""
+    pool = usable[_TRAIN]
+    drawn = split_by_fraction(
+        [example.label for example in pool],
+        [prints[example.uri].digest for example in pool],
+        _fractions(data),
+        seed=seed,
+    )
+    parts = {name: [pool[row] for row in rows] for name, rows in drawn.items()}
+    return {
+        name: parts[name] if name in parts else usable[name]
+        for name in (_TRAIN, *_PARTS, *(extra.name for extra in data.extra_tests))
+    }
+
+
+def _split(
+    name: str, examples: Sequence[Example], number: Mapping[str, int], prints: Mapping[str, Fingerprint]
+) -> Split:
+    return Split(
+        name=name,
+        uris=tuple(example.uri for example in examples),
+        labels=np.array([number[example.label] for example in examples], dtype=np.int32),
+        digests=tuple(prints[example.uri].digest for example in examples),
+    )
+
+
+def _ignored_warnings(listings: Mapping[str, Listing]) -> list[str]:
+    return [
+        f"{listing.where}: {len(listing.ignored)} files ignored, because they are no pictures or lie outside the class "
+        f"folders: {audit.shorten(listing.ignored)}."
+        for listing in listings.values()
+        if listing.ignored
+    ]

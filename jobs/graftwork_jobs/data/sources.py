@@ -1,0 +1,407 @@
+"""What a spec's data source holds: pictures with their class names, from a folder or a manifest, local or remote.
+
+Lists only; no picture is opened here. Everything that is wrong with a source comes back as problems, all at once.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import os
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Protocol
+
+from graftwork.errors import Problem
+from graftwork_jobs.data.fetch import (
+    FetchError,
+    MissingFileError,
+    absolute_uri,
+    is_remote,
+    local_path,
+    open_file_system,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PICTURE_SUFFIXES = frozenset(
+    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+)
+_SHOWN = 20
+
+
+class TableSource(Protocol):
+    """The fields that `data.train`, `data.validation`, `data.test` and further test sets share."""
+
+    @property
+    def uri(self) -> str | None: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def path_column(self) -> str: ...
+    @property
+    def label_column(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One picture with its class.
+
+    Attributes:
+        uri: absolute local path or URI.
+        label: class name.
+    """
+
+    uri: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a source holds.
+
+    Attributes:
+        where: YAML path of the source, such as `spec.data.train`.
+        examples: in a fixed order: by path for a folder, by row for a manifest.
+        empty_classes: class folders without a picture.
+        ignored: files that were left out because they are no pictures or lie outside the class folders.
+        problems: what keeps the source from being used.
+    """
+
+    where: str
+    examples: tuple[Example, ...] = ()
+    empty_classes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+def list_source(source: TableSource, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
+    """List the pictures of a source.
+
+    Args:
+        source: a source of the spec that has a `uri`.
+        where: its YAML path.
+        base_dir: where relative paths start.
+        cache_dir: where copies of remote manifests are kept.
+    """
+    if source.uri is None:
+        raise ValueError(f"{where} names no data of its own")
+    uri = absolute_uri(source.uri, base_dir)
+    try:
+        match _format(source):
+            case "image-folder":
+                return _list_folder(uri, source.uri, where)
+            case kind:
+                return _list_manifest(uri, source, kind, where, cache_dir)
+    except MissingFileError:
+        return Listing(where=where, problems=(_missing(uri, source.uri, where),))
+    except (FetchError, OSError) as error:
+        return Listing(where=where, problems=(_unreachable(source.uri, where, error),))
+
+
+def _format(source: TableSource) -> str:
+    if source.format != "auto":
+        return source.format
+    match PurePosixPath((source.uri or "").partition("::")[0]).suffix.lower():
+        case ".csv":
+            return "csv"
+        case ".parquet":
+            return "parquet"
+        case _:
+            return "image-folder"
+
+
+# Folders
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Folders right below the root, and all visible files as paths relative to the root."""
+
+    folders: list[str]
+    files: list[str]
+
+
+def _list_folder(uri: str, given: str, where: str) -> Listing:
+    tree, join = (_remote_tree(uri), _remote_join) if is_remote(uri) else (_local_tree(uri), os.path.join)
+    kept: dict[str, list[str]] = {folder: [] for folder in sorted(tree.folders)}
+    ignored: list[str] = []
+    loose: list[str] = []
+    for file in sorted(tree.files):
+        folder, inside, _ = file.partition("/")
+        if PurePosixPath(file).suffix.lower() not in PICTURE_SUFFIXES:
+            ignored.append(file)
+        elif not inside:
+            loose.append(file)
+        else:
+            kept.setdefault(folder, []).append(file)
+    problems = []
+    if not kept:
+        problems.append(_no_class_folders(given, where, len(loose)))
+    elif not any(kept.values()):
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"{given}: no picture in {len(kept)} class folders",
+                expected="pictures in sub-folders, one sub-folder a class",
+                fix=f"Put pictures there; these kinds are read: {_kinds()}.",
+            )
+        )
+    return Listing(
+        where=where,
+        examples=tuple(
+            Example(uri=join(uri, file), label=_clean(folder)) for folder, files in kept.items() for file in files
+        ),
+        empty_classes=tuple(_clean(folder) for folder, files in kept.items() if not files),
+        ignored=tuple(ignored + loose),
+        problems=tuple(problems),
+    )
+
+
+def _no_class_folders(given: str, where: str, loose: int) -> Problem:
+    found = f"{loose} pictures but no sub-folder" if loose else "no sub-folder"
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}: {found}",
+        expected="one sub-folder a class, with its pictures inside",
+        fix="Sort the pictures into sub-folders named after their classes, or name a CSV or Parquet manifest.",
+    )
+
+
+def _local_tree(uri: str) -> _Tree:
+    root = Path(uri)
+    if not root.exists():
+        raise MissingFileError(uri)
+    if not root.is_dir():
+        raise NotADirectoryError(f"{uri} is a file, not a folder")
+    folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name)]
+    return _Tree(folders, list(_walk(root, "", frozenset())))
+
+
+def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
+    """Visible files below a folder. Links are followed, except back up."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    for entry in os.scandir(folder):
+        if _hidden(entry.name):
+            continue
+        if entry.is_dir():
+            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
+        else:
+            yield prefix + entry.name
+
+
+def _remote_tree(uri: str) -> _Tree:
+    file_system, root = open_file_system(uri)
+    try:
+        if not file_system.exists(root):
+            raise MissingFileError(uri)
+        base = root.rstrip("/") + "/" if root else ""
+        # Drivers differ in leading slashes of what they list.
+        strip = len(base.lstrip("/"))
+        folders = [
+            entry["name"].strip("/")[strip:]
+            for entry in file_system.ls(root, detail=True)
+            if entry["type"] == "directory"
+        ]
+        files = [path.lstrip("/")[strip:] for path in file_system.find(root)]
+    except FetchError:
+        raise
+    except FileNotFoundError as error:
+        raise MissingFileError(uri) from error
+    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+        raise FetchError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
+    return _Tree(
+        [folder for folder in folders if not _hidden(folder)],
+        [file for file in files if not any(_hidden(part) for part in file.split("/"))],
+    )
+
+
+def _remote_join(uri: str, file: str) -> str:
+    """The URI of a file below a folder's URI; for a chained URI the first part is the one with the folder."""
+    head, chain, rest = uri.partition("::")
+    return f"{head if head.endswith('/') else head + '/'}{file}{chain}{rest}"
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+# Manifests
+
+
+def _list_manifest(uri: str, source: TableSource, kind: str, where: str, cache_dir: Path) -> Listing:
+    file = local_path(uri, cache_dir, refresh=True)
+    if not file.exists():
+        raise MissingFileError(uri)
+    if file.is_dir():
+        raise IsADirectoryError(f"{uri} is a folder, not a {kind} file")
+    try:
+        columns, rows = (_read_csv if kind == "csv" else _read_parquet)(file, source)
+    except ValueError as error:
+        return Listing(where=where, problems=(_unreadable_manifest(source, kind, where, error),))
+    problems = [
+        _unknown_column(wanted, columns, f"{where}.{key}")
+        for key, wanted in (("pathColumn", source.path_column), ("labelColumn", source.label_column))
+        if wanted not in columns
+    ]
+    if problems:
+        return Listing(where=where, problems=tuple(problems))
+    incomplete = [row for row in rows if not (row.path and row.label)]
+    if incomplete:
+        problems.append(_missing_values(source, where, incomplete))
+    if not rows:
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"{source.uri}: no rows",
+                expected="a row for each picture",
+                fix="Check how the manifest was written.",
+            )
+        )
+    return Listing(
+        where=where,
+        examples=tuple(
+            Example(uri=_beside_manifest(uri, row.path), label=_clean(row.label))
+            for row in rows
+            if row.path and row.label
+        ),
+        problems=tuple(problems),
+    )
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A manifest's row: its line or row number, and the two values; empty where missing."""
+
+    number: int
+    path: str
+    label: str
+
+
+def _read_csv(file: Path, source: TableSource) -> tuple[list[str], list[_Row]]:
+    # utf-8-sig: spreadsheets put a byte-order mark in front.
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        try:
+            columns = [column.strip() for column in reader.fieldnames or []]
+            reader.fieldnames = columns
+            rows = [
+                _Row(
+                    reader.line_num,
+                    (row.get(source.path_column) or "").strip(),
+                    (row.get(source.label_column) or "").strip(),
+                )
+                for row in reader
+            ]
+        except csv.Error as error:
+            raise ValueError(f"line {reader.line_num}: {error}") from error
+    return columns, rows
+
+
+def _read_parquet(file: Path, source: TableSource) -> tuple[list[str], list[_Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = list(pq.read_schema(file).names)
+        wanted = [name for name in (source.path_column, source.label_column) if name in columns]
+        table = pq.read_table(file, columns=wanted)
+        if len(set(wanted)) < len({source.path_column, source.label_column}):
+            return columns, []
+        paths, labels = (_texts(table.column(name)) for name in (source.path_column, source.label_column))
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
+    return columns, [_Row(number, *pair) for number, pair in enumerate(zip(paths, labels, strict=True), start=1)]
+
+
+def _texts(column: pa.ChunkedArray) -> list[str]:
+    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
+
+
+def _beside_manifest(manifest: str, path: str) -> str:
+    if is_remote(path):
+        return path
+    if not is_remote(manifest):
+        return absolute_uri(path, Path(manifest).parent)
+    head, chain, rest = manifest.partition("::")
+    folder = head.rpartition("/")[0]
+    return f"{folder}/{path.lstrip('/')}{chain}{rest}"
+
+
+# Problems
+
+
+def _missing(uri: str, given: str, where: str) -> Problem:
+    near = _near_names(uri)
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}, which does not exist",
+        expected="an existing folder or manifest",
+        fix=f"Did you mean {' or '.join(near)}?" if near else "Check the path; relative paths start at the spec file.",
+    )
+
+
+def _near_names(uri: str) -> list[str]:
+    """Names like the missing one, from the deepest folder on its way that does exist (local paths only)."""
+    if is_remote(uri):
+        return []
+    path = Path(uri)
+    while not path.parent.is_dir():
+        path = path.parent
+    near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3, cutoff=0.6)
+    return [str(path.parent / name) for name in near]
+
+
+def _unreachable(given: str, where: str, error: Exception) -> Problem:
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}, which cannot be read ({error})",
+        expected="a folder or manifest this machine can read",
+        fix="Check name, access rights, credentials and network; other protocols than http and zip need their fsspec "
+        "driver package, such as s3fs or gcsfs.",
+    )
+
+
+def _unreadable_manifest(source: TableSource, kind: str, where: str, error: Exception) -> Problem:
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{source.uri}, which is no readable {kind} file ({error})",
+        expected="UTF-8 text with commas and a header line" if kind == "csv" else "a Parquet file",
+        fix="Check the file, or set format.",
+    )
+
+
+def _unknown_column(wanted: str, columns: Sequence[str], where: str) -> Problem:
+    near = difflib.get_close_matches(wanted, columns, n=1)
+    return Problem(
+        where=where,
+        received=f"column {wanted}",
+        expected=f"one of the manifest's columns: {', '.join(columns) or 'it has none'}",
+        fix=f"Did you mean {near[0]}?" if near else "Name the column, or rename it in the manifest.",
+    )
+
+
+def _missing_values(source: TableSource, where: str, incomplete: Sequence[_Row]) -> Problem:
+    lines = ", ".join(str(row.number) for row in incomplete[:_SHOWN])
+    more = f" and {len(incomplete) - _SHOWN} more" if len(incomplete) > _SHOWN else ""
+    word = "line" if _format(source) == "csv" else "row"
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{source.uri}: no path or no label in {word} {lines}{more}",
+        expected=f"a value for {source.path_column} and {source.label_column} in every row",
+        fix="Fill in or delete these rows.",
+    )
+
+
+def _clean(label: str) -> str:
+    """One spelling of a class name: file systems differ in how they compose accented letters."""
+    return unicodedata.normalize("NFC", label)
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(suffix.removeprefix(".") for suffix in PICTURE_SUFFIXES))

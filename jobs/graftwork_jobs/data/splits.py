@@ -1,0 +1,68 @@
+"""Cuts shares off the training data: class by class, seeded, and never through a set of identical pictures. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+
+def split_by_fraction(
+    labels: Sequence[str], digests: Sequence[str], fractions: Mapping[str, float], *, seed: int
+) -> dict[str, list[int]]:
+    """Draw parts of the rows at random, each with its fraction of every class, rounded, and at least one example.
+
+    The result depends on contents and seed only, not on the order or the names of the files; another class more or
+    less does not change how the others are cut. Identical pictures stay together, counted to the class whose name
+    sorts first if they carry several.
+
+    Args:
+        labels: class name of each row.
+        digests: content digest of each row.
+        fractions: share of each part to draw; their sum is below 1.
+        seed: the job's seed.
+
+    Returns:
+        Row numbers, ascending, of each part and of the remainder under `train`. Parts get fewer than their share, and
+        perhaps none, of a class that has too few different pictures (`smallest_class_size`).
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for row, digest in enumerate(digests):
+        groups[digest].append(row)
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for digest in sorted(groups):
+        by_class[min(labels[row] for row in groups[digest])].append(digest)
+    parts: dict[str, list[int]] = {name: [] for name in ("train", *fractions)}
+    for label, members in by_class.items():
+        order = _class_random(label, seed).permutation(len(members))
+        drawn = [groups[members[position]] for position in order]
+        for name, rows in zip(parts, _cut(drawn, list(fractions.values())), strict=True):
+            parts[name].extend(rows)
+    return {name: sorted(rows) for name, rows in parts.items()}
+
+
+def smallest_class_size(fractions: Mapping[str, float]) -> int:
+    """Different pictures a class needs so that every part and the remainder get one."""
+    return len(fractions) + 1
+
+
+def _class_random(label: str, seed: int) -> np.random.Generator:
+    name = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
+    return np.random.default_rng([seed, name])
+
+
+def _cut(groups: list[list[int]], fractions: list[float]) -> list[list[int]]:
+    """The remainder and then each part, as rows; one group at least is left for those that still come."""
+    total = sum(len(group) for group in groups)
+    waiting = list(groups)
+    parts: list[list[int]] = []
+    for number, fraction in enumerate(fractions):
+        wanted = max(1, int(fraction * total + 0.5))
+        reserved = len(fractions) - number
+        part: list[int] = []
+        while len(waiting) > reserved and len(part) < wanted:
+            part.extend(waiting.pop())
+        parts.append(part)
+    return [[row for group in waiting for row in group], *parts]
