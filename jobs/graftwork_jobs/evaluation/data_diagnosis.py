@@ -1,0 +1,158 @@
+"""What the test sets show: weak classes, a validation set that flatters, another domain, overconfidence. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from statistics import median
+from typing import Final
+
+from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.evaluation import advice
+from graftwork_jobs.evaluation.findings import Finding
+from graftwork_jobs.evaluation.metrics import ClassificationMetrics, ClassMetrics
+from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, SIGNIFICANT_ERRORS, standard_error, wilson_interval
+
+# Differences of accuracy that are beyond chance and yet too small to act on.
+FLATTERING_GAP: Final = 0.03
+DOMAIN_DROP: Final = 0.05
+# A mean confidence that many points above the accuracy misleads whoever acts on a score.
+OVERCONFIDENCE: Final = 0.05
+# A class is weak only if its recall is far from that of the others, not merely below them.
+WEAK_RECALL_GAP: Final = 0.15
+# A class with less than half the training examples of the middle class is rare.
+RARE_SHARE: Final = 0.5
+_CLASSES_NAMED = 5
+
+
+def data_findings(
+    test: ClassificationMetrics,
+    *,
+    extra_tests: Mapping[str, ClassificationMetrics],
+    train_counts: Mapping[str, int],
+    kept_validation_accuracy: float | None,
+    validation_examples: int,
+    spec: FineTuneJobSpec | None,
+) -> list[Finding]:
+    """Judge the test set and each further one.
+
+    Args:
+        test: metrics of the test set.
+        extra_tests: metrics of the further test sets, by name.
+        train_counts: training examples by class; empty when unknown.
+        kept_validation_accuracy: validation accuracy of the final weights, if there was validation.
+        validation_examples: size of the validation set; 0 when unknown.
+        spec: the job's spec, for the advice.
+    """
+    found = [
+        _flattering_validation(test, kept_validation_accuracy, validation_examples),
+        _weak_classes(test, train_counts, spec),
+        *(_other_domain(test, name, metrics) for name, metrics in extra_tests.items()),
+        _overconfidence(test, spec),
+    ]
+    return [finding for finding in found if finding is not None]
+
+
+def _flattering_validation(
+    test: ClassificationMetrics, validation: float | None, validation_examples: int
+) -> Finding | None:
+    if validation is None:
+        return None
+    accuracy = test.summary["accuracy"]
+    error = math.hypot(standard_error(accuracy, test.examples), standard_error(validation, validation_examples))
+    if validation - accuracy < max(FLATTERING_GAP, SIGNIFICANT_ERRORS * error):
+        return None
+    return Finding(
+        code="validation_above_test",
+        severity="warning",
+        title="The validation data flatters",
+        evidence=f"The accuracy is {validation:.3f} on validation and {accuracy:.3f} on test, more than chance explains "
+        f"for {test.examples:,} test examples.",
+        advice=(
+            "a look for near-copies of training pictures in data.validation (frames of one film, crops of one photo)",
+            "a data.validation.uri of its own that resembles the test data",
+            "a larger data.validation.fraction",
+        ),
+    )
+
+
+def _weak_classes(
+    test: ClassificationMetrics, train_counts: Mapping[str, int], spec: FineTuneJobSpec | None
+) -> Finding | None:
+    """Classes whose recall is surely and clearly below that of all examples together."""
+    accuracy = test.summary["accuracy"]
+    # Bonferroni: as many comparisons as classes, so each is made at a confidence that much higher.
+    confidence = 1 - (1 - CONFIDENCE) / len(test.labels)
+    weak = [
+        row
+        for row in test.per_class
+        if row.recall is not None
+        and row.recall < accuracy - WEAK_RECALL_GAP
+        and wilson_interval(row.recall, row.support, confidence=confidence)[1] < accuracy
+    ]
+    if not weak:
+        return None
+    weak.sort(key=lambda row: (row.recall or 0.0, row.label))
+    middle = median(train_counts.values()) if train_counts else 0
+    rare = [row for row in weak if train_counts.get(row.label, middle) < RARE_SHARE * middle]
+    named = "; ".join(_describe(row, test, train_counts) for row in weak[:_CLASSES_NAMED])
+    more = f"; and {len(weak) - _CLASSES_NAMED} more" if len(weak) > _CLASSES_NAMED else ""
+    evidence = f"Of all test examples {accuracy:.3f} are right, but {named}{more}."
+    if rare:
+        return Finding(
+            code="class_imbalance",
+            severity="warning",
+            title="Rare classes are often missed" if len(rare) > 1 else "A rare class is often missed",
+            evidence=f"{evidence} The middle class has {middle:g} training examples.",
+            advice=advice.against_imbalance(spec),
+        )
+    return Finding(
+        code="weak_classes",
+        severity="warning",
+        title="Some classes are often missed" if len(weak) > 1 else f"Class {weak[0].label} is often missed",
+        evidence=evidence,
+        advice=("a look at the labels of these classes in data.train", "more training pictures of them"),
+    )
+
+
+def _describe(row: ClassMetrics, test: ClassificationMetrics, train_counts: Mapping[str, int]) -> str:
+    index = test.labels.index(row.label)
+    mistaken = test.confusion[index].copy()
+    mistaken[index] = 0
+    details = [f"mostly taken for {test.labels[int(mistaken.argmax())]}"] if mistaken.any() else []
+    if row.label in train_counts:
+        details.insert(0, f"{train_counts[row.label]:,} training examples")
+    return f"{row.recall or 0.0:.3f} of {row.label} ({', '.join(details)})"
+
+
+def _other_domain(test: ClassificationMetrics, name: str, other: ClassificationMetrics) -> Finding | None:
+    here, there = test.summary["accuracy"], other.summary["accuracy"]
+    error = math.hypot(standard_error(here, test.examples), standard_error(there, other.examples))
+    if here - there < max(DOMAIN_DROP, SIGNIFICANT_ERRORS * error):
+        return None
+    return Finding(
+        code="other_domain",
+        severity="warning",
+        title=f"Weaker on {name}",
+        evidence=f"The accuracy falls from {here:.3f} on the test set to {there:.3f} on {name}: its pictures differ from "
+        "the training data.",
+        advice=(
+            f"some pictures like those of {name} in data.train",
+            "stronger augment (contrast, brightness, zoom, rotate) that covers the difference",
+            "fewer unfrozen layers (phases[].unfreeze), which keeps more of what the backbone knows",
+        ),
+    )
+
+
+def _overconfidence(test: ClassificationMetrics, spec: FineTuneJobSpec | None) -> Finding | None:
+    accuracy = test.summary["accuracy"]
+    excess = test.confidence - accuracy
+    if excess < max(OVERCONFIDENCE, SIGNIFICANT_ERRORS * standard_error(accuracy, test.examples)):
+        return None
+    return Finding(
+        code="overconfident",
+        severity="note",
+        title="The scores promise too much",
+        evidence=f"The mean confidence on the test set is {test.confidence:.3f}, the accuracy {accuracy:.3f}.",
+        advice=advice.against_overconfidence(spec),
+    )

@@ -1,0 +1,40 @@
+"""How sure a share measured on few examples is. Pure."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import Final
+
+# Three standard errors: by chance alone in fewer than 3 of 1,000 comparisons.
+SIGNIFICANT_ERRORS: Final = 3.0
+CONFIDENCE: Final = 0.95
+
+
+def standard_error(share: float, examples: int) -> float:
+    """Standard error of a share of `examples` independent draws; 0 when their number is unknown (0).
+
+    The share is first drawn towards one half by two examples either way (Agresti & Coull 1998), because a share of
+    0 or 1 seen on few examples is not certain.
+    """
+    if not examples:
+        return 0.0
+    drawn = (share * examples + 2) / (examples + 4)
+    return math.sqrt(drawn * (1 - drawn) / (examples + 4))
+
+
+def wilson_interval(share: float, examples: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Confidence interval of a share.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927), 209-212.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    scale = 1 + z * z / examples
+    centre = (share + z * z / (2 * examples)) / scale
+    half = z / scale * math.sqrt(share * (1 - share) / examples + z * z / (4 * examples * examples))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def beyond_chance(accuracy: float, chance: float) -> float:
+    """Accuracy rescaled so that 0 is what guessing reaches and 1 is perfect (Cohen's kappa with known chance)."""
+    return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0
