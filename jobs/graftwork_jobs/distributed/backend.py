@@ -1,0 +1,83 @@
+"""Ray Train backend for Keras 3 on TensorFlow: joins the workers into one collective group.
+
+Ray calls `on_start` whenever it (re)starts the workers, so a restarted group finds each other afresh. Unlike Ray's own
+TensorFlow backend this one does not force Keras 2.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray.train.backend import Backend, BackendConfig
+
+if TYPE_CHECKING:
+    from ray.train.v2._internal.execution.worker_group.execution_group import ExecutionGroup
+
+# Keeps TensorFlow's strategy alive as long as the process: its end would stop watching over the other workers.
+_joined: list[Any] = []
+
+
+@dataclass
+class KerasBackendConfig(BackendConfig):
+    """How to set up a worker's TensorFlow.
+
+    Attributes:
+        threads: threads of a worker's operations.
+    """
+
+    threads: int = 1
+
+    @classmethod
+    def for_cpus(cls, cpus_per_worker: float) -> KerasBackendConfig:
+        """One thread for each core of a worker, at least one."""
+        return cls(threads=max(1, math.floor(cpus_per_worker)))
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        """What Ray instantiates."""
+        return _KerasBackend
+
+
+class _KerasBackend(Backend):
+    def on_start(self, worker_group: ExecutionGroup, backend_config: BackendConfig) -> None:
+        assert isinstance(backend_config, KerasBackendConfig)  # noqa: S101  # Ray passes back what `backend_cls` is of
+        addresses = worker_group.execute(_reserve_address) if len(worker_group) > 1 else [""]
+        ray.get(
+            [
+                worker_group.execute_single_async(rank, _join, rank, addresses, backend_config.threads)
+                for rank in range(len(worker_group))
+            ]
+        )
+
+
+def _reserve_address() -> str:
+    """A `host:port` of this worker that is free now."""
+    host = ray.util.get_node_ip_address()
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return f"{host}:{free.getsockname()[1]}"
+
+
+def _join(rank: int, addresses: Sequence[str], threads: int) -> None:
+    """Set up TensorFlow in this worker and, with company, meet the others."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+    if len(addresses) == 1:
+        return
+    # Entering the strategy's scope breaks Keras 3; creating it is the public way to join a collective group.
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({"worker": list(addresses)}), task_type="worker", task_id=rank, rpc_layer="grpc"
+    )
+    _joined.append(tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver))

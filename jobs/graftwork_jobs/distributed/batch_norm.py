@@ -1,0 +1,83 @@
+"""Batch normalisation over the whole batch, wherever its rows are.
+
+Stock `BatchNormalization` layers keep their class (bundles hold stock layers only); their moments are computed here while
+a model trains: over all workers, and leaving out rows that only pad the last batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from graftwork_jobs.distributed.collectives import Collectives
+
+_valid_rows: ContextVar[tf.Tensor] = ContextVar("valid_rows")
+
+
+@contextmanager
+def valid_rows(valid: tf.Tensor) -> Iterator[None]:
+    """While a model is called: which rows of the batch count.
+
+    Args:
+        valid: 1 for a real row, 0 for padding; shape (rows,), float32.
+    """
+    token = _valid_rows.set(valid)
+    try:
+        yield
+    finally:
+        _valid_rows.reset(token)
+
+
+def synchronise(model: keras.Model, collectives: Collectives) -> None:
+    """Make every batch normalisation layer of a model take its moments over all workers' valid rows.
+
+    Takes effect in training mode only; the model must then be called inside `valid_rows`.
+    """
+    for layer in model._flatten_layers(include_self=False, recursive=True):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer._moments = _SharedMoments(layer, collectives)
+
+
+class _SharedMoments:
+    """Stands in for a layer's `_moments` method."""
+
+    def __init__(self, layer: keras.layers.BatchNormalization, collectives: Collectives) -> None:
+        self._layer = layer
+        self._collectives = collectives
+
+    def __call__(self, inputs: tf.Tensor, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and variance by channel, each of shape (channels,)."""
+        layer = self._layer
+        axes = list(layer._reduction_axes)
+        weight = tf.reshape(tf.cast(_valid_rows.get(), inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
+        positions = tf.cast(tf.size(inputs) // (tf.shape(inputs)[0] * inputs.shape[layer.axis]), inputs.dtype)
+        # Sums of differences from the moving mean, which is the same everywhere: one exchange suffices, and the
+        # variance does not drown in rounding as a plain E[x^2] - E[x]^2 would. Source: Chan, Golub, LeVeque (1983),
+        # "Algorithms for computing the sample variance", shifted data.
+        shift = tf.stop_gradient(tf.cast(layer.moving_mean.value, inputs.dtype))
+        difference = (inputs - _along(shift, layer.axis, len(inputs.shape))) * weight
+        sums = tf.stack([tf.reduce_sum(difference, axes), tf.reduce_sum(tf.square(difference), axes)])
+        count = tf.reduce_sum(weight) * positions
+        packed = tf.concat([tf.reshape(sums, [-1]), [count]], axis=0)
+        packed = self._collectives.sum(packed, name=f"moments/{layer.path}")
+        total, total_of_squares = tf.split(packed[:-1], 2)
+        # A piece of the last batch can hold padding only: leave the moving statistics where they are.
+        empty = tf.equal(packed[-1], 0)
+        rows = tf.maximum(packed[-1], 1)
+        mean_difference = total / rows
+        variance = tf.maximum(total_of_squares / rows - tf.square(mean_difference), 0)
+        return (
+            shift + mean_difference,
+            tf.where(empty, tf.cast(layer.moving_variance.value, inputs.dtype), variance),
+        )
+
+
+def _along(values: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
+    shape = [1] * rank
+    shape[axis] = -1
+    return tf.reshape(values, shape)

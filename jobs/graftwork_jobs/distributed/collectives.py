@@ -1,0 +1,139 @@
+"""Sums over all workers, inside compiled steps and outside. The only module that calls TensorFlow's collective ops.
+
+A world of one worker takes the same path; only the exchange itself is left out.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+    from numpy.typing import NDArray
+
+# TensorFlow keeps one group per key and device type. Its own strategies count from 1; stay clear of them.
+_GROUP_KEYS = {"CPU": 7_001, "GPU": 7_002}
+# Values exchanged at once outside compiled steps: 16 MiB of float32.
+_CHUNK = 4 * 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collectives:
+    """This worker's place among all workers.
+
+    Attributes:
+        rank: 0 .. world - 1.
+        world: number of workers.
+    """
+
+    rank: int
+    world: int
+
+    def sum(self, value: tf.Tensor, *, name: str) -> tf.Tensor:
+        """Add up a tensor over all workers; gradients flow back to every worker's share.
+
+        All workers must reach the call in the same order.
+
+        Args:
+            value: same shape and dtype on all workers; float or signed integer.
+            name: what is exchanged; the same on all workers, different for each call within a compiled step.
+
+        Returns:
+            The sum, the same on all workers.
+        """
+        if self.world == 1:
+            return value
+        import tensorflow as tf
+
+        @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow ships no types
+        def exchange(local: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+            def backward(upstream: tf.Tensor) -> tf.Tensor:
+                # Every worker's loss depends on every worker's share through the sum.
+                return self._exchange(upstream, f"{name}/gradient")
+
+            return self._exchange(local, name), backward
+
+        return exchange(value)
+
+    def mean_of_all(self, values: Sequence[tf.Tensor], *, name: str) -> list[tf.Tensor]:
+        """Average a list of float tensors over all workers in a single exchange.
+
+        Args:
+            values: same shapes on all workers.
+            name: as in `sum`.
+        """
+        if self.world == 1:
+            return list(values)
+        import tensorflow as tf
+
+        dense = [tf.convert_to_tensor(value) for value in values]
+        flat = tf.concat([tf.reshape(tf.cast(value, tf.float32), [-1]) for value in dense], axis=0)
+        mean = self._exchange(flat, name, final_op="Div")
+        parts = tf.split(mean, [int(np.prod(value.shape)) for value in dense])
+        return [
+            tf.cast(tf.reshape(part, value.shape), value.dtype) for part, value in zip(parts, dense, strict=True)
+        ]
+
+    def sum_array(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Add up an array over all workers, outside compiled steps.
+
+        Args:
+            array: same shape on all workers; float32, float64, int32 or int64.
+        """
+        if self.world == 1:
+            return array
+        import tensorflow as tf
+
+        flat = np.ascontiguousarray(array).reshape(-1)
+        chunks = [
+            self._sum_now(tf.constant(flat[start : start + _CHUNK])).numpy() for start in range(0, flat.size, _CHUNK)
+        ]
+        return np.concatenate(chunks).reshape(array.shape) if chunks else array
+
+    def broadcast(self, variables: Sequence[keras.Variable]) -> None:
+        """Give every worker rank 0's values."""
+        if self.world == 1:
+            return
+        for variable in variables:
+            own = np.asarray(variable.value)
+            # Collectives know no unsigned or boolean types.
+            wide = own if own.dtype in (np.float32, np.float64) else own.astype(_exchangeable(own.dtype))
+            variable.assign(self.sum_array(wide if self.rank == 0 else np.zeros_like(wide)).astype(own.dtype))
+
+    def _sum_now(self, value: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        return tf.function(lambda: self._exchange(value, f"array/{value.dtype.name}/{value.shape}", device="CPU"))()
+
+    def _exchange(
+        self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None
+    ) -> tf.Tensor:
+        import tensorflow as tf
+
+        kind = device or ("GPU" if tf.config.list_logical_devices("GPU") else "CPU")
+        with tf.device(f"/device:{kind}:0"):
+            return tf.raw_ops.CollectiveReduceV2(
+                input=value,
+                group_size=self.world,
+                group_key=_GROUP_KEYS[kind],
+                instance_key=_instance_key(name),
+                ordering_token=[],
+                merge_op="Add",
+                final_op=final_op,
+                communication_hint="nccl" if kind == "GPU" else "ring",
+            )
+
+
+def _instance_key(name: str) -> int:
+    """A number that all workers derive alike, whatever order they trace their functions in."""
+    return zlib.crc32(name.encode()) & 0x7FFF_FFFF
+
+
+def _exchangeable(dtype: np.dtype[Any]) -> type[np.generic]:
+    return np.float32 if np.issubdtype(dtype, np.floating) or dtype.kind == "V" else np.int64

@@ -1,0 +1,138 @@
+"""The driver's side of training: starts the workers, shows how far they are, and hands over what came out.
+
+Ray must have been started (`local_ray.start_local_ray`, or a cluster).
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.progress import Reporter
+from graftwork_jobs.events import EventTail
+from graftwork_jobs.train.progress_view import training_view
+from graftwork_jobs.train.request import TrainRequest, TrainResult
+
+_LOOK_EVERY_S = 0.25
+
+__all__ = ["TrainRequest", "TrainResult", "train"]
+
+
+def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
+    """Train, or go on where an interrupted run of the same name stopped, or return what a finished one left.
+
+    Blocks until done. Workers that get lost are replaced as often as `scaling.maxFailures` says.
+
+    Args:
+        request: what to train.
+        reporter: takes a bar for each phase and a line for each epoch.
+
+    Raises:
+        SpecError: the machine cannot hold the workers asked for.
+        PermanentError: training failed for good; the text says why.
+    """
+    if request.result_file.is_file():
+        return TrainResult.from_json(request.result_file.read_text())
+    _check_room(request)
+    _mend_snapshot(request)
+    tail = EventTail(request.events_file)
+    tail.skip_to_end()
+    outcome: list[BaseException | None] = []
+    # Ray takes over Ctrl-C when it runs in the main thread, and never gives it back.
+    thread = threading.Thread(target=lambda: outcome.append(_fit(request)), name="ray-train", daemon=True)
+    thread.start()
+    with training_view(reporter) as view:
+        while True:
+            running = thread.is_alive()
+            for event in tail.new_events():
+                view.show(event)
+            if not running:
+                break
+            thread.join(_LOOK_EVERY_S)
+    if outcome[0] is not None:
+        _raise_readable(outcome[0])
+    if not request.result_file.is_file():
+        raise PermanentError(
+            f"{request.run_dir}: the workers ended without a result. Run the job again; if that happens twice, "
+            "start over with --restart."
+        )
+    return TrainResult.from_json(request.result_file.read_text())
+
+
+def _fit(request: TrainRequest) -> BaseException | None:
+    from ray.train import CheckpointConfig, RunConfig, ScalingConfig
+
+    from graftwork_jobs.distributed.backend import KerasBackendConfig
+    from graftwork_jobs.train.failure_policy import Trainer, failure_config
+    from graftwork_jobs.train.worker import train_worker
+
+    scaling = request.job.spec.scaling
+    try:
+        Trainer(
+            train_worker,
+            train_loop_config=request,
+            backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
+            scaling_config=ScalingConfig(
+                num_workers=scaling.workers,
+                use_gpu=scaling.gpus_per_worker > 0,
+                resources_per_worker=_resources(request),
+            ),
+            run_config=RunConfig(
+                name=request.run_name,
+                storage_path=str(request.checkpoints_dir),
+                checkpoint_config=CheckpointConfig(num_to_keep=2),
+                failure_config=failure_config(scaling.max_failures),
+            ),
+        ).fit()
+    except Exception as error:  # noqa: BLE001  # carried to the main thread, which raises it
+        return error
+    return None
+
+
+def _resources(request: TrainRequest) -> dict[str, float]:
+    scaling = request.job.spec.scaling
+    resources = {"CPU": float(scaling.cpus_per_worker)}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = float(scaling.gpus_per_worker)
+    return resources
+
+
+def _check_room(request: TrainRequest) -> None:
+    """Refuse what can never be placed; Ray would wait for it."""
+    import ray
+
+    workers, held = request.job.spec.scaling.workers, ray.cluster_resources()
+    problems = [
+        Problem(
+            where=f"spec.scaling.{'gpus' if kind == 'GPU' else 'cpus'}PerWorker",
+            received=f"{amount:g} for each of {workers} workers",
+            expected=f"at most {held.get(kind, 0.0):g} {kind}s in all, which is what Ray has here",
+            fix="Ask for fewer workers or less for each.",
+        )
+        for kind, amount in _resources(request).items()
+        if amount * workers > held.get(kind, 0.0)
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+def _mend_snapshot(request: TrainRequest) -> None:
+    """Ray overwrites its list of checkpoints in place; a driver killed just then leaves half a list behind."""
+    from graftwork_jobs.train.snapshot import mend_snapshot
+
+    mend_snapshot(request.checkpoints_dir / request.run_name)
+
+
+def _raise_readable(failure: BaseException) -> Any:
+    from graftwork_jobs.train.failure_policy import permanent_error
+
+    permanent = permanent_error(failure)
+    if permanent is not None:
+        raise permanent from failure
+    lines = [line for line in str(failure).splitlines() if line.strip()]
+    raise PermanentError(
+        f"Training failed: {lines[-1] if lines else type(failure).__name__}. Run the job again to go on from the last "
+        "checkpoint."
+    ) from failure

@@ -1,0 +1,120 @@
+"""A Ray of our own for one run on this machine: started for it, quiet, on loopback, and gone with it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from graftwork.progress import Reporter
+
+# An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
+_LOOPBACK = "127.0.0.2"
+_OBJECT_STORE_BYTES = 128 * 1024**2
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
+    # Workers stay in the folder the job was started from: relative paths of a spec must go on to work.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # Workers report once an epoch, and each report waits for the next poll (2 s by default).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+
+
+@contextmanager
+def start_local_ray(
+    *, workers: int, cpus_per_worker: float, gpus_per_worker: float, log_dir: Path, reporter: Reporter
+) -> Iterator[None]:
+    """Run Ray on this machine inside the block.
+
+    More workers than cores are allowed and warned about: results do not depend on the speed.
+
+    Args:
+        workers: training processes to make room for.
+        cpus_per_worker: cores of each.
+        gpus_per_worker: GPUs of each.
+        log_dir: where Ray's logs go when it ends.
+        reporter: takes the warning about too few cores.
+    """
+    import ray
+
+    cores = len(os.sched_getaffinity(0))
+    wanted = workers * cpus_per_worker
+    if wanted > cores:
+        reporter.warn(
+            f"{workers} workers with {cpus_per_worker:g} cores each share {cores} cores: training will be slow. "
+            f"spec.scaling.workers: {max(1, int(cores / cpus_per_worker))} would fit."
+        )
+    # Sockets live below this folder and their paths may have 107 characters: it must be short.
+    folder = Path(tempfile.mkdtemp(prefix="graft-"))
+    with _environment({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(_write_token(folder))}):
+        _read_settings_anew()
+        try:
+            ray.init(
+                address="local",
+                num_cpus=max(cores, math.ceil(wanted)),
+                num_gpus=None if gpus_per_worker else 0,
+                include_dashboard=False,
+                object_store_memory=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address=_LOOPBACK,
+                _temp_dir=str(folder),
+            )
+            yield
+        finally:
+            ray.shutdown()
+            _keep_logs(folder, log_dir)
+
+
+def _write_token(folder: Path) -> Path:
+    """A secret without which nobody else on this machine can use this Ray."""
+    path = folder / "token"
+    path.touch(mode=0o600)
+    path.write_text(secrets.token_hex(32))
+    return path
+
+
+def _read_settings_anew() -> None:
+    """Ray reads mode and token once a process, which may have been before they were set."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _keep_logs(folder: Path, log_dir: Path) -> None:
+    logs = folder / "session_latest" / "logs"
+    if logs.is_dir():
+        log_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(logs, log_dir, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that Ray starts, and take them back."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

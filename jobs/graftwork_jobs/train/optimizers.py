@@ -1,0 +1,105 @@
+"""From a phase of the spec to a Keras optimizer: kind, learning rate, weight decay, clipping, accumulation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from graftwork.spec.fine_tune_job import Phase, Training
+from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.optimizer import averaging
+
+_SGD_MOMENTUM = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How the learning rate goes over a phase, in updates.
+
+    Attributes:
+        base: learning rate after warm-up.
+        kind: `constant`, or `cosine` down to zero at the end.
+        warmup: updates over which it rises linearly.
+        total: updates of the whole phase.
+    """
+
+    base: float
+    kind: str
+    warmup: int
+    total: int
+
+    @classmethod
+    def of_phase(cls, phase: Phase, updates_per_epoch: int) -> Schedule:
+        """The schedule a phase asks for."""
+        total = phase.epochs * updates_per_epoch
+        warmup = min(round(phase.warmup_epochs * updates_per_epoch), total)
+        return cls(base=phase.learning_rate, kind=phase.schedule, warmup=warmup, total=total)
+
+
+class ScheduledLearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # untyped base
+    """A `Schedule` as Keras wants it, times a factor that reduction on a plateau lowers between epochs."""
+
+    def __init__(self, schedule: Schedule, *, pieces: int) -> None:
+        super().__init__()
+        self._schedule = schedule
+        self._pieces = pieces
+        self.scale = keras.Variable(1.0, dtype="float32", trainable=False, name="learning_rate_scale")
+
+    def __call__(self, step: Any) -> tf.Tensor:
+        """Learning rate of an update.
+
+        Args:
+            step: pieces of batches seen so far (Keras counts these, not updates).
+        """
+        schedule = self._schedule
+        update = tf.cast(tf.convert_to_tensor(step) // self._pieces, tf.float32)
+        rate = tf.constant(schedule.base, tf.float32)
+        if schedule.kind == "cosine":
+            done = (update - schedule.warmup) / max(schedule.total - schedule.warmup, 1)
+            rate *= 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+        if schedule.warmup:
+            rate = tf.where(update < schedule.warmup, schedule.base * (update + 1.0) / schedule.warmup, rate)
+        return rate * tf.convert_to_tensor(self.scale.value)
+
+    def get_config(self) -> dict[str, Any]:
+        """Never stored: a phase builds its schedule from the spec."""
+        raise NotImplementedError
+
+
+def make_optimizer(
+    training: Training,
+    learning_rate: ScheduledLearningRate,
+    trainable: Sequence[keras.Variable],
+    collectives: Collectives,
+) -> keras.optimizers.Optimizer:
+    """The optimizer of a phase, built for the variables that train in it.
+
+    Args:
+        training: what the spec says.
+        learning_rate: the phase's.
+        trainable: variables that train; biases and normalisation (rank 0 and 1) get no weight decay.
+        collectives: this worker's place among all workers.
+    """
+    common: dict[str, Any] = {
+        "learning_rate": learning_rate,
+        "weight_decay": training.weight_decay or None,
+        "global_clipnorm": training.gradient_clip_norm,
+        "gradient_accumulation_steps": training.gradient_accumulation if training.gradient_accumulation > 1 else None,
+    }
+    match training.optimizer:
+        case "adam":
+            optimizer = averaging(keras.optimizers.Adam, collectives)(**common)
+        case "adamw":
+            common["weight_decay"] = training.weight_decay
+            optimizer = averaging(keras.optimizers.AdamW, collectives)(**common)
+        case "sgd":
+            optimizer = averaging(keras.optimizers.SGD, collectives)(momentum=_SGD_MOMENTUM, **common)
+    if training.weight_decay:
+        optimizer.exclude_from_weight_decay(var_list=[variable for variable in trainable if len(variable.shape) < 2])
+    optimizer.build(list(trainable))
+    return optimizer

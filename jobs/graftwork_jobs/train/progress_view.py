@@ -1,0 +1,87 @@
+"""Shows the events of a running training: a bar for each phase, a line for each epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from graftwork.progress import Reporter
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from graftwork.progress import Task
+    from graftwork_jobs.events import Event
+
+
+class TrainingView:
+    """Takes events in order and tells a reporter."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
+        self._bar: AbstractContextManager[Task] | None = None
+        self._task: Task | None = None
+        self._done = 0.0
+        self._steps = 1
+
+    def show(self, event: Event) -> None:
+        """Take one event; kinds it does not know are left alone."""
+        match event["kind"]:
+            case "phase_started":
+                self._start(event)
+            case "progress":
+                self._move_to((event["epoch"] - 1) * self._steps + event["step"])
+            case "epoch":
+                self._move_to(event["epoch"] * self._steps)
+                self._reporter.say(epoch_line(event))
+            case "phase_finished":
+                self.close()
+            case "warning":
+                self._reporter.warn(event["message"])
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.__exit__(None, None, None)
+        self._bar = self._task = None
+
+    def _start(self, event: Event) -> None:
+        # Workers that were restarted announce their phase again.
+        self.close()
+        self._steps = event["steps"]
+        self._done = 0.0
+        self._bar = self._reporter.task(f"phase {event['phase']}", event["epochs"] * event["steps"], "steps")
+        self._task = self._bar.__enter__()
+
+    def _move_to(self, step: float) -> None:
+        if self._task is not None and step > self._done:
+            self._task.advance(step - self._done)
+            self._done = step
+
+
+@contextmanager
+def training_view(reporter: Reporter) -> Iterator[TrainingView]:
+    """A view whose bar is taken away at the end of the block."""
+    view = TrainingView(reporter)
+    try:
+        yield view
+    finally:
+        view.close()
+
+
+def epoch_line(event: dict[str, Any]) -> str:
+    """One epoch in one line."""
+    line = (
+        f"{event['phase']} {event['epoch']}/{event['epochs']}  "
+        f"loss {event['loss']:.4f}  accuracy {event['accuracy']:.3f}  "
+        f"val_loss {event['val_loss']:.4f}  val_accuracy {event['val_accuracy']:.3f}  "
+        f"{event['images_per_s']:.0f} images/s"
+    )
+    if event["is_best"]:
+        line += "  best so far"
+    if event["learning_rate_lowered"]:
+        line += "  (learning rate lowered)"
+    if event["stopped"]:
+        line += "  (no more progress: phase ends)"
+    return line

@@ -1,0 +1,107 @@
+"""What goes into a training run and what comes out of it; travels between driver and workers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from graftwork.preprocess.image import ImageSpec
+from graftwork.spec.fine_tune_job import FineTuneJob
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What to train.
+
+    Attributes:
+        job: the spec.
+        base_dir: where relative paths of the spec start.
+        run_dir: folder of the run; checkpoints, predictions and events go into it.
+        index_file: the data set's index.
+        image: what every picture is brought to.
+        weights_dir: cache of pre-trained weights.
+        data_cache_dir: cache of remote pictures.
+        run_name: unique name of the run; a second call with the same one goes on where the first was interrupted.
+    """
+
+    job: FineTuneJob
+    base_dir: Path
+    run_dir: Path
+    index_file: Path
+    image: ImageSpec
+    weights_dir: Path
+    data_cache_dir: Path
+    run_name: str
+
+    @property
+    def checkpoints_dir(self) -> Path:
+        """Where Ray Train keeps the run's checkpoints, in a folder named after the run."""
+        return self.run_dir / "checkpoints"
+
+    @property
+    def predictions_dir(self) -> Path:
+        """Where the predictions of the test sets go."""
+        return self.run_dir / "predictions"
+
+    @property
+    def weights_file(self) -> Path:
+        """Final weights of the network."""
+        return self.run_dir / "final.weights.h5"
+
+    @property
+    def result_file(self) -> Path:
+        """Written last: a run that has it is finished."""
+        return self.run_dir / "train_result.json"
+
+    @property
+    def events_file(self) -> Path:
+        """The run's event log."""
+        return self.run_dir / "events.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What came out.
+
+    Attributes:
+        weights_file: final weights of the network (`.weights.h5`): those of the last phase's best epoch.
+        history: figures of every epoch: phase (its name), epoch (from 1), loss, accuracy, val_loss, val_accuracy,
+            learning_rate, images_per_s, is_best.
+        predictions: by test set: an npz with scores (n, classes) float32, labels (n,) int32 and rows (n,) int64.
+        trained_phases: for each phase its name, epochs that ran, its best epoch (from 1) and whether it was stopped early.
+        timings: seconds by stage.
+    """
+
+    weights_file: Path
+    history: tuple[Mapping[str, Any], ...]
+    predictions: Mapping[str, Path]
+    trained_phases: tuple[Mapping[str, Any], ...]
+    timings: Mapping[str, float]
+
+    def to_json(self) -> str:
+        """The result as JSON."""
+        return json.dumps(
+            {
+                "weights_file": str(self.weights_file),
+                "history": self.history,
+                "predictions": {name: str(path) for name, path in self.predictions.items()},
+                "trained_phases": self.trained_phases,
+                "timings": self.timings,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> TrainResult:
+        """Read back what `to_json` wrote."""
+        content = json.loads(text)
+        return cls(
+            weights_file=Path(content["weights_file"]),
+            history=tuple(content["history"]),
+            predictions={name: Path(path) for name, path in content["predictions"].items()},
+            trained_phases=tuple(content["trained_phases"]),
+            timings=content["timings"],
+        )

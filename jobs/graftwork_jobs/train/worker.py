@@ -1,0 +1,429 @@
+"""What every Ray Train worker runs: the training recipe, from the data index to the predictions of the test sets.
+
+All workers run this alike; only rank 0 writes. Whatever makes them take different turns would leave one waiting for the
+others for ever, so every decision here follows from numbers that are the same on all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graftwork.errors import PermanentError
+from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Phase
+from graftwork_jobs.data.batch_plan import BatchPlan
+from graftwork_jobs.data.index import DatasetIndex, Split
+from graftwork_jobs.data.pipeline import eval_batches, readable_data_errors, train_batches
+from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.events import append_event
+from graftwork_jobs.train.epoch_policy import PhaseState, decide
+from graftwork_jobs.train.request import TrainRequest, TrainResult
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from graftwork_jobs.data.pipeline import Augmenter
+    from graftwork_jobs.model.network import Network
+    from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
+    from graftwork_jobs.train.evaluate import Evaluator
+
+_PROGRESS_EVERY_S = 1.0
+_EVAL_BATCH = 64
+# Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
+_CHECK_EVERY_UPDATES = 16
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """What one worker holds during a run."""
+
+    request: TrainRequest
+    index: DatasetIndex
+    collectives: Collectives
+    plan: BatchPlan
+    network: Network
+    evaluator: Evaluator
+    class_weights: NDArray[np.float32] | None
+    augment: Augmenter | None
+    model: keras.Model
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Append an event, on rank 0."""
+        if self.collectives.rank == 0:
+            append_event(self.request.events_file, kind, **fields)
+
+    def eval_batches(self, split: Split) -> Any:
+        """This worker's share of a split."""
+        return eval_batches(
+            split,
+            self.request.image,
+            batch_size=_EVAL_BATCH,
+            rank=self.collectives.rank,
+            world=self.collectives.world,
+            cache_dir=self.request.data_cache_dir,
+        )
+
+
+def train_worker(request: TrainRequest) -> None:
+    """Train, phase by phase, then predict the test sets and write the result.
+
+    Raises:
+        PermanentError: the loss became NaN, or the checkpoint or the data do not belong to the job.
+    """
+    import ray.train
+
+    context = ray.train.get_context()
+    collectives = Collectives(rank=context.get_world_rank(), world=context.get_world_size())
+    started = time.perf_counter()
+    run = _set_up(request, collectives)
+    checkpoint = _latest_checkpoint()
+    state = _restore_position(run, checkpoint)
+    timings = {"set_up_s": time.perf_counter() - started}
+
+    for number in range(state.phase, len(request.job.spec.phases)):
+        began = time.perf_counter()
+        with readable_data_errors():
+            state = _train_phase(run, number, state, checkpoint)
+        checkpoint = None
+        timings[f"phase_{request.job.spec.phases[number].name}_s"] = time.perf_counter() - began
+
+    began = time.perf_counter()
+    with readable_data_errors():
+        predictions = _predict(run)
+    timings["predict_s"] = time.perf_counter() - began
+    _finish(run, state, predictions, timings)
+
+
+def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
+    """Everything that stays the same over the phases."""
+    import keras
+
+    from graftwork_jobs.model.augment import build_augmenter
+    from graftwork_jobs.train.evaluate import Evaluator
+    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
+
+    spec = request.job.spec
+    keras.config.set_dtype_policy(_dtype_policy(spec.training.mixed_precision))
+    index = DatasetIndex.load(request.index_file)
+    classes = len(index.labels)
+    plan = BatchPlan(
+        batch_size=spec.training.batch_size,
+        pieces=spec.training.gradient_accumulation,
+        rank=collectives.rank,
+        world=collectives.world,
+    )
+    network = _build_network(request, classes, plan)
+    # Same seed, same weights; but only the broadcast makes sure.
+    collectives.broadcast(network.model.variables)
+    loss = ExampleLoss(classes=classes, label_smoothing=spec.training.label_smoothing)
+    return _Run(
+        request=request,
+        index=index,
+        collectives=collectives,
+        plan=plan,
+        network=network,
+        evaluator=Evaluator(network.model, loss, classes=classes, collectives=collectives),
+        class_weights=_class_weights(index) if spec.training.class_weights == "balanced" else None,
+        augment=build_augmenter(spec.augment),
+        model=TrainingModel(network.model),
+    )
+
+
+def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Network:
+    from graftwork_jobs.distributed.batch_norm import synchronise
+    from graftwork_jobs.model.backbone import load_backbone
+    from graftwork_jobs.model.network import DropoutSlice, build_network
+
+    spec = request.job.spec
+    backbone = load_backbone(
+        spec.backbone,
+        image_size=(request.image.height, request.image.width),
+        base_dir=request.base_dir,
+        weights_dir=request.weights_dir,
+        reporter=SilentReporter(),
+    )
+    mode = spec.training.batch_norm
+    network = build_network(
+        backbone,
+        spec.head,
+        classes=classes,
+        seed=spec.training.seed,
+        batch_norm_training=mode == "train" or (mode == "auto" and spec.backbone.weights == "none"),
+        dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=plan.row_offset),
+    )
+    synchronise(network.model, Collectives(rank=plan.rank, world=plan.world))
+    return network
+
+
+def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
+    """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
+    from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
+    from graftwork_jobs.train.checkpoint import Checkpoint, assign, values_of
+    from graftwork_jobs.train.objective import Tally
+    from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, make_optimizer
+
+    spec = run.request.job.spec
+    phase = spec.phases[number]
+    train, validation = run.index.splits["train"], run.index.splits["validation"]
+    updates = run.plan.updates(len(train))
+
+    apply_freeze(run.network, resolve_unfreeze(run.network, phase.unfreeze))
+    learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
+    optimizer = make_optimizer(spec.training, learning_rate, run.model.trainable_variables, run.collectives)
+    tally = _compile(run, optimizer, Tally)
+    best = values_of(run.network.model.variables)
+    if checkpoint is not None and state.epochs_done:
+        assign(optimizer.variables, checkpoint.optimizer)
+        best = checkpoint.best
+    run.tell("phase_started", phase=phase.name, number=number, epochs=phase.epochs, steps=run.plan.steps(len(train)))
+
+    while not state.phase_ended:
+        epoch = state.epochs_done
+        learning_rate.scale.assign(state.phase_state.learning_rate_scale)
+        began = time.perf_counter()
+        tally.reset_state()
+        _train_epoch(run, number, epoch, optimizer)
+        seconds = time.perf_counter() - began
+        figures = _epoch_figures(run, tally, validation, phase, epoch)
+        decision = decide(
+            state.phase_state,
+            epoch=epoch,
+            metrics=figures,
+            learning_rate=phase.learning_rate,
+            early_stopping=spec.training.early_stopping,
+            reduce_on_plateau=spec.training.reduce_on_plateau,
+        )
+        if decision.is_best:
+            best = values_of(run.network.model.variables)
+        record = {
+            "phase": phase.name,
+            "epoch": epoch + 1,
+            **figures,
+            "learning_rate": phase.learning_rate * state.phase_state.learning_rate_scale,
+            "images_per_s": len(train) / seconds,
+            "is_best": decision.is_best,
+        }
+        state = replace(
+            state,
+            epochs_done=epoch + 1,
+            phase_ended=decision.stop or epoch + 1 == phase.epochs,
+            phase_state=decision.state,
+            history=(*state.history, record),
+        )
+        _report(
+            run,
+            Checkpoint(
+                state=state, model=values_of(run.network.model.variables), best=best, optimizer=values_of(optimizer.variables)
+            ),
+            figures,
+        )
+        run.tell("epoch", **record, epochs=phase.epochs, stopped=decision.stop, learning_rate_lowered=decision.reduced)
+
+    assign(run.network.model.variables, best)
+    best_epoch = state.phase_state.best_epoch
+    run.tell("phase_finished", phase=phase.name, epochs=state.epochs_done, best_epoch=(best_epoch or 0) + 1)
+    return replace(state, phase=number + 1, epochs_done=0, phase_ended=False, phase_state=PhaseState())
+
+
+def _compile(run: _Run, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
+    """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
+    from graftwork_jobs.train.objective import BatchLoss, ExampleLoss
+
+    loss = ExampleLoss(
+        classes=len(run.index.labels), label_smoothing=run.request.job.spec.training.label_smoothing
+    )
+    tally = tally_class(loss)
+    # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
+    run.model.compile(optimizer=optimizer, loss=BatchLoss(loss), weighted_metrics=[tally], jit_compile=False)
+    run.model.make_train_function(force=True)
+    return tally
+
+
+def _train_epoch(run: _Run, number: int, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
+    """Go through the training data once."""
+    from graftwork_jobs.train.objective import with_validity
+
+    request, train = run.request, run.index.splits["train"]
+    phase = request.job.spec.phases[number]
+    batches = train_batches(
+        train,
+        request.image,
+        run.plan,
+        seed=request.job.spec.training.seed,
+        phase=number,
+        epoch=epoch,
+        class_weights=run.class_weights,
+        augment=run.augment,
+        cache_dir=request.data_cache_dir,
+    )
+    steps = run.plan.steps(len(train))
+    iterator = iter(batches.map(with_validity))
+    told = time.monotonic()
+    for step in range(1, steps + 1):
+        run.model.train_function(iterator)
+        if step % (_CHECK_EVERY_UPDATES * run.plan.pieces) == 0 or step == steps:
+            _refuse_nan(run, optimizer, phase, epoch)
+        if time.monotonic() - told >= _PROGRESS_EVERY_S:
+            told = time.monotonic()
+            run.tell("progress", phase=phase.name, epoch=epoch + 1, step=step, steps=steps)
+
+
+def _refuse_nan(run: _Run, optimizer: keras.optimizers.Optimizer, phase: Phase, epoch: int) -> None:
+    from graftwork_jobs.distributed.optimizer import first_bad_update
+
+    update = first_bad_update(optimizer)
+    if update is None:
+        return
+    step = update - epoch * run.plan.updates(len(run.index.splits["train"])) + 1
+    raise PermanentError(_nan_message(phase, epoch, f", step {step}: the gradient is NaN or infinite"))
+
+
+def _nan_message(phase: Phase, epoch: int, what: str) -> str:
+    return (
+        f"Training diverged in phase {phase.name}, epoch {epoch + 1}{what}. The checkpoint of the epoch before is kept. "
+        f"Lower the learning rate of phase {phase.name} (now {phase.learning_rate:g}), "
+        "or set training.gradientClipNorm (1.0 is a good start), and run the job again."
+    )
+
+
+def _epoch_figures(run: _Run, tally: Any, validation: Split, phase: Phase, epoch: int) -> dict[str, float]:
+    """Loss and accuracy of training and validation, the same on all workers."""
+    from graftwork_jobs.train.evaluate import figures_of
+
+    trained = figures_of(tally.sums.numpy(), run.collectives)
+    validated = run.evaluator.figures(run.eval_batches(validation))
+    if not np.isfinite(validated.loss):
+        raise PermanentError(_nan_message(phase, epoch, ": the validation loss is NaN or infinite"))
+    return {
+        "loss": trained.loss,
+        "accuracy": trained.accuracy,
+        "val_loss": validated.loss,
+        "val_accuracy": validated.accuracy,
+    }
+
+
+def _report(run: _Run, checkpoint: Checkpoint, figures: dict[str, float]) -> None:
+    """Commit a checkpoint. A barrier: every worker calls it once an epoch."""
+    import ray.train
+
+    from graftwork_jobs.train.checkpoint import write_checkpoint
+
+    if run.collectives.rank != 0:
+        ray.train.report(figures)
+        return
+    with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as folder:
+        write_checkpoint(checkpoint, Path(folder))
+        ray.train.report(figures, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _latest_checkpoint() -> Checkpoint | None:
+    import ray.train
+
+    from graftwork_jobs.train.checkpoint import read_checkpoint
+
+    stored = ray.train.get_checkpoint()
+    if stored is None:
+        return None
+    with stored.as_directory() as folder:
+        return read_checkpoint(Path(folder))
+
+
+def _restore_position(run: _Run, checkpoint: Checkpoint | None) -> TrainState:
+    """Put the network where the checkpoint left it."""
+    from graftwork_jobs.train.checkpoint import TrainState, assign
+
+    if checkpoint is None:
+        return TrainState()
+    assign(run.network.model.variables, checkpoint.model)
+    return checkpoint.state
+
+
+def _predict(run: _Run) -> dict[str, Path]:
+    """Score every test set; rank 0 writes."""
+    written: dict[str, Path] = {}
+    for name, split in run.index.splits.items():
+        if name in {"train", "validation"}:
+            continue
+        scores = run.evaluator.scores(run.eval_batches(split), examples=len(split))
+        written[name] = run.request.predictions_dir / f"{name}.npz"
+        if run.collectives.rank == 0:
+            with _replacing(written[name]) as temporary, temporary.open("wb") as stream:
+                np.savez(stream, scores=scores, labels=split.labels, rows=np.arange(len(split)))
+    return written
+
+
+def _finish(run: _Run, state: TrainState, predictions: dict[str, Path], timings: dict[str, float]) -> None:
+    """Write the final weights and, last of all, the result."""
+    if run.collectives.rank != 0:
+        return
+    request = run.request
+    with _replacing(request.weights_file) as temporary:
+        run.network.model.save_weights(temporary)
+    result = TrainResult(
+        weights_file=request.weights_file,
+        history=state.history,
+        predictions=predictions,
+        trained_phases=_trained_phases(request, state),
+        timings=timings,
+    )
+    with _replacing(request.result_file) as temporary:
+        temporary.write_text(result.to_json())
+
+
+def _trained_phases(request: TrainRequest, state: TrainState) -> tuple[dict[str, Any], ...]:
+    phases = []
+    for phase in request.job.spec.phases:
+        records = [record for record in state.history if record["phase"] == phase.name]
+        best = max(record["epoch"] for record in records if record["is_best"])
+        phases.append(
+            {
+                "name": phase.name,
+                "epochs": len(records),
+                "best_epoch": best,
+                "stopped_early": len(records) < phase.epochs,
+            }
+        )
+    return tuple(phases)
+
+
+def _class_weights(index: DatasetIndex) -> NDArray[np.float32]:
+    """Inverse class frequencies, 1 on average over the training examples."""
+    labels = index.splits["train"].labels
+    counts = np.bincount(labels, minlength=len(index.labels))
+    return (len(labels) / (len(counts) * counts)).astype(np.float32)
+
+
+def _dtype_policy(mixed_precision: str) -> str:
+    import tensorflow as tf
+
+    if mixed_precision == "bfloat16":
+        return "mixed_bfloat16"
+    if mixed_precision == "auto":
+        details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+        # NVIDIA GPUs compute in bfloat16 from compute capability 8.0 (Ampere) on.
+        if details and all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details):
+            return "mixed_bfloat16"
+    return "float32"
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary file beside `path` that takes its place at the end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Keras looks at the end of the name.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
