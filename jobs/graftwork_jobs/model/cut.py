@@ -1,0 +1,83 @@
+"""Where a backbone ends: the feature map the head grows on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from graftwork.errors import Problem, SpecError
+from graftwork.near_names import did_you_mean
+
+_POOLING_LAYERS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
+_MAP_RANK = 4
+
+
+def cut_at(model: keras.Model, output_layer: str | None) -> keras.Model:
+    """A model without what comes after its feature map.
+
+    Args:
+        model: flat and functional.
+        output_layer: layer whose output to end at; None finds the last feature map before global pooling.
+
+    Raises:
+        SpecError: no such layer (with near names), or it gives no feature map.
+    """
+    end = _output_of(model, output_layer) if output_layer is not None else _last_feature_map(model)
+    return keras.Model(model.inputs[0], end, name=model.name)
+
+
+def _output_of(model: keras.Model, name: str) -> Any:
+    layers = {layer.name: layer for layer in model.layers}
+    layer = layers.get(name)
+    maps = [known for known, candidate in layers.items() if _is_map(candidate.output)]
+    if layer is None:
+        raise SpecError(
+            Problem(
+                where="spec.backbone.outputLayer",
+                received=name,
+                expected=f"one of the backbone's {len(layers)} layers",
+                fix=did_you_mean(name, maps) or f"The last ones that give a feature map are {', '.join(maps[-5:])}.",
+            )
+        )
+    if not _is_map(layer.output):
+        raise SpecError(
+            Problem(
+                where="spec.backbone.outputLayer",
+                received=f"{name}, which gives shape {shape_text(getattr(layer.output, 'shape', ()))}",
+                expected="a layer that gives a feature map (batch, height, width, channels)",
+                fix=f"The last ones that do are {', '.join(maps[-5:])}.",
+            )
+        )
+    return layer.output
+
+
+def _last_feature_map(model: keras.Model) -> Any:
+    """Walk back from the output to the tensor that global pooling (or flattening) takes."""
+    tensor = model.outputs[0] if len(model.outputs) == 1 else None
+    while tensor is not None:
+        history = tensor._keras_history
+        inputs = history.operation._inbound_nodes[history.node_index].input_tensors
+        pooled = isinstance(history.operation, (*_POOLING_LAYERS, keras.layers.Flatten)) and _is_map(inputs[0])
+        if pooled:
+            return inputs[0]
+        if _is_map(tensor) and tuple(tensor.shape[1:3]) != (1, 1):
+            return tensor
+        tensor = inputs[0] if len(inputs) == 1 else None
+    raise SpecError(
+        Problem(
+            where="spec.backbone",
+            received=f"{model.name}, whose outputs are {', '.join(shape_text(output.shape) for output in model.outputs)}",
+            expected="a network that ends in a feature map, or pools one before its classifier",
+            fix="Name the layer to grow the head on with outputLayer.",
+        )
+    )
+
+
+def _is_map(tensor: Any) -> bool:
+    return hasattr(tensor, "shape") and len(tensor.shape) == _MAP_RANK
+
+
+def shape_text(shape: Any) -> str:
+    """A shape for people: `any x 224 x 224 x 3`."""
+    return " x ".join("any" if side is None else str(side) for side in shape)

@@ -1,0 +1,150 @@
+"""Which layers of a backbone train in a phase."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import keras
+
+from graftwork.errors import Problem, SpecError
+from graftwork.near_names import near_names
+from graftwork.spec.fine_tune_job import Unfreeze
+from graftwork_jobs.model.network import Network
+from graftwork_jobs.model.rebuild import leaf_layers
+
+_SCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
+_SHOWN_NAMES = 8
+
+
+@dataclass(frozen=True)
+class FreezeBoundary:
+    """A freeze setting, resolved for one network.
+
+    Attributes:
+        first_trainable_layer: the backbone layer at the boundary; None when only the head trains.
+        trainable_layers: backbone layers from there on, in the backbone's order.
+        trainable_parameters: numbers that training changes, head included.
+        total_parameters: all numbers of the network, statistics included.
+    """
+
+    first_trainable_layer: str | None
+    trainable_layers: tuple[str, ...]
+    trainable_parameters: int
+    total_parameters: int
+
+
+def backbone_layers(network: Network) -> list[keras.layers.Layer]:
+    """Layers that count for freezing, in the backbone's order: everything after the scaling of the input."""
+    layers = leaf_layers(network.backbone)
+    while layers and isinstance(layers[0], _SCALING_LAYERS):
+        layers = layers[1:]
+    return layers
+
+
+def resolve_unfreeze(
+    network: Network, unfreeze: Literal["none", "all"] | Unfreeze, *, where: str = "unfreeze"
+) -> FreezeBoundary:
+    """Find the freeze boundary; changes nothing.
+
+    Args:
+        network: whose backbone.
+        unfreeze: from the spec.
+        where: YAML path of `unfreeze`, for the error.
+
+    Raises:
+        SpecError: no such layer (with near names), or more layers than there are.
+    """
+    layers = backbone_layers(network)
+    names = [layer.name for layer in layers]
+    match unfreeze:
+        case "none":
+            first = len(names)
+        case "all":
+            first = 0
+        case Unfreeze(last_layers=int() as count):
+            first = _from_end(count, len(names), where)
+        case Unfreeze(fraction=float() as share):
+            first = len(names) - math.ceil(share * len(names))
+        case Unfreeze(from_layer=str() as name):
+            first = _index_of(name, names, where)
+        case _:
+            raise ValueError(f"unknown unfreeze setting {unfreeze!r}")
+    trainable = _trainable_parameters(network.head) + sum(_trainable_parameters(layer) for layer in layers[first:])
+    return FreezeBoundary(
+        first_trainable_layer=names[first] if first < len(names) else None,
+        trainable_layers=tuple(names[first:]),
+        trainable_parameters=trainable,
+        total_parameters=network.model.count_params(),
+    )
+
+
+def apply_freeze(network: Network, boundary: FreezeBoundary) -> None:
+    """Set what trains. Compile afresh afterwards: Keras binds trainable weights at compilation.
+
+    Frozen BatchNorm layers run in inference mode (Keras 3 does so for layers that are not trainable).
+    """
+    network.model.trainable = True
+    trainable = set(boundary.trainable_layers)
+    for layer in leaf_layers(network.backbone):
+        layer.trainable = layer.name in trainable
+
+
+def _from_end(count: int, available: int, where: str) -> int:
+    if count > available:
+        raise SpecError(
+            Problem(
+                where=f"{where}.lastLayers",
+                received=str(count),
+                expected=f"at most {available}, the number of the backbone's layers",
+                fix="Use a smaller number, or `all`.",
+            )
+        )
+    return available - count
+
+
+def _index_of(name: str, names: list[str], where: str) -> int:
+    """Place of the layer of that name, or of the first of the block whose layers' names start with it."""
+    if name in names:
+        return names.index(name)
+    for position, known in enumerate(names):
+        if _is_of_block(known, name):
+            return position
+    raise SpecError(
+        Problem(
+            where=f"{where}.fromLayer",
+            received=name,
+            expected=f"one of the backbone's {len(names)} layers, or the beginning of a block's layer names",
+            fix=_suggestion(name, names),
+        )
+    )
+
+
+def _is_of_block(layer: str, prefix: str) -> bool:
+    """`block6a` is the block of `block6a_conv` and `block6a.conv`; `block6` also of `block6a_conv`, not of `block61`."""
+    if not layer.startswith(prefix):
+        return False
+    following = layer[len(prefix) : len(prefix) + 1]
+    return not (prefix[-1].isdigit() and following.isdigit())
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+    blocks = list(dict.fromkeys(known.split("_")[0] for known in names))
+    near = near_names(name, blocks) + [known for known in near_names(name, names, limit=5) if known not in blocks]
+    if near:
+        return f"Did you mean {', '.join(f'`{known}`' for known in near)}?"
+    step = max(1, len(blocks) // _SHOWN_NAMES)
+    return f"Layer names begin with, among others: {', '.join(blocks[::step])}."
+
+
+def _trainable_parameters(layer: keras.layers.Layer) -> int:
+    """Numbers that would train if the layer were not frozen."""
+    frozen = [inner for inner in layer._flatten_layers() if not inner.trainable]
+    for inner in frozen:
+        inner.trainable = True
+    try:
+        return sum(math.prod(weight.shape) for weight in layer.trainable_weights)
+    finally:
+        for inner in frozen:
+            inner.trainable = False

@@ -1,0 +1,155 @@
+"""The network of a job: a backbone with a new head, for training and for the bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from graftwork.spec.fine_tune_job import Head
+from graftwork_jobs.model.backbone import LoadedBackbone
+from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout
+from graftwork_jobs.model.rebuild import copy_weights, leaf_layers, rebuild
+
+__all__ = ["DropoutSlice", "Network", "build_network", "inference_model"]
+
+_POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+# Largest seed Keras' initializers take.
+_SEED_RANGE = 2**31
+
+_DropoutFactory = Callable[[int], keras.layers.Layer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A backbone with a head, as it is trained.
+
+    Attributes:
+        model: RGB 0..255, float32, shape (batch, height, width, 3), to logits, float32, shape (batch, classes).
+        backbone: picture to feature map; a layer of `model`.
+        head: feature map to logits; a layer of `model`.
+        head_spec: what the head was made from.
+        batch_norm_training: whether unfrozen BatchNorm layers use batch statistics in training.
+    """
+
+    model: keras.Model
+    backbone: keras.Model
+    head: keras.Model
+    head_spec: Head
+    batch_norm_training: bool
+
+
+def build_network(
+    backbone: LoadedBackbone,
+    head: Head,
+    *,
+    classes: int,
+    seed: int,
+    batch_norm_training: bool,
+    dropout_slice: DropoutSlice | None,
+) -> Network:
+    """Grow a head on a backbone.
+
+    Args:
+        backbone: from `load_backbone`; becomes part of the network.
+        head: from the spec.
+        classes: how many labels.
+        seed: of initial weights and dropout masks: the same seed gives the same in every process.
+        batch_norm_training: let the backbone run in training mode, so that its unfrozen BatchNorm layers use and
+            update batch statistics. Otherwise it always runs in inference mode; its weights train all the same.
+        dropout_slice: this worker's rows of each micro-batch; None draws a mask for whatever rows come.
+    """
+
+    def dropout(number: int) -> keras.layers.Layer:
+        options: dict[str, Any] = {"seed": _derived(seed, 1000 + number), "name": f"head_dropout_{number}"}
+        if dropout_slice is None:
+            return keras.layers.Dropout(head.dropout, **options)
+        return SlicedDropout(head.dropout, part=dropout_slice, **options)
+
+    image = keras.Input(shape=backbone.model.inputs[0].shape[1:], dtype="float32", name="image")
+    features = backbone.model(image) if batch_norm_training else backbone.model(image, training=False)
+    top = _head(features.shape[1:], features.dtype, head, classes=classes, seed=seed, dropout=dropout)
+    return Network(
+        model=keras.Model(image, top(features), name="network"),
+        backbone=backbone.model,
+        head=top,
+        head_spec=head,
+        batch_norm_training=batch_norm_training,
+    )
+
+
+def inference_model(network: Network) -> keras.Model:
+    """What a bundle holds: stock layers, float32, softmax on top.
+
+    Returns:
+        A new model with copies of the weights: input `image`, RGB 0..255, float32, shape (batch, height, width, 3);
+        output layer `scores`, probabilities, float32, shape (batch, classes).
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        backbone = rebuild(network.backbone, dtype_policy="float32")
+        features = backbone.outputs[0]
+        top = _head(
+            features.shape[1:],
+            "float32",
+            network.head_spec,
+            classes=network.head.output_shape[-1],
+            seed=0,
+            dropout=lambda number: keras.layers.Dropout(network.head_spec.dropout, name=f"head_dropout_{number}"),
+        )
+        copy_weights(network.head, top)
+        scores = keras.layers.Softmax(dtype="float32", name="scores")(_run(top, features))
+        model = keras.Model(backbone.inputs[0], scores, name="classifier")
+    finally:
+        keras.config.set_dtype_policy(before)
+    for layer in leaf_layers(model):
+        layer.trainable = True
+    return model
+
+
+def _head(
+    shape: tuple[int | None, ...],
+    dtype: str,
+    head: Head,
+    *,
+    classes: int,
+    seed: int,
+    dropout: _DropoutFactory,
+) -> keras.Model:
+    """Pooling, then for each hidden layer and for the last one: dropout, fully connected."""
+    features = keras.Input(shape=shape, dtype=dtype, name="features")
+    # Averages and logits in float32: bfloat16 keeps 8 bits of them.
+    vector = _POOLING[head.pooling](name="head_pool", dtype="float32")(features)
+    for number, units in enumerate(head.hidden):
+        if head.dropout:
+            vector = dropout(number)(vector)
+        vector = keras.layers.Dense(
+            units,
+            activation=head.activation,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=_derived(seed, number)),
+            name=f"head_hidden_{number}",
+        )(vector)
+    if head.dropout:
+        vector = dropout(len(head.hidden))(vector)
+    logits = keras.layers.Dense(
+        classes,
+        kernel_initializer=keras.initializers.GlorotUniform(seed=_derived(seed, len(head.hidden))),
+        dtype="float32",
+        name="logits",
+    )(vector)
+    return keras.Model(features, logits, name="head")
+
+
+def _run(head: keras.Model, features: Any) -> Any:
+    """Lay a head's layers on top of a feature map, without a model nested in a model."""
+    for layer in leaf_layers(head):
+        features = layer(features)
+    return features
+
+
+def _derived(seed: int, number: int) -> int:
+    """A seed of its own for each layer."""
+    return (seed * 1_000_003 + number) % _SEED_RANGE
