@@ -51,14 +51,16 @@ class Batching(SpecModel):
     """How requests that wait at the same time share one pass through the model."""
 
     max_batch_size: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Most examples in one pass."""
+    """Most examples in one pass. How many really share one is measured when the model is loaded: as many as make a pass
+    cheaper an example on this processor. A request never waits for others to come."""
 
 
 class Resources(SpecModel):
     """What one replica gets."""
 
-    cpus: Annotated[float, Field(gt=0)] = 1
-    """CPU cores: the replica's inference and decoding threads and its Ray resource request."""
+    cpus: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
+    """CPU cores: the replica's inference and decoding threads and its Ray resource request. `auto` shares the machine's
+    cores among `maxReplicas`."""
 
 
 class Limits(SpecModel):
@@ -69,7 +71,7 @@ class Limits(SpecModel):
     max_image_pixels: Annotated[int, Field(ge=1024)] = 50_000_000
     """Largest picture in pixels (height times width); larger ones are refused with status 413."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 256
-    """Requests that may wait; further ones are refused with status 503 and Retry-After."""
+    """Requests that may wait at one replica; further ones are refused with status 503 and Retry-After."""
 
 
 class HttpListener(SpecModel):
