@@ -6,6 +6,9 @@ Decoding and resizing only: how pixel values are scaled is part of the model its
 from __future__ import annotations
 
 import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -30,6 +33,10 @@ _UPRIGHT = {
     8: "ROTATE_90",
 }
 _ORIENTATIONS_THAT_SWAP_SIDES = frozenset({5, 6, 7, 8})
+# A closed list: bytes come from strangers, and some of Pillow's other formats start programs (EPS) or nest files (ICO).
+_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+_SIXTEEN_BIT_GREY = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
+_PILLOW_LIMIT = threading.Lock()
 
 ResizeMode = Literal["stretch", "crop", "pad"]
 
@@ -61,11 +68,11 @@ class ImageSpec:
 def decode_image(data: bytes, spec: ImageSpec, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Decode and resize one picture.
 
-    Any format Pillow reads. EXIF orientation is applied, transparency is laid on white, the first frame of an animation
-    is taken, CMYK, grey, palette and 16-bit pictures become 8-bit RGB.
+    EXIF orientation is applied, transparency is laid on white, the first frame of an animation is taken, CMYK, grey,
+    palette and 16-bit pictures become 8-bit RGB. Colour profiles are not applied.
 
     Args:
-        data: the file's content.
+        data: the file's content: JPEG (MPO), PNG, GIF, WebP, BMP, TIFF, AVIF, JPEG 2000 or PNM.
         spec: what to bring it to.
         max_pixels: refuse larger pictures before decoding them (guards against decompression bombs).
 
@@ -76,63 +83,101 @@ def decode_image(data: bytes, spec: ImageSpec, *, max_pixels: int = DEFAULT_MAX_
         ImageTooLargeError: the picture has more than `max_pixels` pixels.
         ImageError: the bytes cannot be decoded.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if not data:
         raise ImageError("the file is empty (0 bytes)")
+    image, orientation = _load(data, spec, max_pixels)
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            pixels = image.width * image.height
-            if pixels > max_pixels:
-                raise ImageTooLargeError(
-                    f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
-                )
-            return np.asarray(_fit(image, spec))
+        image = _fit(_to_rgb(image), _stored_size(spec, orientation), spec.resize)
+    except (OSError, ValueError, MemoryError) as error:
+        raise ImageError(f"the picture cannot be converted to RGB ({error})") from error
+    return np.asarray(_upright(image, orientation))
+
+
+def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, int]:
+    """The decoded picture as stored, JPEGs perhaps at a smaller scale, and its EXIF orientation."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with _pillow_limit_lifted():
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        pixels = image.width * image.height
+        if pixels > max_pixels:
+            raise ImageTooLargeError(
+                f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
+            )
+        orientation = _orientation(image)
+        # JPEG only: decode at the smallest scale that still covers the target.
+        image.draft("RGB", _stored_size(spec, orientation))
+        image.load()
     except UnidentifiedImageError:
         raise ImageError("the bytes are no picture in a known format") from None
-    except Image.DecompressionBombError as error:
-        raise ImageTooLargeError(str(error)) from error
-    except (OSError, SyntaxError, ValueError, EOFError, MemoryError) as error:
-        # Pillow reports damaged files with any of these.
-        raise ImageError(f"the picture is damaged ({error})") from error
+    except ImageError:
+        raise
+    except Exception as error:  # noqa: BLE001 - what Pillow's parsers raise depends on where a file is damaged
+        raise ImageError(f"the picture is damaged ({error or type(error).__name__})") from error
+    return image, orientation
 
 
-def _fit(image: Image.Image, spec: ImageSpec) -> Image.Image:
+@contextmanager
+def _pillow_limit_lifted() -> Iterator[None]:
+    """Keep Pillow's own limit on pixels out of `Image.open`: ours is an argument, checked right after.
+
+    Pillow's limit is a global that warns from 89 and refuses from 179 megapixels, whatever the caller allows.
+    """
     from PIL import Image
 
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    swap = orientation in _ORIENTATIONS_THAT_SWAP_SIDES
-    # Resize in stored orientation: turning the small result costs less than turning the large original.
-    target = (spec.height, spec.width) if swap else (spec.width, spec.height)
-    image.draft("RGB", target)  # JPEG only: decode at the smallest scale that still covers the target
-    image = _to_rgb(image)
-    match spec.resize:
+    with _PILLOW_LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1..8; 1 (upright) where there is none or the EXIF block is damaged."""
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 - a damaged EXIF block does not make the picture unusable
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _stored_size(spec: ImageSpec, orientation: int) -> tuple[int, int]:
+    """Target (width, height) before turning upright: turning the small result costs less than the large original."""
+    return (spec.height, spec.width) if orientation in _ORIENTATIONS_THAT_SWAP_SIDES else (spec.width, spec.height)
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    from PIL import Image
+
+    return image.transpose(Image.Transpose[_UPRIGHT[orientation]]) if orientation in _UPRIGHT else image
+
+
+def _fit(image: Image.Image, target: tuple[int, int], resize: ResizeMode) -> Image.Image:
+    from PIL import Image
+
+    match resize:
         case "stretch":
-            image = image.resize(target, Image.Resampling.BILINEAR)
+            return image.resize(target, Image.Resampling.BILINEAR)
         case "crop":
-            image = image.resize(target, Image.Resampling.BILINEAR, box=_centre_box(image.size, target))
+            return image.resize(target, Image.Resampling.BILINEAR, box=_centre_box(image.size, target))
         case "pad":
-            image = _pad(image, target)
-    if orientation in _UPRIGHT:
-        image = image.transpose(Image.Transpose[_UPRIGHT[orientation]])
-    return image
+            return _pad(image, target)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
-    if image.mode == "RGB" and "transparency" not in image.info:
-        image.load()
-        return image
-    if image.mode in {"I", "I;16", "I;16B", "I;16L", "I;16N"}:
+    if image.mode in _SIXTEEN_BIT_GREY:
         # Pillow clips 16-bit grey to 255 on conversion; keep the high byte instead.
         values = np.asarray(image).astype(np.int64)
         return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _centre_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
