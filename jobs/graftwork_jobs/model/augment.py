@@ -27,28 +27,53 @@ def build_augmenter(entries: Sequence[Augment]) -> Augmenter | None:
     Returns:
         None if there is nothing to do.
     """
-    if not entries:
+    layers = [layer for entry in entries for layer in _layers(entry)]
+    if not layers:
         return None
-    layers = [_layer(entry) for entry in entries]
 
     def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         shape = image.shape
+        changed = tf.cast(image, tf.float32)
         for number, layer in enumerate(layers):
-            image = _apply(layer, image, tf.random.fold_in(seed, number))
-        return tf.ensure_shape(tf.clip_by_value(tf.cast(image, tf.float32), 0.0, _LARGEST), shape)
+            drawn = layer.get_random_transformation(changed, seed=_ExampleSeeds(tf.random.fold_in(seed, number)))
+            changed = layer.transform_images(changed, drawn)
+        # Interpolation may overshoot by a rounding error.
+        return tf.ensure_shape(tf.clip_by_value(changed, 0.0, _LARGEST), shape)
 
     return augment
 
 
+def _layers(entry: Augment) -> list[Any]:
+    options: dict[str, Any] = {"dtype": "float32", "seed": 0}
+    match entry:
+        case Augment(flip="both"):
+            # One Keras layer would turn by 180 degrees or not at all; two draw each direction for itself.
+            return [keras.layers.RandomFlip(axis, **options) for axis in ("horizontal", "vertical")]
+        case Augment(flip=str() as axis):
+            return [keras.layers.RandomFlip(axis, **options)]
+        case Augment(rotate=float() as share):
+            return [keras.layers.RandomRotation(share, **options)]
+        case Augment(zoom=float() as share):
+            return [keras.layers.RandomZoom(share, **options)]
+        case Augment(translate=float() as share):
+            return [keras.layers.RandomTranslation(share, share, **options)]
+        case Augment(contrast=float() as share):
+            # Given one number, Keras 3.15 only ever raises the contrast; the pair is what its documentation says.
+            return [keras.layers.RandomContrast((share, share), **options)]
+        case Augment(brightness=float() as share):
+            return [keras.layers.RandomBrightness(share, **options)]
+    raise ValueError(f"unknown augmentation {entry!r}")
+
+
 class _ExampleSeeds(keras.random.SeedGenerator):
-    """Hands a layer fresh stateless seeds that follow from one example's seed: nothing is remembered."""
+    """Hands a layer seeds that follow from one example's seed and a counter; holds no variable."""
 
     def __init__(self, seed: tf.Tensor) -> None:
-        super().__init__(seed=0)
+        # Not the base class's: that would make a variable, which a tf.data function must not.
         self._example = seed
         self._calls = 0
 
     def next(self, ordered: bool = True) -> tf.Tensor:
-        """The next of this example's seeds."""
+        """The next of this example's seeds, shape (2,), int32."""
         self._calls += 1
         return tf.random.fold_in(self._example, self._calls)

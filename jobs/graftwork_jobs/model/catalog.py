@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Preprocessing = Literal["none", "zeroToOne", "minusOneToOne", "imagenet", "caffe"]
+Preprocessing = Literal["none", "zero-to-one", "minus-one-to-one", "imagenet", "caffe"]
 """How RGB 0..255 is scaled; `none`: the backbone does it itself or takes 0..255."""
 
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -128,7 +128,7 @@ def _mobilenet(name: str, stem: str, sizes: tuple[int, ...]) -> Architecture:
     return Architecture(
         name=name,
         family=family,
-        preprocessing="minusOneToOne",
+        preprocessing="minus-one-to-one",
         image_size=224,
         min_image_size=32,
         weights={size: _file(f"{_HOST}/{family}/{stem.format(size=size)}") for size in sizes},
@@ -153,7 +153,7 @@ def _nasnet(size: str, image_size: int, known_hash: str) -> Architecture:
     return Architecture(
         name=f"NASNet{size}",
         family="nasnet",
-        preprocessing="minusOneToOne",
+        preprocessing="minus-one-to-one",
         image_size=image_size,
         min_image_size=32,
         weights={image_size: _file(url, known_hash, name=f"nasnet_{size.lower()}_no_top.h5")},
@@ -211,7 +211,7 @@ _ALL = (
     _plain(
         "InceptionResNetV2",
         "inception_resnet_v2",
-        "minusOneToOne",
+        "minus-one-to-one",
         "d19885ff4a710c122648d3b5c3b684e4",
         image_size=299,
         min_image_size=75,
@@ -219,7 +219,7 @@ _ALL = (
     _plain(
         "InceptionV3",
         "inception_v3",
-        "minusOneToOne",
+        "minus-one-to-one",
         "bcbd6486424b2319ff4ef7d526e38f63",
         image_size=299,
         min_image_size=75,
@@ -237,15 +237,15 @@ _ALL = (
     _plain("ResNet50", "resnet", "caffe", "4d473c1dd8becc155b73f8504c6f6626"),
     _plain("ResNet101", "resnet", "caffe", "88cf7a10940856eca736dc7b7e228a21"),
     _plain("ResNet152", "resnet", "caffe", "ee4c566cf9a93f14d82f913c2dc6dd0c"),
-    _plain("ResNet50V2", "resnet_v2", "minusOneToOne", "fac2f116257151a9d068a22e544a4917", folder="resnet"),
-    _plain("ResNet101V2", "resnet_v2", "minusOneToOne", "c0ed64b8031c3730f411d2eb4eea35b5", folder="resnet"),
-    _plain("ResNet152V2", "resnet_v2", "minusOneToOne", "ed17cf2e0169df9d443503ef94b23b33", folder="resnet"),
+    _plain("ResNet50V2", "resnet_v2", "minus-one-to-one", "fac2f116257151a9d068a22e544a4917", folder="resnet"),
+    _plain("ResNet101V2", "resnet_v2", "minus-one-to-one", "c0ed64b8031c3730f411d2eb4eea35b5", folder="resnet"),
+    _plain("ResNet152V2", "resnet_v2", "minus-one-to-one", "ed17cf2e0169df9d443503ef94b23b33", folder="resnet"),
     _plain("VGG16", "vgg16", "caffe", "6d6bbae143d832006294945121d1f1fc"),
     _plain("VGG19", "vgg19", "caffe", "253f8cb515780f3b799900260a226db6"),
     _plain(
         "Xception",
         "xception",
-        "minusOneToOne",
+        "minus-one-to-one",
         "b0042744bf5b25fce3cb969f33bebb97",
         image_size=299,
         min_image_size=71,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import keras
 import numpy as np
+
+_COUNTER = re.compile(r"_\d+$")
 
 LayerConfig = dict[str, Any]
 """What Keras serialises a layer to: `class_name`, `config`, ..."""
@@ -103,12 +106,13 @@ def leaf_layers(model: keras.Model) -> list[keras.layers.Layer]:
 def weights_digest(model: keras.Model) -> str:
     """SHA-256 over all weights: position, name, shape, dtype and bytes.
 
-    The same in every process: Keras' layer names carry counters, so a weight counts with its place and own name only.
+    The same in every process: Keras' names carry counters, so a weight counts with its place and its bare name only.
     """
     digest = hashlib.sha256()
     for position, weight in enumerate(model.weights):
         values = np.asarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{position} {weight.name} {values.shape} {values.dtype}\n".encode())
+        name = _COUNTER.sub("", weight.name)
+        digest.update(f"{position} {name} {values.shape} {values.dtype}\n".encode())
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 

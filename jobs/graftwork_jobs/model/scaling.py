@@ -30,9 +30,9 @@ def scale(image: KerasTensor, preprocessing: Preprocessing) -> KerasTensor:
     match preprocessing:
         case "none":
             return image
-        case "zeroToOne":
+        case "zero-to-one":
             return _rescale(1 / 255)(image)
-        case "minusOneToOne":
+        case "minus-one-to-one":
             return _rescale(1 / 127.5, -1.0)(image)
         case "imagenet":
             return _rescale(
