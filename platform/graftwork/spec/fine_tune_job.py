@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from graftwork.spec.base import (
     Alias,
@@ -29,6 +29,8 @@ PixelSize = Annotated[int, Field(ge=16, le=2048)]
 
 class Backbone(SpecModel):
     """The pre-trained model. Exactly one of `name`, `preset` and `path`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "EfficientNetB0"}]})
 
     name: Text | None = None
     """A `keras.applications` architecture, such as `EfficientNetB0`, `ResNet50` or `VGG16`."""
@@ -75,6 +77,8 @@ class DataSource(SpecModel):
 
 class SplitSource(SpecModel):
     """A data set of its own (`uri`) or a share split off the training data (`fraction`). Exactly one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"fraction": 0.15}]})
 
     uri: Uri | None = None
     """Folder or manifest file, as in `data.train`."""
@@ -148,6 +152,8 @@ class Data(SpecModel):
 class Augment(SpecModel):
     """One random change to training pictures. Exactly one key an entry; applied in the order of the list."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{"flip": "horizontal"}]})
+
     flip: Literal["horizontal", "vertical", "both"] | None = None
     """Mirror at random."""
     rotate: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -182,6 +188,8 @@ class Head(SpecModel):
 
 class Unfreeze(SpecModel):
     """Which backbone layers train in a phase. Exactly one key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"lastLayers": 20}]})
 
     last_layers: PositiveInt | None = None
     """The last N layers, in the backbone's own order."""
@@ -342,6 +350,8 @@ class Scaling(SpecModel):
 
 class Gate(SpecModel):
     """A condition on a test metric that the bundle must meet to be registered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "accuracy", "min": 0.9}]})
 
     metric: Literal["accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"]
     """Which test metric."""

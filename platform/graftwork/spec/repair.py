@@ -58,6 +58,8 @@ def sample(guide: SchemaGuide, schema: Schema, *, unique: int) -> Any:
         unique: makes names differ from those of other samples.
     """
     plain = guide.alternatives(schema)[0]
+    if "examples" in plain:
+        return copy.deepcopy(plain["examples"][0])
     if "const" in plain:
         return plain["const"]
     if "enum" in plain:
@@ -76,8 +78,7 @@ def sample(guide: SchemaGuide, schema: Schema, *, unique: int) -> Any:
             return [sample(guide, item, unique=unique) for _ in range(plain.get("minItems", 0))]
         case "object":
             properties = plain.get("properties", {})
-            keys = plain.get("required") or list(properties)[:1]
-            return {key: sample(guide, properties[key], unique=unique) for key in keys}
+            return {key: sample(guide, properties[key], unique=unique) for key in plain.get("required", [])}
         case _:
             return f"placeholder-{unique}"
 
