@@ -1,0 +1,139 @@
+"""What a report tells: plain immutable data, gathered by the caller. How it looks is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from graftwork_jobs.evaluation.findings import Finding
+from graftwork_jobs.evaluation.gates import GateResult
+from graftwork_jobs.evaluation.history import EpochRecord
+from graftwork_jobs.evaluation.metrics import ClassificationMetrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseSummary:
+    """One phase as it was planned and ended.
+
+    Attributes:
+        name: of the phase.
+        unfreeze: what trained in the backbone, as the spec says it.
+        learning_rate: at its start.
+        epochs: at most this many.
+        kept_epoch: whose weights the phase ended with, 1-based.
+        trainable_parameters: numbers that changed.
+        total_parameters: numbers in the whole network.
+    """
+
+    name: str
+    unfreeze: str
+    learning_rate: float
+    epochs: int
+    kept_epoch: int
+    trainable_parameters: int
+    total_parameters: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestReport:
+    """One test set.
+
+    Attributes:
+        name: `test`, or the further test set's name.
+        metrics: of the model.
+        baseline: summary of the same job on random weights; None when that was not asked for.
+    """
+
+    # Not a test, whatever pytest makes of the name.
+    __test__ = False
+
+    name: str
+    metrics: ClassificationMetrics
+    baseline: Mapping[str, float] | None = None
+
+    @property
+    def gain(self) -> float | None:
+        """Accuracy gained over random weights."""
+        return None if self.baseline is None else self.metrics.summary["accuracy"] - self.baseline["accuracy"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A wrong prediction as a picture.
+
+    Attributes:
+        picture: the file's content, in any format the job reads.
+        label: true class.
+        predicted: what the model said.
+        score: how sure it was.
+        true_score: score of the true class.
+        source: path or URI of the picture.
+        test: name of the test set.
+    """
+
+    picture: bytes
+    label: str
+    predicted: str
+    score: float
+    true_score: float
+    source: str
+    test: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeStep:
+    """One command that puts the model to use.
+
+    Attributes:
+        text: what it does.
+        command: to be copied into a shell.
+    """
+
+    text: str
+    command: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportContent:
+    """Everything a report holds.
+
+    Attributes:
+        job: name of the job.
+        run_id: the run.
+        created_at: UTC time, ISO 8601.
+        spec_yaml: the job's spec.
+        facts: what the plan found, in order, such as backbone, pictures, classes.
+        phases: in the order they ran.
+        history: all epochs.
+        findings: the diagnosis, gravest first.
+        tests: the test set first, then the further ones.
+        gates: their results, in the order of the spec.
+        mistakes: most confident first.
+        warnings: what the plan or the run warned of.
+        timings: seconds by stage, in order.
+        environment: versions and hardware.
+        lineage: digests and identities of what went in.
+        serve: how to use the model.
+    """
+
+    job: str
+    run_id: str
+    created_at: str
+    spec_yaml: str
+    phases: tuple[PhaseSummary, ...]
+    history: tuple[EpochRecord, ...]
+    findings: tuple[Finding, ...]
+    tests: tuple[TestReport, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
+    gates: tuple[GateResult, ...] = ()
+    mistakes: tuple[Mistake, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    lineage: Mapping[str, str] = field(default_factory=dict)
+    serve: tuple[ServeStep, ...] = ()
+
+    @property
+    def kept_epochs(self) -> dict[str, int]:
+        """The epoch whose weights each phase ended with."""
+        return {phase.name: phase.kept_epoch for phase in self.phases}

@@ -1,0 +1,201 @@
+"""Prepares a report's content for its page: what is shown, how much of it, how figures are written. No files written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from graftwork_jobs.evaluation.diagnosis import main_finding
+from graftwork_jobs.evaluation.history import by_phase
+from graftwork_jobs.evaluation.metrics import ClassMetrics
+from graftwork_jobs.evaluation.mistakes import ConfusedPair, ConfusionView, confused_pairs, confusion_view
+from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, TestReport
+from graftwork_jobs.evaluation.thumbnails import data_uri, thumbnail_uri
+from graftwork_jobs.evaluation.uncertainty import wilson_interval
+
+CONFUSION_CLASSES: Final = 24
+"""A confusion matrix shows at most this many classes: as many as fit a page."""
+CLASS_ROWS: Final = 40
+"""A table of classes shows at most this many, the worst first."""
+CONFUSED_PAIRS: Final = 12
+MISTAKES_SHOWN: Final = 18
+_METRIC_NAMES: Final = {
+    "accuracy": "Accuracy",
+    "top5_accuracy": "Top-5 accuracy",
+    "precision_macro": "Precision, macro",
+    "recall_macro": "Recall, macro",
+    "f1_macro": "F1, macro",
+    "auc_macro": "AUC, macro",
+    "loss": "Log loss",
+    "ece": "Calibration error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell of a confusion matrix: examples, and their share of the true class."""
+
+    examples: int
+    share: float
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestView:
+    """One test set as the page shows it."""
+
+    __test__ = False
+
+    name: str
+    title: str
+    report: TestReport
+    interval: tuple[float, float]
+    confusion: ConfusionView
+    cells: list[list[Cell]]
+    pairs: tuple[ConfusedPair, ...]
+    class_rows: list[ClassMetrics]
+    classes_cut: int
+    chart_ending: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseView:
+    """One phase as the page shows it."""
+
+    summary: PhaseSummary
+    epochs_run: int
+    seconds: float
+    examples_per_s: float | None
+    val_loss: float | None
+    val_accuracy: float | None
+
+
+def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
+    """The report as one HTML page with everything in it.
+
+    Args:
+        content: what to tell.
+        light: the charts as PNG by name, for light screens and paper.
+        dark: the same charts for dark screens.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("graftwork_jobs.evaluation"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        figure=figure, signed=signed, count=count, duration=duration, seconds=seconds, rate=rate, percent=percent
+    )
+    page = environment.get_template("report.html.j2").render(
+        content=content,
+        charts={name: (data_uri(light[name], "image/png"), data_uri(dark[name], "image/png")) for name in light},
+        main=main_finding(content.findings) if content.findings else None,
+        tests=[_test_view(test, index) for index, test in enumerate(content.tests)],
+        metric_names={key: name for key, name in _METRIC_NAMES.items() if _is_defined(key, content)},
+        phases=_phase_views(content),
+        mistakes=[(mistake, thumbnail_uri(mistake.picture)) for mistake in content.mistakes[:MISTAKES_SHOWN]],
+        several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
+        gates_passed=all(gate.passed for gate in content.gates),
+    )
+    return str(page)
+
+
+def figure(value: float | None, decimals: int = 3) -> str:
+    """A figure with three decimals; a dash for none."""
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
+
+
+def signed(value: float | None) -> str:
+    """A difference with its sign, the minus a real one."""
+    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+
+
+def count(value: int) -> str:
+    """A whole number with thousands set apart."""
+    return f"{value:,}"
+
+
+def percent(value: float) -> str:
+    """A share in per cent."""
+    return f"{100 * value:.0f} %"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds with one decimal; a dash for none."""
+    return "–" if value is None else f"{value:,.1f} s"
+
+
+def duration(value: float) -> str:
+    """Seconds as a person would say them."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def rate(value: float) -> str:
+    """A learning rate without useless digits."""
+    return f"{value:.3g}"
+
+
+def _is_defined(metric: str, content: ReportContent) -> bool:
+    return any(metric in test.metrics.summary for test in content.tests)
+
+
+def _test_view(test: TestReport, index: int) -> TestView:
+    metrics = test.metrics
+    view = confusion_view(metrics.confusion, metrics.labels, limit=CONFUSION_CLASSES)
+    # Worst first; classes without examples last, for there is nothing to say of them.
+    ordered = sorted(metrics.per_class, key=lambda row: (row.f1 is None, row.f1 or 0.0, row.label))
+    return TestView(
+        name=test.name,
+        title="Test set" if index == 0 else test.name,
+        report=test,
+        interval=wilson_interval(metrics.summary["accuracy"], metrics.examples),
+        confusion=view,
+        cells=_cells(view),
+        pairs=confused_pairs(metrics.confusion, metrics.labels, limit=CONFUSED_PAIRS),
+        class_rows=ordered[:CLASS_ROWS],
+        classes_cut=max(0, len(ordered) - CLASS_ROWS),
+        chart_ending="" if index == 0 else f"_{test.name}",
+    )
+
+
+def _cells(view: ConfusionView) -> list[list[Cell]]:
+    rows = []
+    for index, row in enumerate(view.matrix.tolist()):
+        support = max(sum(row), 1)
+        rows.append(
+            [
+                Cell(examples=examples, share=examples / support, right=index == column)
+                for column, examples in enumerate(row)
+            ]
+        )
+    return rows
+
+
+def _phase_views(content: ReportContent) -> list[PhaseView]:
+    phases = by_phase(content.history)
+    views = []
+    for summary in content.phases:
+        records = phases.get(summary.name, ())
+        kept = next((record for record in records if record.epoch == summary.kept_epoch), None)
+        speeds = [record.examples_per_s for record in records if record.examples_per_s is not None]
+        views.append(
+            PhaseView(
+                summary=summary,
+                epochs_run=len(records),
+                seconds=sum(record.seconds or 0.0 for record in records),
+                examples_per_s=sum(speeds) / len(speeds) if speeds else None,
+                val_loss=kept.val_loss if kept else None,
+                val_accuracy=kept.val_accuracy if kept else None,
+            )
+        )
+    return views

@@ -1,0 +1,37 @@
+"""The few plain lines a person reads when a job is done. Pure."""
+
+from __future__ import annotations
+
+from graftwork_jobs.evaluation.diagnosis import main_finding
+from graftwork_jobs.evaluation.report_content import ReportContent, TestReport
+
+
+def summary_lines(content: ReportContent, report_path: str) -> list[str]:
+    """What a finished job says: accuracies, gain over random weights, gates, main finding, the report's place.
+
+    Args:
+        content: what the report tells.
+        report_path: the HTML file.
+    """
+    width = max(len(_title(test)) for test in content.tests)
+    lines = [f"{_title(test):<{width}}  {_accuracy(test)}" for test in content.tests]
+    if content.gates:
+        failed = [gate.sentence for gate in content.gates if not gate.passed]
+        lines += [f"gate failed: {sentence}" for sentence in failed] or [
+            f"all {len(content.gates)} gates passed" if len(content.gates) > 1 else "the gate passed"
+        ]
+    if content.findings:
+        lines.append(f"diagnosis: {main_finding(content.findings)}")
+    lines.append(f"report: {report_path}")
+    return lines
+
+
+def _title(test: TestReport) -> str:
+    return "accuracy on test" if test.name == "test" else f"accuracy on {test.name}"
+
+
+def _accuracy(test: TestReport) -> str:
+    text = f"{test.metrics.summary['accuracy']:.3f} ({test.metrics.examples:,} pictures)"
+    if test.gain is None or test.baseline is None:
+        return text
+    return f"{text}, {test.gain:+.3f} against random weights ({test.baseline['accuracy']:.3f})"
