@@ -109,7 +109,7 @@ class Collectives:
     def _sum_now(self, value: tf.Tensor) -> tf.Tensor:
         import tensorflow as tf
 
-        return tf.function(lambda: self._exchange(value, f"array/{value.dtype.name}/{value.shape}", device="CPU"))()
+        return tf.function(lambda: self._exchange(value, "array", device="CPU"))()
 
     def _exchange(
         self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None
@@ -122,7 +122,8 @@ class Collectives:
                 input=value,
                 group_size=self.world,
                 group_key=_GROUP_KEYS[kind],
-                instance_key=_instance_key(name),
+                # TensorFlow ties a key to the first shape it sees; what is exchanged changes shape between phases.
+                instance_key=_instance_key(f"{name}/{value.dtype.name}/{value.shape}"),
                 ordering_token=[],
                 merge_op="Add",
                 final_op=final_op,
