@@ -1,0 +1,108 @@
+"""Every Prometheus series of Graftwork is defined here: base units, bounded labels, counters that end in `_total`.
+
+Import this module only in a process that keeps metrics. Replicas of one endpoint on one machine share theirs through a
+directory (prometheus-client's multi-process mode), so that any of them can answer for all.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+_SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServingMetrics:
+    """What a replica counts. Make one per process, after `share_metrics`.
+
+    Attributes:
+        requests: answered prediction requests, by model, protocol and HTTP status code; model is empty where the
+            request named none that exists.
+        request_seconds: time from the first byte of a prediction request's body read to its answer.
+        examples: examples scored.
+        batch_examples: examples that shared a pass through the model.
+        waiting: requests that no thread has taken up.
+        model_info: 1 for each model served, with its version and digest.
+    """
+
+    requests: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_requests", "Prediction requests answered.", ("endpoint", "model", "protocol", "code")
+        )
+    )
+    request_seconds: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_request_duration_seconds",
+            "Time to answer a prediction request.",
+            ("endpoint", "model", "protocol"),
+            _LATENCY_BUCKETS_S,
+        )
+    )
+    examples: Counter = field(
+        default_factory=lambda: _counter("graftwork_examples", "Examples scored.", ("endpoint", "model"))
+    )
+    batch_examples: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_batch_examples",
+            "Examples that shared a pass through the model.",
+            ("endpoint", "model"),
+            _BATCH_BUCKETS,
+        )
+    )
+    waiting: Gauge = field(
+        default_factory=lambda: _gauge(
+            "graftwork_requests_waiting", "Requests that no thread has taken up yet.", ("endpoint",), "livesum"
+        )
+    )
+    model_info: Gauge = field(
+        default_factory=lambda: _gauge(
+            "graftwork_model_info", "Models served.", ("endpoint", "model", "version", "digest"), "livemax"
+        )
+    )
+
+
+def share_metrics(directory: Path) -> None:
+    """Keep this process's metrics in a directory that others read too. Call before prometheus_client is imported."""
+    directory.mkdir(parents=True, exist_ok=True)
+    os.environ[_SHARED_DIR_VARIABLE] = str(directory)
+
+
+def render_shared_metrics(directory: Path) -> bytes:
+    """All metrics of all processes that share the directory, in Prometheus' text format."""
+    import psutil
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+    for file in directory.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not psutil.pid_exists(pid):
+            mark_process_dead(pid, path=str(directory))
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, path=str(directory))
+    return generate_latest(registry)
+
+
+def _counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
+    from prometheus_client import Counter
+
+    return Counter(name, text, labels)
+
+
+def _gauge(name: str, text: str, labels: tuple[str, ...], mode: str) -> Gauge:
+    from prometheus_client import Gauge
+
+    return Gauge(name, text, labels, multiprocess_mode=mode)  # type: ignore[arg-type]
+
+
+def _histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
+    from prometheus_client import Histogram
+
+    return Histogram(name, text, labels, buckets=buckets)

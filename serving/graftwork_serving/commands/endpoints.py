@@ -1,0 +1,76 @@
+"""`graft endpoints`: the endpoints that run on this machine."""
+
+from __future__ import annotations
+
+import click
+from graftwork.cli.console import make_reporter, print_json, print_table
+from graftwork.cli.options import Output, output_option
+from graftwork.endpoint_state import require_endpoint, running_endpoints
+from graftwork.settings import load_settings
+
+
+@click.group("endpoints")
+def command() -> None:
+    """Endpoints that run on this machine."""
+
+
+@command.command("list")
+@output_option
+def list_endpoints(output: Output) -> None:
+    """List running endpoints."""
+    states = running_endpoints(load_settings().endpoints_dir)
+    if output == "json":
+        print_json([state.model_dump(mode="json") for state in states])
+    elif states:
+        rows = [
+            (state.name, "ready" if state.ready else "starting", state.url, ", ".join(state.models), str(state.pid))
+            for state in states
+        ]
+        print_table(("NAME", "STATE", "URL", "MODELS", "PROCESS"), rows)
+    else:
+        click.echo("No endpoint runs here. Start one with: graft serve FILE")
+
+
+@command.command("show")
+@click.argument("name")
+@output_option
+def show(name: str, output: Output) -> None:
+    """Show one running endpoint."""
+    state = require_endpoint(load_settings().endpoints_dir, name)
+    if output == "json":
+        print_json(state.model_dump(mode="json"))
+        return
+    for key, value in state.model_dump(mode="json").items():
+        if value is not None:
+            click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+@command.command("stop")
+@click.argument("name")
+@output_option
+def stop(name: str, output: Output) -> None:
+    """Stop a running endpoint; requests in progress are answered first."""
+    from graftwork_serving.background import stop_endpoint
+
+    state = require_endpoint(load_settings().endpoints_dir, name)
+    with make_reporter(output).task(f"Stop endpoint {name}", None):
+        stop_endpoint(state)
+    if output == "json":
+        print_json({"name": name, "stopped": True})
+
+
+@command.command("update")
+@click.argument("name")
+@output_option
+def update(name: str, output: Output) -> None:
+    """Let a running endpoint follow its file and the registry's aliases, without an interruption."""
+    from graftwork_serving.background import update_endpoint
+
+    settings = load_settings()
+    state = require_endpoint(settings.endpoints_dir, name)
+    with make_reporter(output).task(f"Update endpoint {name}", None):
+        state = update_endpoint(state, settings=settings)
+    if output == "json":
+        print_json(state.model_dump(mode="json"))
+    else:
+        click.echo(f"Endpoint {name} now serves {', '.join(state.models)}.")

@@ -1,0 +1,53 @@
+"""`graft serve`: run an endpoint on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from graftwork.cli.console import make_reporter, print_json
+from graftwork.cli.options import Output, output_option
+
+if TYPE_CHECKING:
+    from graftwork.endpoint_state import EndpointState
+    from graftwork.progress import Reporter
+
+
+@click.command("serve")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--detach", is_flag=True, help="Keep the endpoint running in the background and return once it is ready.")
+@output_option
+def command(file: Path, detach: bool, output: Output) -> None:
+    """Serve the models of the InferenceEndpoint in FILE over HTTP.
+
+    Runs until Ctrl-C, which lets requests in progress finish. With --detach it runs in the background until
+    `graft endpoints stop NAME`.
+    """
+    from graftwork.settings import load_settings
+
+    from graftwork_serving.background import serve_in_background
+    from graftwork_serving.foreground import serve_endpoint
+    from graftwork_serving.spec_file import load_endpoint
+
+    settings, reporter = load_settings(), make_reporter(output)
+    loaded = load_endpoint(file)
+    if detach:
+        _announce(serve_in_background(loaded, settings=settings, reporter=reporter), output, reporter, stop=True)
+        return
+    serve_endpoint(
+        loaded,
+        settings=settings,
+        reporter=reporter,
+        on_ready=lambda state: _announce(state, output, reporter, stop=False),
+    )
+
+
+def _announce(state: EndpointState, output: Output, reporter: Reporter, *, stop: bool) -> None:
+    if output == "json":
+        print_json(state.model_dump(mode="json"))
+        return
+    reporter.say(f"Endpoint {state.name} answers at {state.url} with {', '.join(state.models)}.")
+    reporter.say(f"  curl --data-binary @cat.jpg {state.url}/v1/endpoints/{state.name}/predict")
+    reporter.say(f"  graft predict {state.name} cat.jpg")
+    reporter.say(f"Stop it with: graft endpoints stop {state.name}" if stop else "Stop it with Ctrl-C.")

@@ -1,0 +1,82 @@
+"""The Ray Serve deployment: one class that holds the whole hot path, and how it follows configuration changes."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork_serving.endpoint_config import ReplicaConfig
+from graftwork_serving.engine import EngineOptions
+from graftwork_serving.served_model import ServedModel, load_model
+
+if TYPE_CHECKING:
+    from graftwork.metrics import ServingMetrics
+
+    from graftwork_serving.http.app import EndpointApp
+
+
+class EndpointReplica:
+    """One replica of an endpoint.
+
+    Ray Serve calls the constructor, `__serve_build_asgi_app__` and `reconfigure` in this order before the replica gets
+    requests, and `reconfigure` again whenever models change.
+
+    Args:
+        threads: threads that decode and compute.
+        metrics_dir: directory in which the replicas of this machine share their metrics.
+    """
+
+    def __init__(self, threads: int, metrics_dir: str) -> None:
+        from graftwork.metrics import ServingMetrics, share_metrics
+
+        share_metrics(Path(metrics_dir))
+        from graftwork_serving.http.app import EndpointApp
+        from graftwork_serving.work_pool import WorkPool
+
+        self._threads = threads
+        self._metrics = ServingMetrics()
+        self._pool = WorkPool(threads=threads)
+        self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
+        self._published: frozenset[tuple[str, ...]] = frozenset()
+
+    def __serve_build_asgi_app__(self) -> EndpointApp:
+        """The application that answers HTTP."""
+        return self._app
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Follow a change: load the new models beside the old, replay their golden examples, switch.
+
+        Requests in progress finish on the old models. If anything fails, the old models stay.
+        """
+        config = ReplicaConfig.model_validate(user_config)
+        models = await asyncio.to_thread(_load_models, config, self._threads)
+        self._app.configure(config, models)
+        self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
+
+    async def check_health(self) -> None:
+        """Fail if the replica can no longer answer; Serve then replaces it."""
+        if not self._pool.is_alive:
+            raise RuntimeError("a worker thread has died")
+
+    def loaded_modules(self) -> list[str]:
+        """Names of all modules imported in this process."""
+        return sorted(sys.modules)
+
+
+def _load_models(config: ReplicaConfig, threads: int) -> list[ServedModel]:
+    options = EngineOptions(threads=threads, max_batch_size=config.max_batch_size)
+    return [load_model(model, options, max_image_pixels=config.max_image_pixels) for model in config.models]
+
+
+def _publish_models(
+    metrics: ServingMetrics, endpoint: str, models: list[ServedModel], before: frozenset[tuple[str, ...]]
+) -> frozenset[tuple[str, ...]]:
+    """Set the info series of what is served to 1, and of what was served before to 0."""
+    now = frozenset((endpoint, model.name, model.version, model.digest) for model in models)
+    for labels in before - now:
+        metrics.model_info.labels(*labels).set(0)
+    for labels in now:
+        metrics.model_info.labels(*labels).set(1)
+    return now

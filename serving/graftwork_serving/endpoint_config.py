@@ -1,0 +1,37 @@
+"""What a replica is told: the endpoint spec with its model references resolved to directories. Plain data, JSON-ready."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class ModelConfig(BaseModel):
+    """One bundle to serve."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """Name in request URLs."""
+    version: str
+    """Version in answers: the registry's number, or the start of the bundle's digest."""
+    path: str
+    """Bundle directory."""
+
+
+class ReplicaConfig(BaseModel):
+    """All of it; changes are applied in place."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint: str
+    """Endpoint's name."""
+    models: list[ModelConfig]
+    """The first one answers where a request names none."""
+    max_batch_size: int
+    """Most examples in one pass."""
+    max_request_bytes: int
+    """Largest request body."""
+    max_image_pixels: int
+    """Largest picture."""
+    max_queued_requests: int
+    """Requests that may wait in one replica."""

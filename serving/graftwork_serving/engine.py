@@ -1,0 +1,143 @@
+"""What computes scores: the OpenVINO engine for CPU. Knows arrays, no requests and no bundles.
+
+A pass over one picture that has the machine to itself uses all threads; passes that run side by side use one thread
+each, which answers more pictures a second. Both are the same network compiled twice.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import openvino
+    from numpy.typing import NDArray
+
+# A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
+_WORTHWHILE_SHARE = 0.85
+_TIMING_ROUNDS = 5
+
+
+class Engine(Protocol):
+    """Computes scores; threads may call it at the same time."""
+
+    batch_size: int
+    """Examples that make the best use of one pass."""
+
+    def predict(self, images: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
+        """Scores of pictures.
+
+        Args:
+            images: RGB pixels 0..255, shape (batch, height, width, 3), uint8.
+            alone: no other pass is under way or waiting.
+
+        Returns:
+            Scores, shape (batch, labels), float32.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How an engine uses the machine.
+
+    Attributes:
+        threads: CPU threads, at least 1; as many passes may run side by side.
+        max_batch_size: most examples in one pass, at least 1.
+    """
+
+    threads: int
+    max_batch_size: int
+
+
+class OpenVinoEngine:
+    """An OpenVINO model on CPU, float32.
+
+    Args:
+        model_file: OpenVINO IR (`.xml`); takes RGB 0..255, shape (batch, height, width, 3).
+        height: pixels.
+        width: pixels.
+        options: how to use the machine.
+    """
+
+    def __init__(self, model_file: Path, *, height: int, width: int, options: EngineOptions) -> None:
+        self._shape = (height, width, 3)
+        self._narrow = _Compiled(model_file, (1, *self._shape), streams=options.threads, threads=options.threads)
+        self._wide = (
+            self._narrow
+            if options.threads == 1
+            else _Compiled(model_file, (1, *self._shape), streams=1, threads=options.threads)
+        )
+        self._batched: _Compiled | None = None
+        self.batch_size = 1
+        self._choose_batch_size(model_file, options)
+
+    def predict(self, images: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
+        """Scores of pictures; see `Engine.predict`."""
+        if len(images) == 1:
+            return (self._wide if alone else self._narrow).run(images)
+        if self._batched is not None:
+            return self._batched.run(images)
+        return np.concatenate([self._narrow.run(images[index : index + 1]) for index in range(len(images))])
+
+    def _choose_batch_size(self, model_file: Path, options: EngineOptions) -> None:
+        """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
+        sizes = [size for size in (2, 4, 8, 16, 32, 64) if size <= options.max_batch_size]
+        best_s = self._seconds_per_example(self._narrow, 1)  # also warms up what single requests will use
+        self._seconds_per_example(self._wide, 1)
+        if not sizes:
+            return
+        batched = _Compiled(model_file, (-1, *self._shape), streams=options.threads, threads=options.threads)
+        for size in sizes:
+            seconds = self._seconds_per_example(batched, size)
+            if seconds > best_s * _WORTHWHILE_SHARE:
+                break
+            best_s, self.batch_size, self._batched = seconds, size, batched
+
+    def _seconds_per_example(self, compiled: _Compiled, size: int) -> float:
+        images = np.zeros((size, *self._shape), dtype=np.uint8)
+        compiled.run(images)
+        best = float("inf")
+        for _ in range(_TIMING_ROUNDS):
+            started = time.perf_counter()
+            compiled.run(images)
+            best = min(best, time.perf_counter() - started)
+        return best / size
+
+
+class _Compiled:
+    """A network compiled for one input shape, with an inference request for each calling thread."""
+
+    def __init__(self, model_file: Path, shape: tuple[int, ...], *, streams: int, threads: int) -> None:
+        import openvino
+
+        core = openvino.Core()
+        model = core.read_model(model_file)
+        model.reshape(list(shape))
+        steps = openvino.preprocess.PrePostProcessor(model)
+        steps.input(0).tensor().set_element_type(openvino.Type.u8)
+        self._model: openvino.CompiledModel = core.compile_model(
+            steps.build(),
+            "CPU",
+            {
+                # OpenVINO chooses bf16 by itself on some processors; answers must not depend on the processor.
+                "INFERENCE_PRECISION_HINT": "f32",
+                # Pinned threads of two replicas on one machine end up on the same core.
+                "ENABLE_CPU_PINNING": False,
+                "INFERENCE_NUM_THREADS": threads,
+                "NUM_STREAMS": streams,
+            },
+        )
+        self._local = threading.local()
+
+    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        request: openvino.InferRequest | None = getattr(self._local, "request", None)
+        if request is None:
+            request = self._local.request = self._model.create_infer_request()
+        request.infer({0: images}, share_inputs=True)
+        return np.array(request.get_output_tensor(0).data, dtype=np.float32)

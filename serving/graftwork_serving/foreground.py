@@ -1,0 +1,200 @@
+"""Running an endpoint in this process until it is told to stop: checks first, then Ray, replicas, and waiting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.endpoint_state import (
+    EndpointState,
+    process_started_at,
+    remove_state,
+    running_endpoint,
+    write_state,
+)
+from graftwork.errors import GraftworkError, Problem, SpecError
+from graftwork.progress import Reporter
+from graftwork.settings import Settings
+from graftwork.spec.inference_endpoint import HttpListener
+
+from graftwork_serving.endpoint_config import ModelConfig
+from graftwork_serving.resolve import replica_config, resolve_models
+from graftwork_serving.spec_file import EndpointFile, load_endpoint
+
+if TYPE_CHECKING:
+    from graftwork_serving.local_cluster import LocalCluster
+
+_ANY_HOST = frozenset({"0.0.0.0", "::"})
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelConfig]:
+    """Find out what would go wrong, before anything starts.
+
+    Raises:
+        SpecError: the endpoint runs already, its port is taken, or a model does not exist.
+        BundleError: a bundle was changed.
+    """
+    name = loaded.endpoint.metadata.name
+    state = running_endpoint(settings.endpoints_dir, name)
+    if state is not None:
+        raise SpecError(
+            Problem(
+                file=str(loaded.file),
+                where="metadata.name",
+                received=f"{name!r}, which runs already at {state.url} (process {state.pid})",
+                expected="the name of an endpoint that does not run yet",
+                fix=f"Stop it with `graft endpoints stop {name}`, or let it follow the file with "
+                f"`graft endpoints update {name}`.",
+            )
+        )
+    check_port(loaded.endpoint.spec.http, file=loaded.file)
+    return resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
+
+
+def check_port(http: HttpListener, *, file: Path) -> None:
+    """Make sure that nothing listens there yet.
+
+    Raises:
+        SpecError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise _wrong_listener(file, "host", repr(http.host), "an address of this machine", "Use 127.0.0.1.") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise _wrong_listener(
+                file,
+                "port",
+                f"{http.port}, which is in use on {http.host}",
+                "a free port",
+                "Stop what listens there, or choose another port.",
+            ) from error
+        raise _wrong_listener(
+            file, "host", f"{http.host!r} ({error.strerror})", "an address this user may listen on", "Use 127.0.0.1."
+        ) from error
+
+
+def serve_endpoint(
+    loaded: EndpointFile, *, settings: Settings, reporter: Reporter, on_ready: Callable[[EndpointState], None]
+) -> None:
+    """Serve until SIGINT or SIGTERM; SIGHUP makes the endpoint follow its file.
+
+    Raises:
+        SpecError: the endpoint cannot start; see `check_endpoint`.
+        BundleError: a bundle was changed.
+        PermanentError: a replica could not start.
+    """
+    from graftwork_serving.local_cluster import start_cluster
+
+    models = check_endpoint(loaded, settings=settings)
+    directory, name = settings.endpoints_dir, loaded.endpoint.metadata.name
+    state = _state(loaded, models)
+    write_state(directory, state)
+    try:
+        with start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster:
+            with reporter.task("Load models", None):
+                _deploy(cluster, loaded, models)
+            state = state.model_copy(update={"ready": True})
+            write_state(directory, state)
+            with _received_signals() as signals:
+                on_ready(state)
+                while next(signals) == signal.SIGHUP:
+                    state = _follow_file(cluster, loaded, state, settings=settings, reporter=reporter)
+                    write_state(directory, state)
+                reporter.say("Stopping; requests in progress are answered first.")
+    finally:
+        remove_state(directory, name, pid=os.getpid())
+
+
+def _deploy(cluster: LocalCluster, loaded: EndpointFile, models: list[ModelConfig]) -> None:
+    cluster.deploy(loaded.endpoint, replica_config(loaded.endpoint, models))
+
+
+def _follow_file(
+    cluster: LocalCluster, loaded: EndpointFile, state: EndpointState, *, settings: Settings, reporter: Reporter
+) -> EndpointState:
+    """Read the file again and apply it; on failure the endpoint goes on as before and the state says why."""
+    try:
+        changed = load_endpoint(loaded.file)
+        _check_unchanged(loaded, changed)
+        models = resolve_models(changed.endpoint, base_dir=changed.base_dir, settings=settings)
+        _deploy(cluster, changed, models)
+    except GraftworkError as error:
+        reporter.warn(f"The endpoint goes on as before. {error}")
+        return state.model_copy(update={"revision": state.revision + 1, "last_error": str(error)})
+    served = _served(models)
+    reporter.say(f"Now serving {', '.join(served)}.")
+    return state.model_copy(update={"revision": state.revision + 1, "last_error": None, "models": served})
+
+
+def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:
+    """Refuse changes that a running endpoint cannot follow."""
+    pairs = {
+        "metadata.name": (before.endpoint.metadata.name, after.endpoint.metadata.name),
+        "spec.http.host": (before.endpoint.spec.http.host, after.endpoint.spec.http.host),
+        "spec.http.port": (before.endpoint.spec.http.port, after.endpoint.spec.http.port),
+    }
+    problems = [
+        Problem(
+            file=str(after.file),
+            where=where,
+            received=f"{new!r} while the endpoint runs with {old!r}",
+            expected=repr(old),
+            fix="Stop the endpoint and serve the file anew.",
+        )
+        for where, (old, new) in pairs.items()
+        if old != new
+    ]
+    if problems:
+        raise SpecError(problems)
+
+
+@contextmanager
+def _received_signals() -> Iterator[Iterator[int]]:
+    """The signals that arrive during the block, one by one, whichever thread the system hands them to."""
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    handlers = {number: signal.signal(number, lambda _number, _frame: None) for number in _SIGNALS}
+    before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    try:
+        yield iter(lambda: receiver.recv(1)[0], None)
+    finally:
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        receiver.close()
+        sender.close()
+
+
+def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
+    http, pid = loaded.endpoint.spec.http, os.getpid()
+    host = "127.0.0.1" if http.host in _ANY_HOST else http.host
+    return EndpointState(
+        name=loaded.endpoint.metadata.name,
+        url=f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}",
+        pid=pid,
+        process_started_at=process_started_at(pid),
+        spec_file=str(loaded.file.absolute()),
+        models=_served(models),
+    )
+
+
+def _served(models: list[ModelConfig]) -> list[str]:
+    return [f"{model.name} {model.version}" for model in models]
+
+
+def _wrong_listener(file: Path, key: str, received: str, expected: str, fix: str) -> SpecError:
+    return SpecError(Problem(file=str(file), where=f"spec.http.{key}", received=received, expected=expected, fix=fix))

@@ -1,0 +1,1 @@
+"""HTTP: the ASGI application and the protocols it speaks."""

@@ -1,0 +1,252 @@
+"""The Open Inference Protocol v2 with JSON tensors. Pure translation, no I/O.
+
+Source: https://github.com/kserve/open-inference-protocol (REST, version 2). Of its extensions none: the binary tensor
+extension is refused with an explanation.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from graftwork import __version__
+from graftwork.errors import RequestError
+from graftwork.preprocess.image import ImageSpec
+from numpy.typing import NDArray
+
+from graftwork_serving.http.messages import HttpRequest
+from graftwork_serving.served_model import ServedModel
+from graftwork_serving.service import Prediction
+
+INPUT_NAME = "image"
+SCORES_NAME = "scores"
+LABELS_NAME = "label"
+_OUTPUT_NAMES = (SCORES_NAME, LABELS_NAME)
+_MAX_PIXEL = 255
+_IMAGE_RANK = 4
+_BINARY_HEADER = b"inference-header-content-length"
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferRequest:
+    """A parsed inference request.
+
+    Attributes:
+        id: the client's, to be echoed.
+        examples: pictures as files, or pixels of the model's size.
+        outputs: names of the tensors wanted.
+    """
+
+    id: str | None
+    examples: list[bytes] | list[NDArray[np.uint8]]
+    outputs: tuple[str, ...]
+
+
+def server_metadata() -> dict[str, Any]:
+    """Answer of `GET /v2`."""
+    return {"name": "graftwork", "version": __version__, "extensions": []}
+
+
+def model_metadata(model: ServedModel) -> dict[str, Any]:
+    """Answer of `GET /v2/models/NAME`."""
+    image = model.image
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": "openvino",
+        "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, image.height, image.width, 3]}],
+        "outputs": [
+            {"name": SCORES_NAME, "datatype": "FP32", "shape": [-1, len(model.labels)]},
+            {"name": LABELS_NAME, "datatype": "BYTES", "shape": [-1]},
+        ],
+        "parameters": {"labels": list(model.labels), "resize": image.resize},
+    }
+
+
+def parse_infer(request: HttpRequest, image: ImageSpec) -> InferRequest:
+    """Read an inference request.
+
+    Raises:
+        RequestError: anything about it is wrong (400, 415); the message names the field and the fix.
+    """
+    if _BINARY_HEADER in request.headers:
+        raise RequestError(
+            400, "The binary tensor extension is not supported. Send tensors as JSON, pictures as BYTES in base64."
+        )
+    if request.content_type not in {"application/json", "", "application/x-www-form-urlencoded"}:
+        raise RequestError(
+            415, f"Content-Type {request.content_type!r} is not supported here. Send JSON as application/json."
+        )
+    document = _parse_json(request.body)
+    identity = document.get("id")
+    if identity is not None and not isinstance(identity, str):
+        raise _wrong("id", _kind(identity), "a string", "Quote it, or leave it out.")
+    return InferRequest(
+        id=identity,
+        examples=_parse_input(document.get("inputs"), image),
+        outputs=_parse_outputs(document.get("outputs")),
+    )
+
+
+def encode_infer(prediction: Prediction, request: InferRequest) -> dict[str, Any]:
+    """Answer of an inference request."""
+    model, scores = prediction.model, prediction.scores
+    rows, columns = scores.shape
+    tensors: dict[str, dict[str, Any]] = {
+        SCORES_NAME: {"datatype": "FP32", "shape": [rows, columns], "data": scores.ravel().tolist()},
+        LABELS_NAME: {
+            "datatype": "BYTES",
+            "shape": [rows],
+            "data": [model.labels[index] for index in scores.argmax(axis=1).tolist()],
+        },
+    }
+    answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
+    if request.id is not None:
+        answer["id"] = request.id
+    answer["outputs"] = [{"name": name, **tensors[name]} for name in request.outputs]
+    return answer
+
+
+def _parse_json(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f'The request body is no JSON document: {error}. Send {{"inputs": [...]}}.') from error
+    if not isinstance(document, dict):
+        raise _wrong("request body", _kind(document), "a JSON object", 'Send {"inputs": [...]}.')
+    return document
+
+
+def _parse_input(inputs: Any, image: ImageSpec) -> list[bytes] | list[NDArray[np.uint8]]:
+    if not isinstance(inputs, list) or not inputs:
+        received = "nothing" if inputs is None else "an empty list" if inputs == [] else _kind(inputs)
+        raise _wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{INPUT_NAME}", ...}}.')
+    if len(inputs) > 1:
+        raise _wrong("inputs", f"{len(inputs)} tensors", "one", f'Send the tensor "{INPUT_NAME}" only.')
+    tensor = inputs[0]
+    if not isinstance(tensor, dict):
+        raise _wrong("inputs[0]", _kind(tensor), "an object", "Give it name, shape, datatype and data.")
+    if tensor.get("name") != INPUT_NAME:
+        raise _wrong("inputs[0].name", _short(tensor.get("name")), f'"{INPUT_NAME}"', "Use that name.")
+    if "binary_data_size" in (tensor.get("parameters") or {}):
+        raise RequestError(400, "The binary tensor extension is not supported. Put the values into data as JSON.")
+    match tensor.get("datatype"):
+        case "UINT8" | "FP32":
+            return _parse_pixels(tensor, image)
+        case "BYTES":
+            return _parse_encoded(tensor)
+        case other:
+            raise _wrong(
+                "inputs[0].datatype", _short(other), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
+            )
+
+
+def _parse_shape(tensor: dict[str, Any], rank: int) -> tuple[int, ...]:
+    shape = tensor.get("shape")
+    is_valid = isinstance(shape, list) and all(type(size) is int and size >= 1 for size in shape)
+    if not is_valid or len(shape) != rank:
+        raise _wrong("inputs[0].shape", _short(shape), f"a list of {rank} positive integers", "Give the data's shape.")
+    return tuple(shape)
+
+
+def _parse_pixels(tensor: dict[str, Any], image: ImageSpec) -> list[NDArray[np.uint8]]:
+    shape = _parse_shape(tensor, _IMAGE_RANK)
+    wanted = (image.height, image.width, 3)
+    if shape[1:] != wanted:
+        raise _wrong(
+            "inputs[0].shape",
+            str(list(shape)),
+            str(["n", *wanted]).replace("'", ""),
+            "Resize to that size, or send the picture files as BYTES and let the endpoint resize them.",
+        )
+    values = _parse_numbers(tensor.get("data"))
+    if values.size != int(np.prod(shape, dtype=np.int64)):
+        raise _wrong(
+            "inputs[0].data",
+            f"{values.size} values",
+            f"{int(np.prod(shape, dtype=np.int64))}",
+            "Make it fit the shape.",
+        )
+    fits = bool(((values >= 0) & (values <= _MAX_PIXEL)).all())  # false for NaN
+    if not fits or (values.dtype.kind == "f" and not bool((values == np.floor(values)).all())):
+        raise _wrong(
+            "inputs[0].data",
+            "values outside or between",
+            "whole numbers 0..255",
+            "Send RGB pixels as they are; scaling is part of the model.",
+        )
+    return list(values.astype(np.uint8).reshape(shape))
+
+
+def _parse_numbers(data: Any) -> NDArray[Any]:
+    if not isinstance(data, list):
+        raise _wrong("inputs[0].data", _kind(data), "a list of numbers", "Send a flat or a nested list.")
+    try:
+        values = np.asarray(data)
+    except (ValueError, OverflowError) as error:
+        raise _wrong("inputs[0].data", "a ragged list", "rows of equal length", "Make it fit the shape.") from error
+    if values.dtype.kind not in "iuf":
+        raise _wrong("inputs[0].data", "something that is no number", "numbers only", "Send RGB pixels 0..255.")
+    return values
+
+
+def _parse_encoded(tensor: dict[str, Any]) -> list[bytes]:
+    (count,) = _parse_shape(tensor, 1)
+    data = tensor.get("data")
+    if not isinstance(data, list) or len(data) != count:
+        received = f"{len(data)} values" if isinstance(data, list) else _kind(data)
+        raise _wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
+    return [_decode_base64(item, index) for index, item in enumerate(data)]
+
+
+def _decode_base64(item: Any, index: int) -> bytes:
+    where = f"inputs[0].data[{index}]"
+    if not isinstance(item, str):
+        raise _wrong(where, _kind(item), "a string", "Send the picture file in base64.")
+    try:
+        return base64.b64decode(item, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _wrong(
+            where, f"no base64 ({error})", "a picture file in base64", "Encode it: base64 -w0 cat.jpg."
+        ) from error
+
+
+def _parse_outputs(outputs: Any) -> tuple[str, ...]:
+    if outputs is None:
+        return _OUTPUT_NAMES
+    if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
+        raise _wrong("outputs", _kind(outputs), "a list of objects with a name", "Leave it out to get all.")
+    names = tuple(item.get("name") for item in outputs)
+    for index, name in enumerate(names):
+        if name not in _OUTPUT_NAMES:
+            raise _wrong(f"outputs[{index}].name", _short(name), " or ".join(_OUTPUT_NAMES), "Use one of these.")
+    return names or _OUTPUT_NAMES
+
+
+def _wrong(where: str, received: str, expected: str, fix: str) -> RequestError:
+    return RequestError(400, f"{where}: received {received}, expected {expected}. {fix}")
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a string"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def _short(value: Any, limit: int = 60) -> str:
+    text = json.dumps(value)
+    return "nothing" if value is None else text if len(text) <= limit else f"{text[:limit]}..."

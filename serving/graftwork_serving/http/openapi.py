@@ -1,0 +1,169 @@
+"""The OpenAPI document of an endpoint. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from graftwork import __version__
+
+from graftwork_serving.http.open_inference import INPUT_NAME
+from graftwork_serving.http.plain import DEFAULT_TOP
+from graftwork_serving.http.routes import predict_path
+
+_PREDICTIONS = {
+    "type": "object",
+    "required": ["model", "version", "predictions"],
+    "properties": {
+        "model": {"type": "string"},
+        "version": {"type": "string"},
+        "predictions": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["label", "score", "scores"],
+                "properties": {
+                    "label": {"type": "string", "description": "Likeliest label."},
+                    "score": {"type": "number", "description": "Its probability."},
+                    "scores": {
+                        "type": "object",
+                        "additionalProperties": {"type": "number"},
+                        "description": "The likeliest labels with their probabilities, by falling probability.",
+                    },
+                    "file": {"type": "string", "description": "File name, where the form gave one."},
+                },
+            },
+        },
+    },
+}
+_TENSOR = {
+    "type": "object",
+    "required": ["name", "shape", "datatype", "data"],
+    "properties": {
+        "name": {"type": "string"},
+        "shape": {"type": "array", "items": {"type": "integer"}},
+        "datatype": {"type": "string", "enum": ["UINT8", "FP32", "BYTES"]},
+        "data": {"type": "array", "items": {}},
+    },
+}
+_NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+_REFUSALS = {
+    "400": "The request is wrong; the message says how to mend it.",
+    "404": "No such endpoint or model.",
+    "405": "Wrong method.",
+    "413": "The body or a picture is too large.",
+    "415": "Wrong content type.",
+    "503": "Too many requests wait; try again after Retry-After seconds.",
+}
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+
+def openapi_document(endpoint: str, max_request_bytes: int) -> dict[str, Any]:
+    """The document as JSON-ready values."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"Graftwork endpoint {endpoint}",
+            "version": __version__,
+            "description": f"Image classification. Request bodies may have up to {max_request_bytes:,} bytes.",
+        },
+        "paths": {
+            predict_path(endpoint): {"post": _predict_operation()},
+            "/v2/models/{model}/infer": {"parameters": [_path_parameter("model")], "post": _infer_operation()},
+            "/v2/models/{model}": {"parameters": [_path_parameter("model")], "get": _plain_get("Describe a model.")},
+            "/v2/models/{model}/ready": {
+                "parameters": [_path_parameter("model")],
+                "get": _plain_get("Whether a model is ready."),
+            },
+            "/v2": {"get": _plain_get("Describe the server.")},
+            "/v2/health/live": {"get": _plain_get("Whether the server is alive.")},
+            "/v2/health/ready": {"get": _plain_get("Whether the server takes requests.")},
+            "/healthz": {"get": _plain_get("Whether the endpoint is alive.")},
+            "/readyz": {"get": _plain_get("Whether the endpoint takes requests.")},
+            "/metrics": {"get": _plain_get("Prometheus metrics.", media_type="text/plain")},
+        },
+        "components": {"schemas": {"Predictions": _PREDICTIONS, "Tensor": _TENSOR, "Error": _ERROR}},
+    }
+
+
+def _predict_operation() -> dict[str, Any]:
+    form = {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+    }
+    return {
+        "operationId": "predict",
+        "summary": "Classify picture files.",
+        "parameters": [
+            {
+                "name": "top",
+                "in": "query",
+                "description": "How many labels to list.",
+                "schema": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP},
+            },
+            {
+                "name": "model",
+                "in": "query",
+                "description": "Which model; default is the endpoint's first.",
+                "schema": {"type": "string"},
+            },
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "image/*": _BINARY,
+                "application/octet-stream": _BINARY,
+                "multipart/form-data": {"schema": form},
+            },
+        },
+        "responses": _responses({"$ref": "#/components/schemas/Predictions"}),
+    }
+
+
+def _infer_operation() -> dict[str, Any]:
+    tensors = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}
+    request = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "inputs": {**tensors, "maxItems": 1, "description": f'One tensor named "{INPUT_NAME}".'},
+            "outputs": {"type": "array", "items": _NAMED},
+        },
+    }
+    answer = {
+        "type": "object",
+        "required": ["model_name", "model_version", "outputs"],
+        "properties": {
+            "model_name": {"type": "string"},
+            "model_version": {"type": "string"},
+            "id": {"type": "string"},
+            "outputs": tensors,
+        },
+    }
+    return {
+        "operationId": "infer",
+        "summary": "Score tensors (Open Inference Protocol v2, JSON).",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
+        "responses": _responses(answer),
+    }
+
+
+def _responses(schema: dict[str, Any]) -> dict[str, Any]:
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {
+        "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}},
+        **{status: {"description": text, "content": error} for status, text in _REFUSALS.items()},
+    }
+
+
+def _plain_get(summary: str, *, media_type: str = "application/json") -> dict[str, Any]:
+    schema = {"type": "object"} if media_type == "application/json" else {"type": "string"}
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "The answer.", "content": {media_type: {"schema": schema}}}},
+    }
+
+
+def _path_parameter(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

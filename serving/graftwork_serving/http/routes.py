@@ -1,0 +1,99 @@
+"""Which paths there are. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any
+from urllib.parse import quote
+
+
+class RouteKind(Enum):
+    """What a path stands for."""
+
+    ROOT = auto()
+    OPENAPI = auto()
+    METRICS = auto()
+    LIVE = auto()
+    READY = auto()
+    SERVER_METADATA = auto()
+    MODEL_METADATA = auto()
+    MODEL_READY = auto()
+    INFER = auto()
+    PREDICT = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A path understood.
+
+    Attributes:
+        kind: what it stands for.
+        name: endpoint (predict) or model (all others) it names.
+        version: model version it names.
+    """
+
+    kind: RouteKind
+    name: str | None = None
+    version: str | None = None
+
+
+_FIXED = {
+    "": Route(kind=RouteKind.ROOT),
+    "/openapi.json": Route(kind=RouteKind.OPENAPI),
+    "/metrics": Route(kind=RouteKind.METRICS),
+    "/healthz": Route(kind=RouteKind.LIVE),
+    "/readyz": Route(kind=RouteKind.READY),
+    "/v2": Route(kind=RouteKind.SERVER_METADATA),
+    "/v2/health/live": Route(kind=RouteKind.LIVE),
+    "/v2/health/ready": Route(kind=RouteKind.READY),
+}
+_OF_MODEL = {"": RouteKind.MODEL_METADATA, "ready": RouteKind.MODEL_READY, "infer": RouteKind.INFER}
+
+
+def match_route(path: str) -> Route | None:
+    """What a path stands for, or None."""
+    path = path.rstrip("/")
+    fixed = _FIXED.get(path)
+    if fixed is not None:
+        return fixed
+    match path.split("/")[1:]:
+        case ["v1", "endpoints", name, "predict"]:
+            return Route(kind=RouteKind.PREDICT, name=name)
+        case ["v2", "models", name]:
+            return Route(kind=RouteKind.MODEL_METADATA, name=name)
+        case ["v2", "models", name, "versions", version]:
+            return Route(kind=RouteKind.MODEL_METADATA, name=name, version=version)
+        case ["v2", "models", name, ("ready" | "infer") as action]:
+            return Route(kind=_OF_MODEL[action], name=name)
+        case ["v2", "models", name, "versions", version, ("ready" | "infer") as action]:
+            return Route(kind=_OF_MODEL[action], name=name, version=version)
+        case _:
+            return None
+
+
+def allowed_methods(kind: RouteKind) -> tuple[str, ...]:
+    """HTTP methods that a route takes."""
+    return ("POST",) if kind in {RouteKind.INFER, RouteKind.PREDICT} else ("GET", "HEAD")
+
+
+def predict_path(endpoint: str) -> str:
+    """Path of the plain predict route."""
+    return f"/v1/endpoints/{quote(endpoint)}/predict"
+
+
+def describe_routes(endpoint: str, models: list[str]) -> dict[str, Any]:
+    """Answer of `GET /`."""
+    return {
+        "endpoint": endpoint,
+        "models": models,
+        "routes": {
+            "predict": f"POST {predict_path(endpoint)}",
+            "infer": "POST /v2/models/{model}/infer",
+            "model": "GET /v2/models/{model}",
+            "live": "GET /healthz",
+            "ready": "GET /readyz",
+            "metrics": "GET /metrics",
+            "openapi": "GET /openapi.json",
+        },
+    }

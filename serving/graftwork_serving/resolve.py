@@ -1,0 +1,89 @@
+"""From the models of an endpoint spec to bundle directories, checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from graftwork.bundle.directory import open_bundle
+from graftwork.bundle.manifest import MANIFEST_FILE
+from graftwork.errors import Problem, SpecError
+from graftwork.settings import Settings
+from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
+
+from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
+
+_VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    name: str
+    version: str | None
+    path: Path
+
+
+def resolve_models(endpoint: InferenceEndpoint, *, base_dir: Path, settings: Settings) -> list[ModelConfig]:
+    """Find every model's bundle and check its digests.
+
+    Raises:
+        SpecError: no such model or bundle, or two models of one name.
+        BundleError: a bundle was changed.
+    """
+    models = [_resolve(model, base_dir=base_dir, settings=settings) for model in endpoint.spec.models]
+    seen: set[str] = set()
+    for index, model in enumerate(models):
+        if model.name in seen:
+            raise SpecError(
+                Problem(
+                    where=f"spec.models[{index}].name",
+                    received=f"{model.name!r} for a second time",
+                    expected="a name of its own for each model",
+                    fix="Set `name` for one of them.",
+                )
+            )
+        seen.add(model.name)
+    return models
+
+
+def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> ReplicaConfig:
+    """What the replicas are told."""
+    spec = endpoint.spec
+    return ReplicaConfig(
+        endpoint=endpoint.metadata.name,
+        models=models,
+        max_batch_size=spec.batching.max_batch_size,
+        max_request_bytes=spec.limits.max_request_bytes,
+        max_image_pixels=spec.limits.max_image_pixels,
+        max_queued_requests=spec.limits.max_queued_requests,
+    )
+
+
+def _resolve(model: ServedModel, *, base_dir: Path, settings: Settings) -> ModelConfig:
+    source = _find(model.model, base_dir=base_dir, settings=settings)
+    bundle = open_bundle(source.path)
+    return ModelConfig(
+        name=model.name or source.name,
+        version=source.version or bundle.digest[:_VERSION_DIGITS],
+        path=str(source.path),
+    )
+
+
+def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
+    path = (base_dir / Path(reference).expanduser()).absolute()
+    if (path / MANIFEST_FILE).is_file() or not _looks_registered(reference):
+        name = path.parent.name if path.name == "bundle" else path.name
+        return _Source(name=name, version=None, path=path)
+    from graftwork.registry import Registry
+
+    resolved = Registry(settings).resolve(reference)
+    return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path)
+
+
+def _looks_registered(reference: str) -> bool:
+    """Whether a reference has the form NAME@ALIAS or NAME/VERSION."""
+    name, separator, alias = reference.partition("@")
+    if separator:
+        return bool(name) and "/" not in name and bool(alias)
+    name, separator, version = reference.partition("/")
+    return bool(name) and bool(separator) and version.isdigit() and name not in {".", "..", "~"}

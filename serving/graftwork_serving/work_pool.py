@@ -1,0 +1,241 @@
+"""Decoding and inference on a fixed set of threads: adaptive micro-batching without waiting.
+
+Every thread does whatever comes next: run a batch when enough examples are decoded or none is left to decode, otherwise
+decode one more. So a lone request is never held back, waiting examples share a pass, and there are never more busy
+threads than CPUs. Nothing here knows a protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Work(Protocol):
+    """What the pool needs of a model."""
+
+    batch_size: int
+    """Most examples in one pass."""
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """One raw input as the model takes it, without the batch dimension."""
+        ...
+
+    def predict(self, images: NDArray[np.uint8], *, alone: bool) -> NDArray[np.float32]:
+        """Scores of a batch."""
+        ...
+
+
+class PoolFullError(Exception):
+    """More requests wait than allowed."""
+
+
+@dataclass(eq=False, kw_only=True)
+class _Request:
+    model: Work
+    future: asyncio.Future[NDArray[np.float32]]
+    loop: asyncio.AbstractEventLoop
+    scores: list[NDArray[np.float32] | None]
+    left: int
+    started: bool = False
+    over: bool = False
+
+
+@dataclass(eq=False, kw_only=True)
+class _Example:
+    request: _Request
+    index: int
+    data: bytes | NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodeStep:
+    """Decode the oldest raw example."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictStep:
+    """Run a batch of the oldest decoded examples.
+
+    Attributes:
+        examples: at most so many.
+    """
+
+    examples: int
+
+
+def next_step(*, raw: int, decoded: int, batch_size: int) -> DecodeStep | PredictStep | None:
+    """What a free thread does next; None when there is nothing to do.
+
+    Args:
+        raw: examples that wait to be decoded.
+        decoded: examples that wait for the model.
+        batch_size: most examples in a pass of the model whose turn it is.
+    """
+    if decoded and (decoded >= batch_size or not raw):
+        return PredictStep(examples=min(decoded, batch_size))
+    return DecodeStep() if raw else None
+
+
+class WorkPool:
+    """The threads.
+
+    Args:
+        threads: how many, at least 1.
+
+    Attributes:
+        max_waiting: requests that may wait before the next is refused; may be changed at any time.
+    """
+
+    def __init__(self, *, threads: int, max_waiting: int = 256) -> None:
+        self.max_waiting = max_waiting
+        self._wake = threading.Condition()
+        self._raw: deque[_Example] = deque()
+        self._decoded: deque[_Example] = deque()
+        self._waiting = 0
+        self._busy = 0
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"graftwork-work-{index}", daemon=True) for index in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Requests none of whose examples a thread has taken up yet."""
+        return self._waiting
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    async def predict(self, model: Work, examples: Sequence[bytes | NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Decode (where an example is bytes) and score the examples of one request.
+
+        Returns:
+            Scores, shape (len(examples), labels), float32.
+
+        Raises:
+            PoolFullError: too many requests wait already.
+            ImageError: an example cannot be decoded.
+        """
+        loop = asyncio.get_running_loop()
+        request = _Request(
+            model=model,
+            future=loop.create_future(),
+            loop=loop,
+            scores=[None] * len(examples),
+            left=len(examples),
+        )
+        with self._wake:
+            if self._waiting >= self.max_waiting:
+                raise PoolFullError
+            self._waiting += 1
+            for index, data in enumerate(examples):
+                queue = self._raw if isinstance(data, bytes) else self._decoded
+                queue.append(_Example(request=request, index=index, data=data))
+            self._wake.notify(len(examples))
+        try:
+            return await request.future
+        finally:
+            request.over = True  # a client that went away: threads drop what is left of it
+
+    def close(self) -> None:
+        """Let the threads finish what waits, then end them."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._wake:
+                batch_size = self._decoded[0].request.model.batch_size if self._decoded else 1
+                step = next_step(raw=len(self._raw), decoded=len(self._decoded), batch_size=batch_size)
+                if step is None:
+                    if self._closed:
+                        return
+                    self._wake.wait()
+                    continue
+                taken = self._take(step)
+                self._busy += 1
+                alone = self._busy == 1 and not self._raw and not self._decoded
+            try:
+                if taken:
+                    self._carry_out(step, taken, alone=alone)
+            finally:
+                with self._wake:
+                    self._busy -= 1
+
+    def _take(self, step: DecodeStep | PredictStep) -> list[_Example]:
+        """Take examples off their queue, those of one model only; drop those of requests that are over."""
+        queue, limit = (self._raw, 1) if isinstance(step, DecodeStep) else (self._decoded, step.examples)
+        model = queue[0].request.model
+        taken: list[_Example] = []
+        while queue and len(taken) < limit and queue[0].request.model is model:
+            example = queue.popleft()
+            if not example.request.started:
+                example.request.started = True
+                self._waiting -= 1
+            if not example.request.over:
+                taken.append(example)
+        return taken
+
+    def _carry_out(self, step: DecodeStep | PredictStep, examples: list[_Example], *, alone: bool) -> None:
+        try:
+            if isinstance(step, DecodeStep):
+                self._decode(examples[0])
+            else:
+                self._predict(examples, alone=alone)
+        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to the requests, not to the thread)
+            for example in examples:
+                _finish(example.request, error)
+
+    def _decode(self, example: _Example) -> None:
+        assert isinstance(example.data, bytes)
+        example.data = example.request.model.decode(example.data)
+        with self._wake:
+            self._decoded.append(example)
+
+    def _predict(self, examples: list[_Example], *, alone: bool) -> None:
+        images = [example.data for example in examples]
+        batch = images[0][None] if len(images) == 1 else np.stack(images)  # type: ignore[arg-type, call-overload]
+        scores = examples[0].request.model.predict(batch, alone=alone)
+        for example, row in zip(examples, scores, strict=True):
+            request = example.request
+            request.scores[example.index] = row
+            with self._wake:
+                request.left -= 1
+                is_last = request.left == 0
+            if is_last:
+                _finish(request, None)
+
+
+def _finish(request: _Request, error: Exception | None) -> None:
+    request.over = True
+    try:
+        request.loop.call_soon_threadsafe(_settle, request, error)
+    except RuntimeError:
+        # The event loop has been closed: the replica is going away and nobody waits any more.
+        return
+
+
+def _settle(request: _Request, error: Exception | None) -> None:
+    if request.future.done():
+        return
+    if error is not None:
+        request.future.set_exception(error)
+    else:
+        request.future.set_result(np.stack(request.scores))  # type: ignore[arg-type]
