@@ -105,6 +105,8 @@ def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, i
             raise ImageTooLargeError(
                 f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
             )
+        if image.format == "PNG":
+            _verify_png(data)
         orientation = _orientation(image)
         # JPEG only: decode at the smallest scale that still covers the target.
         image.draft("RGB", _stored_size(spec, orientation))
@@ -116,6 +118,15 @@ def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, i
     except Exception as error:  # noqa: BLE001 - what Pillow's parsers raise depends on where a file is damaged
         raise ImageError(f"the picture is damaged ({error or type(error).__name__})") from error
     return image, orientation
+
+
+def _verify_png(data: bytes) -> None:
+    """Check the checksums of a PNG, which decoding skips: damage that happens to inflate would pass as a picture."""
+    from PIL import Image
+
+    with _pillow_limit_lifted():
+        image = Image.open(io.BytesIO(data), formats=("PNG",))
+    image.verify()
 
 
 @contextmanager
