@@ -5,12 +5,12 @@ Every function takes plain values and gives back problems or sentences; `graftwo
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graftwork.errors import Problem
+from graftwork.near_names import did_you_mean
 from graftwork_jobs.data.sources import Listing
 
 SHOWN = 20
@@ -124,13 +124,12 @@ def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collect
     problems = []
     for label, count in sorted(labels.items()):
         if label not in known:
-            near = difflib.get_close_matches(label, sorted(known), n=1)
             problems.append(
                 Problem(
                     where=f"{where}.uri",
                     received=f"class {label} ({count} pictures), which the training data does not have",
                     expected=f"only classes of the training data: {shorten(sorted(known))}",
-                    fix=f"Did you mean {near[0]}?" if near else "Rename or remove it, or add it to the training data.",
+                    fix=did_you_mean(label, sorted(known)) or "Rename or remove it, or add it to the training data.",
                 )
             )
     return problems[:SHOWN]
@@ -184,8 +183,10 @@ def imbalance_warnings(counts: Mapping[str, int]) -> list[str]:
         return []
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return [
-        f"Class imbalance: {counts[largest]} pictures of {largest} but {counts[smallest]} of {smallest} "
-        f"({ratio:.0f} to 1). Consider spec.training.classWeights: balanced, and look at the per-class metrics."
+        (
+            f"Class imbalance: {counts[largest]} pictures of {largest} but {counts[smallest]} of {smallest} "
+            f"({ratio:.0f} to 1). Consider spec.training.classWeights: balanced, and look at the per-class metrics."
+        )
     ]
 
 

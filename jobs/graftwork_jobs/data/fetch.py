@@ -51,7 +51,7 @@ def open_file_system(uri: str) -> tuple[AbstractFileSystem, str]:
         file_system, path = url_to_fs(uri)
     except FileNotFoundError as error:
         raise MissingFileError(f"{uri}: nothing is there ({error})") from error
-    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+    except Exception as error:
         raise FetchError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
     return file_system, path
 
@@ -87,7 +87,7 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
         _write(note, version)
     except FileNotFoundError as error:
         raise MissingFileError(f"{uri}: nothing is there") from error
-    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+    except Exception as error:
         raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
     return copy
 

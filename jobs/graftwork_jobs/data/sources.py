@@ -6,15 +6,16 @@ Lists only; no picture is opened here. Everything that is wrong with a source co
 from __future__ import annotations
 
 import csv
-import difflib
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeAlias
 
 from graftwork.errors import Problem
+from graftwork.near_names import did_you_mean, near_names
+from graftwork.spec.fine_tune_job import DataSource, SplitSource
 from graftwork_jobs.data.fetch import (
     FetchError,
     MissingFileError,
@@ -28,22 +29,30 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PICTURE_SUFFIXES = frozenset(
-    ".avif .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .mpo .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split()
+    [
+        ".avif",
+        ".bmp",
+        ".gif",
+        ".jfif",
+        ".jp2",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".mpo",
+        ".pbm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    ]
 )
 _SHOWN = 20
 
-
-class TableSource(Protocol):
-    """The fields that `data.train`, `data.validation`, `data.test` and further test sets share."""
-
-    @property
-    def uri(self) -> str | None: ...
-    @property
-    def format(self) -> str: ...
-    @property
-    def path_column(self) -> str: ...
-    @property
-    def label_column(self) -> str: ...
+Source: TypeAlias = DataSource | SplitSource
+"""Where pictures come from: `data.train`, `data.validation`, `data.test` or a further test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,7 @@ class Listing:
     problems: tuple[Problem, ...] = ()
 
 
-def list_source(source: TableSource, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
+def list_source(source: Source, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
     """List the pictures of a source.
 
     Args:
@@ -102,7 +111,7 @@ def list_source(source: TableSource, *, where: str, base_dir: Path, cache_dir: P
         return Listing(where=where, problems=(_unreachable(source.uri, where, error),))
 
 
-def _format(source: TableSource) -> str:
+def _format(source: Source) -> str:
     if source.format != "auto":
         return source.format
     match PurePosixPath((source.uri or "").partition("::")[0]).suffix.lower():
@@ -213,7 +222,7 @@ def _remote_tree(uri: str) -> _Tree:
         raise
     except FileNotFoundError as error:
         raise MissingFileError(uri) from error
-    except Exception as error:  # noqa: BLE001 - each fsspec driver raises its own kinds
+    except Exception as error:
         raise FetchError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
     return _Tree(
         [folder for folder in folders if not _hidden(folder)],
@@ -234,7 +243,7 @@ def _hidden(name: str) -> bool:
 # Manifests
 
 
-def _list_manifest(uri: str, source: TableSource, kind: str, where: str, cache_dir: Path) -> Listing:
+def _list_manifest(uri: str, source: Source, kind: str, where: str, cache_dir: Path) -> Listing:
     file = local_path(uri, cache_dir, refresh=True)
     if not file.exists():
         raise MissingFileError(uri)
@@ -283,7 +292,7 @@ class _Row:
     label: str
 
 
-def _read_csv(file: Path, source: TableSource) -> tuple[list[str], list[_Row]]:
+def _read_csv(file: Path, source: Source) -> tuple[list[str], list[_Row]]:
     # utf-8-sig: spreadsheets put a byte-order mark in front.
     with file.open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.DictReader(stream)
@@ -303,7 +312,7 @@ def _read_csv(file: Path, source: TableSource) -> tuple[list[str], list[_Row]]:
     return columns, rows
 
 
-def _read_parquet(file: Path, source: TableSource) -> tuple[list[str], list[_Row]]:
+def _read_parquet(file: Path, source: Source) -> tuple[list[str], list[_Row]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -337,24 +346,26 @@ def _beside_manifest(manifest: str, path: str) -> str:
 
 
 def _missing(uri: str, given: str, where: str) -> Problem:
-    near = _near_names(uri)
     return Problem(
         where=f"{where}.uri",
         received=f"{given}, which does not exist",
         expected="an existing folder or manifest",
-        fix=f"Did you mean {' or '.join(near)}?" if near else "Check the path; relative paths start at the spec file.",
+        fix=_nearby(uri) or "Check the path; relative paths start at the spec file.",
     )
 
 
-def _near_names(uri: str) -> list[str]:
-    """Names like the missing one, from the deepest folder on its way that does exist (local paths only)."""
+def _nearby(uri: str) -> str:
+    """A question with names like the missing one, from the deepest folder on its way that exists (local paths only)."""
     if is_remote(uri):
-        return []
+        return ""
     path = Path(uri)
     while not path.parent.is_dir():
         path = path.parent
-    near = difflib.get_close_matches(path.name, sorted(os.listdir(path.parent)), n=3, cutoff=0.6)
-    return [str(path.parent / name) for name in near]
+    near = [
+        f"`{path.parent / name}`"
+        for name in near_names(path.name, sorted(entry.name for entry in path.parent.iterdir()))
+    ]
+    return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
 def _unreachable(given: str, where: str, error: Exception) -> Problem:
@@ -367,7 +378,7 @@ def _unreachable(given: str, where: str, error: Exception) -> Problem:
     )
 
 
-def _unreadable_manifest(source: TableSource, kind: str, where: str, error: Exception) -> Problem:
+def _unreadable_manifest(source: Source, kind: str, where: str, error: Exception) -> Problem:
     return Problem(
         where=f"{where}.uri",
         received=f"{source.uri}, which is no readable {kind} file ({error})",
@@ -377,16 +388,15 @@ def _unreadable_manifest(source: TableSource, kind: str, where: str, error: Exce
 
 
 def _unknown_column(wanted: str, columns: Sequence[str], where: str) -> Problem:
-    near = difflib.get_close_matches(wanted, columns, n=1)
     return Problem(
         where=where,
         received=f"column {wanted}",
         expected=f"one of the manifest's columns: {', '.join(columns) or 'it has none'}",
-        fix=f"Did you mean {near[0]}?" if near else "Name the column, or rename it in the manifest.",
+        fix=did_you_mean(wanted, columns) or "Name the column, or rename it in the manifest.",
     )
 
 
-def _missing_values(source: TableSource, where: str, incomplete: Sequence[_Row]) -> Problem:
+def _missing_values(source: Source, where: str, incomplete: Sequence[_Row]) -> Problem:
     lines = ", ".join(str(row.number) for row in incomplete[:_SHOWN])
     more = f" and {len(incomplete) - _SHOWN} more" if len(incomplete) > _SHOWN else ""
     word = "line" if _format(source) == "csv" else "row"

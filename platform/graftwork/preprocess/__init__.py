@@ -1,0 +1,1 @@
+"""What turns raw bytes into arrays, for training and serving alike. No Keras, no TensorFlow, no files."""

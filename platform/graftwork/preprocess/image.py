@@ -100,11 +100,7 @@ def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, i
     try:
         with _pillow_limit_lifted():
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        pixels = image.width * image.height
-        if pixels > max_pixels:
-            raise ImageTooLargeError(
-                f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
-            )
+        _check_size(image, max_pixels)
         if image.format == "PNG":
             _verify_png(data)
         orientation = _orientation(image)
@@ -115,9 +111,17 @@ def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, i
         raise ImageError("the bytes are no picture in a known format") from None
     except ImageError:
         raise
-    except Exception as error:  # noqa: BLE001 - what Pillow's parsers raise depends on where a file is damaged
-        raise ImageError(f"the picture is damaged ({error or type(error).__name__})") from error
+    except Exception as error:
+        raise ImageError(f"the picture is damaged ({str(error) or type(error).__name__})") from error
     return image, orientation
+
+
+def _check_size(image: Image.Image, max_pixels: int) -> None:
+    pixels = image.width * image.height
+    if pixels > max_pixels:
+        raise ImageTooLargeError(
+            f"the picture has {image.width} x {image.height} = {pixels:,} pixels, at most {max_pixels:,} allowed"
+        )
 
 
 def _verify_png(data: bytes) -> None:
@@ -149,7 +153,7 @@ def _orientation(image: Image.Image) -> int:
     """EXIF orientation 1..8; 1 (upright) where there is none or the EXIF block is damaged."""
     try:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - a damaged EXIF block does not make the picture unusable
+    except Exception:
         return 1
     return orientation if orientation in _UPRIGHT else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import random
 import warnings
@@ -85,7 +86,8 @@ class TestKinds:
     def test_cmyk(self) -> None:
         """CMYK becomes RGB: full cyan and magenta without black is blue."""
         red, green, blue = decode_uniform(encode(Image.new("CMYK", (8, 8), (255, 255, 0, 0)), "JPEG", quality=100))
-        assert blue > 200 and red < 60 and green < 60
+        assert blue > 200
+        assert max(red, green) < 60
 
     def test_palette(self) -> None:
         """Palette colours are looked up."""
@@ -99,7 +101,7 @@ class TestKinds:
         ("alpha", "expected"), [(0, (255, 255, 255)), (255, (200, 0, 0)), (51, (244, 204, 204))], ids=str
     )
     def test_transparency_is_laid_on_white(self, alpha: int, expected: tuple[int, int, int]) -> None:
-        """alpha * colour + (1 - alpha) * white, here with alpha 0, 1 and 0.2."""
+        """Out comes alpha * colour + (1 - alpha) * white, here with alpha 0, 1 and 0.2."""
         decoded = decode_uniform(encode(Image.new("RGBA", (8, 8), (200, 0, 0, alpha))))
         assert np.abs(np.subtract(decoded, expected)).max() <= 1
 
@@ -286,10 +288,8 @@ class TestBadBytes:
             data = bytearray(original)
             for _ in range(dice.choice((1, 3, 20))):
                 data[dice.randrange(len(data))] = dice.randrange(256)
-            try:
+            with contextlib.suppress(ImageError):
                 assert decode_image(bytes(data), square(8)).shape == (8, 8, 3)
-            except ImageError as error:
-                assert str(error)
 
 
 class TestPixelLimit:
