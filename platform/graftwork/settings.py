@@ -7,6 +7,7 @@ start, replica start).
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -45,6 +46,11 @@ class Settings:
         return self.home / "cache" / "data"
 
     @property
+    def bundles_dir(self) -> Path:
+        """Local copies of bundles from a registry on another machine, by digest."""
+        return self.home / "cache" / "bundles"
+
+    @property
     def artifacts_dir(self) -> Path:
         """Where the embedded MLflow registry keeps bundles."""
         return self.home / "mlflow" / "artifacts"
@@ -65,6 +71,11 @@ def load_settings() -> Settings:
     home = Path(os.environ.get("GRAFT_HOME") or Path.home() / ".graftwork").expanduser().absolute()
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or _embedded_tracking_uri(home)
     return Settings(home=home, tracking_uri=tracking_uri)
+
+
+def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with some variables changed, for a process started from it."""
+    return {**os.environ, **changes}
 
 
 def _embedded_tracking_uri(home: Path) -> str:

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from graftwork.bundle.files import UnsafePathError, file_digest, files_below
 from graftwork.bundle.manifest import MANIFEST_FILE, BundleManifest
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.preprocess.image import ImageSpec, decode_image
 
-_CHUNK_BYTES = 1 << 20
+_NO_DIGEST = b"0" * 64
 
 
 class BundleError(PermanentError):
@@ -40,12 +41,14 @@ class Bundle:
     def image_spec(self) -> ImageSpec:
         """What pictures are brought to before the model sees them."""
         signature = self.manifest.input
-        return ImageSpec(height=signature.height, width=signature.width, resize=signature.resize)
+        return ImageSpec(
+            height=signature.height, width=signature.width, resize=signature.resize
+        )
 
     @property
     def digest(self) -> str:
         """SHA-256 of the manifest, which holds the digests of all other files: names the bundle's whole content."""
-        return file_digest(self.path / MANIFEST_FILE)
+        return self.manifest.manifest_digest
 
 
 def seal_bundle(path: Path, manifest: BundleManifest) -> Bundle:
@@ -55,11 +58,26 @@ def seal_bundle(path: Path, manifest: BundleManifest) -> Bundle:
         path: directory that holds everything else.
         manifest: table of contents; its `files` are filled in here.
     """
-    files = {name: file_digest(path / name) for name in _files_below(path)}
-    sealed = manifest.model_copy(update={"files": files})
+    files = {
+        name: file_digest(path / name)
+        for name in files_below(path)
+        if name != MANIFEST_FILE
+    }
+    open_digest = {"files": files, "manifest_digest": _NO_DIGEST.decode()}
+    content = (
+        json.dumps(
+            manifest.model_copy(update=open_digest).model_dump(mode="json"), indent=2
+        ).encode()
+        + b"\n"
+    )
+    digest = hashlib.sha256(content).hexdigest()
+    # Read back what is written, so that anything the manifest's rules refuse is refused here and not by a reader.
+    sealed = BundleManifest.model_validate_json(
+        content.replace(_NO_DIGEST, digest.encode())
+    )
     temporary = path / f".{MANIFEST_FILE}.tmp"
-    with temporary.open("w") as stream:
-        stream.write(json.dumps(sealed.model_dump(mode="json"), indent=2) + "\n")
+    with temporary.open("wb") as stream:
+        stream.write(content.replace(_NO_DIGEST, digest.encode()))
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(path / MANIFEST_FILE)
@@ -83,19 +101,14 @@ def open_bundle(path: Path) -> Bundle:
                 fix="Name the `bundle` folder of a finished run, or a registered model as NAME@ALIAS or NAME/VERSION.",
             )
         )
-    try:
-        manifest = BundleManifest.model_validate_json(file.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BundleError(
-            f"{file}: {place}: {first['msg']}. The bundle is damaged or was written by another version of Graftwork."
-        ) from error
+    manifest = _read_manifest(file)
     _check_files(path, manifest)
     return Bundle(path=path, manifest=manifest)
 
 
-def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> float:
+def replay_golden(
+    bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+) -> float:
     """Run the golden examples through an engine and compare with the scores seen in training.
 
     Args:
@@ -108,10 +121,29 @@ def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray
     Raises:
         BundleError: a score differs by more than the manifest's tolerance, or is not a number.
     """
+    files = (bundle.path / example.file for example in bundle.manifest.golden)
+    images = np.stack(
+        [decode_image(file.read_bytes(), bundle.image_spec) for file in files]
+    )
+    return compare_scores(bundle, predict(images))
+
+
+def compare_scores(bundle: Bundle, scores: NDArray[np.float32]) -> float:
+    """Compare scores of the golden examples with those seen in training.
+
+    Args:
+        bundle: the opened bundle.
+        scores: shape (golden examples, labels).
+
+    Returns:
+        The largest absolute difference of a score.
+
+    Raises:
+        BundleError: a score differs by more than the manifest's tolerance, or is not a number.
+    """
     golden = bundle.manifest.golden
-    images = np.stack([decode_image((bundle.path / example.file).read_bytes(), bundle.image_spec) for example in golden])
     expected = np.asarray([example.scores for example in golden], dtype=np.float32)
-    received = np.asarray(predict(images), dtype=np.float32)
+    received = np.asarray(scores, dtype=np.float32)
     if received.shape != expected.shape:
         raise BundleError(
             f"{bundle.path}: the engine answered the golden examples with shape {received.shape}, "
@@ -128,33 +160,54 @@ def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray
     return largest
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _files_below(path: Path) -> list[str]:
-    return sorted(
-        file.relative_to(path).as_posix()
-        for file in path.rglob("*")
-        if file.is_file() and file.relative_to(path).as_posix() != MANIFEST_FILE
-    )
+def _read_manifest(file: Path) -> BundleManifest:
+    content = file.read_bytes()
+    try:
+        manifest = BundleManifest.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "content"
+        raise BundleError(
+            f"{file}: {place}: {first['msg']}. The bundle is damaged or was written by another version of Graftwork."
+        ) from error
+    expected = manifest.manifest_digest
+    received = hashlib.sha256(
+        content.replace(expected.encode(), _NO_DIGEST)
+    ).hexdigest()
+    if received != expected:
+        raise _changed(file, received, expected)
+    return manifest
 
 
 def _check_files(path: Path, manifest: BundleManifest) -> None:
-    present = set(_files_below(path))
+    try:
+        present = set(files_below(path)) - {MANIFEST_FILE}
+    except UnsafePathError as error:
+        raise BundleError(
+            f"{error} Fetch the bundle again from the registry."
+        ) from error
     if missing := sorted(set(manifest.files) - present):
-        raise BundleError(f"{path}: the bundle lacks {', '.join(missing)}. Fetch it again from the registry.")
+        raise BundleError(
+            f"{path}: the bundle lacks {', '.join(missing)}. Fetch it again from the registry."
+        )
     if unlisted := sorted(present - set(manifest.files)):
-        raise BundleError(f"{path}: the bundle holds files its manifest does not list: {', '.join(unlisted)}.")
+        raise BundleError(
+            f"{path}: the bundle holds files its manifest does not list: {', '.join(unlisted)}."
+        )
+    if unlisted := sorted(
+        {example.file for example in manifest.golden} - set(manifest.files)
+    ):
+        raise BundleError(
+            f"{path}: golden examples are not among the bundle's files: {', '.join(unlisted)}."
+        )
     for name, expected in manifest.files.items():
         received = file_digest(path / name)
         if received != expected:
-            raise BundleError(
-                f"{path / name}: received SHA-256 {received[:12]}..., expected {expected[:12]}...: "
-                "the file was changed after the bundle was made. Fetch it again from the registry."
-            )
+            raise _changed(path / name, received, expected)
+
+
+def _changed(file: Path, received: str, expected: str) -> BundleError:
+    return BundleError(
+        f"{file}: received SHA-256 {received[:12]}..., expected {expected[:12]}...: "
+        "the file was changed after the bundle was made. Fetch it again from the registry."
+    )

@@ -2,21 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-FORMAT_VERSION = 1
+FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 KERAS_MODEL_FILE = "model.keras"
 OPENVINO_MODEL_FILE = "openvino/model.xml"
+REPORT_DIR = "report"
 REPORT_FILE = "report/report.html"
+GOLDEN_DIR = "golden"
+
+
+def _inside_bundle(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if (
+        not parts
+        or path != str(PurePosixPath(path))
+        or path.startswith("/")
+        or ".." in parts
+        or "\\" in path
+    ):
+        raise ValueError(
+            f"received {path!r}, expected a plain path below the bundle directory"
+        )
+    return path
+
+
+BundlePath = Annotated[str, AfterValidator(_inside_bundle)]
+"""A file's path below the bundle directory, with forward slashes; never leads out of it."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A SHA-256 in hexadecimal."""
 
 
 class _Record(BaseModel):
     """Stored data: immutable, and tolerant of keys a newer version may have added."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, use_attribute_docstrings=True
+    )
 
 
 class ImageSignature(_Record):
@@ -35,7 +62,7 @@ class ScoresSignature(_Record):
     """What the model gives: one probability a label, shape (batch, len(labels)), float32; each row sums to 1."""
 
     kind: Literal["scores"] = "scores"
-    labels: list[str]
+    labels: Annotated[list[str], Field(min_length=2)]
     """Class names in the order of the scores."""
 
 
@@ -53,7 +80,7 @@ class BackboneRecord(_Record):
 class GoldenExample(_Record):
     """One raw input as a client sends it, with the answer the trained Keras model gave."""
 
-    file: str
+    file: BundlePath
     """Path below the bundle directory."""
     label: str
     """True label."""
@@ -91,7 +118,7 @@ class BundleManifest(_Record):
     """What the model gives."""
     backbone: BackboneRecord
     """Which pre-trained model it grew on."""
-    golden: list[GoldenExample]
+    golden: Annotated[list[GoldenExample], Field(min_length=1)]
     """Examples every engine must reproduce before it serves."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
     """Largest absolute difference of a score that counts as the same."""
@@ -101,5 +128,17 @@ class BundleManifest(_Record):
     """Metrics of the further test sets, by their names."""
     lineage: Lineage
     """Where it came from."""
-    files: dict[str, str] = Field(default_factory=dict)
+    files: dict[BundlePath, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file in the bundle, by path."""
+    manifest_digest: Sha256 = "0" * 64
+    """SHA-256 of this file, taken with these 64 characters as zeros: names the content of the whole bundle."""
+
+    @model_validator(mode="after")
+    def _golden_fits_labels(self) -> Self:
+        count = len(self.output.labels)
+        for example in self.golden:
+            if len(example.scores) != count:
+                raise ValueError(
+                    f"golden example {example.file} has {len(example.scores)} scores for {count} labels"
+                )
+        return self

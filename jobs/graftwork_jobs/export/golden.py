@@ -1,0 +1,132 @@
+"""Which pictures go into a bundle as golden examples, and what the trained model says to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.errors import Problem, SpecError
+from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
+
+MAX_GOLDEN = 8
+# A golden picture travels with every copy of the bundle and is decoded at every start of a replica.
+_MAX_FILE_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenCandidate:
+    """A picture that may become a golden example.
+
+    Attributes:
+        uri: where it is.
+        label: its true class.
+    """
+
+    uri: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class GoldenPick:
+    """A picture that did.
+
+    Attributes:
+        name: file name in the bundle's golden directory.
+        label: its true class.
+        content: the file as a client would send it.
+        pixels: RGB 0..255, shape (height, width, 3), uint8.
+    """
+
+    name: str
+    label: str
+    content: bytes
+    pixels: NDArray[np.uint8]
+
+
+def pick_golden(
+    candidates: Sequence[GoldenCandidate],
+    labels: Sequence[str],
+    image: ImageSpec,
+    locate: Callable[[str], Path],
+) -> tuple[GoldenPick, ...]:
+    """Pick up to eight readable pictures spread over the classes; the same candidates give the same picks.
+
+    Args:
+        candidates: pictures, best from the test set, in any order.
+        labels: classes in the order of the scores.
+        image: what pictures are brought to.
+        locate: gives the local file of a URI.
+
+    Raises:
+        SpecError: no candidate can be read.
+    """
+    picks: list[GoldenPick] = []
+    refused: list[str] = []
+    for candidate in _spread(candidates, labels):
+        if len(picks) == MAX_GOLDEN:
+            break
+        content = locate(candidate.uri).read_bytes()
+        try:
+            if len(content) > _MAX_FILE_BYTES:
+                raise ImageError(
+                    f"the file has {len(content):,} bytes, golden examples at most {_MAX_FILE_BYTES:,}"
+                )
+            pixels = decode_image(content, image)
+        except ImageError as error:
+            refused.append(f"{candidate.uri}: {error}")
+            continue
+        name = f"{len(picks)}{_suffix(candidate.uri)}"
+        picks.append(
+            GoldenPick(name=name, label=candidate.label, content=content, pixels=pixels)
+        )
+    if not picks:
+        raise SpecError(
+            Problem(
+                where="spec.data.test",
+                received=refused[0] if refused else "no pictures",
+                expected="at least one readable picture to become a golden example of the bundle",
+                fix="Check the test data: every bundle carries pictures that its engine must classify as in training.",
+            )
+        )
+    return tuple(picks)
+
+
+def _spread(
+    candidates: Iterable[GoldenCandidate], labels: Sequence[str]
+) -> Iterator[GoldenCandidate]:
+    """All candidates: first one of each class, then a second one of each class, and so on.
+
+    Classes come evenly spaced when there are more of them than golden examples.
+    """
+    by_label: dict[str, list[GoldenCandidate]] = {
+        label: [] for label in _evenly_first(labels)
+    }
+    for candidate in sorted(candidates, key=lambda candidate: candidate.uri):
+        by_label[candidate.label].append(candidate)
+    queues = [iter(queue) for queue in by_label.values()]
+    while queues:
+        still_open = []
+        for queue in queues:
+            if (candidate := next(queue, None)) is not None:
+                yield candidate
+                still_open.append(queue)
+        queues = still_open
+
+
+def _evenly_first(labels: Sequence[str]) -> list[str]:
+    if len(labels) <= MAX_GOLDEN:
+        return list(labels)
+    chosen = [
+        labels[round(index * (len(labels) - 1) / (MAX_GOLDEN - 1))]
+        for index in range(MAX_GOLDEN)
+    ]
+    return [*chosen, *(label for label in labels if label not in set(chosen))]
+
+
+def _suffix(uri: str) -> str:
+    suffix = PurePosixPath(uri).suffix.lower()
+    return suffix if suffix.removeprefix(".").isalnum() else ""
