@@ -10,7 +10,6 @@ from pathlib import Path
 
 import keras
 
-from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Backbone
 from graftwork_jobs.model.applications import build_application, check_image_size, find_architecture, load_weights
@@ -18,7 +17,7 @@ from graftwork_jobs.model.catalog import Preprocessing
 from graftwork_jobs.model.cut import cut_at
 from graftwork_jobs.model.rebuild import inline, rebuild, weights_digest
 from graftwork_jobs.model.saved_model import fit_to_size, load_saved_model
-from graftwork_jobs.model.scaling import scale
+from graftwork_jobs.model.scaling import Scaling, named_scaling, scale
 from graftwork_jobs.model.weights import file_at, file_digest, imagenet_weights
 
 _DEFAULT_POLICY = "float32"
@@ -72,7 +71,7 @@ class _Raw:
     model: keras.Model
     source: str
     weights: str
-    preprocessing: Preprocessing
+    scaling: Scaling
 
 
 def load_backbone(
@@ -111,7 +110,7 @@ def load_backbone(
         source=raw.source,
         weights=raw.weights,
         digest=weights_digest(raw.model),
-        preprocessing=raw.preprocessing,
+        preprocessing=raw.scaling.name,
         image_size=(height, width),
     )
 
@@ -120,10 +119,10 @@ def _load(backbone: Backbone, image_size: tuple[int, int] | None, sources: Sourc
     if backbone.name is not None:
         return _from_name(backbone, backbone.name, image_size, sources)
     if backbone.preset is not None:
-        from graftwork_jobs.model.presets import check_preset_name
+        from graftwork_jobs.model.presets import find_preset
 
-        check_preset_name(backbone.preset)
-        return _from_preset(backbone, backbone.preset, backbone.preset, image_size, sources)
+        found = find_preset(backbone.preset, sources.weights_dir)
+        return _from_preset(backbone, found, backbone.preset, image_size, sources)
     path = sources.file(str(backbone.path), "spec.backbone.path")
     if path.is_dir():
         return _from_preset(backbone, str(path), path.name, image_size, sources)
@@ -147,7 +146,7 @@ def _from_name(backbone: Backbone, name: str, image_size: tuple[int, int] | None
     model = inline(build_application(architecture, image_size=size, weights=file, preprocessing=preprocessing))
     if backbone.output_layer is not None:
         model = cut_at(model, backbone.output_layer)
-    return _Raw(model=model, source=name, weights=word, preprocessing=preprocessing)
+    return _Raw(model=model, source=name, weights=word, scaling=named_scaling(preprocessing))
 
 
 def _from_file(backbone: Backbone, path: Path, image_size: tuple[int, int] | None, sources: Sources) -> _Raw:
@@ -164,20 +163,39 @@ def _from_file(backbone: Backbone, path: Path, image_size: tuple[int, int] | Non
     cut = cut_at(model, backbone.output_layer)
     fitted = fit_to_size(cut, image_size, shown=path.name, random_weights=backbone.weights == "none")
     preprocessing: Preprocessing = "none" if backbone.preprocessing == "auto" else backbone.preprocessing
-    return _Raw(model=fitted, source=path.name, weights=word, preprocessing=preprocessing)
+    return _Raw(model=fitted, source=path.name, weights=word, scaling=named_scaling(preprocessing))
 
 
 def _from_preset(
     backbone: Backbone, preset: str, source: str, image_size: tuple[int, int] | None, sources: Sources
 ) -> _Raw:
-    raise SpecError(
-        Problem(where="spec.backbone.preset", received=preset, expected="keras.applications or a .keras file", fix="")
+    from graftwork_jobs.model.presets import load_preset
+
+    where = "spec.backbone.preset" if backbone.preset is not None else "spec.backbone.path"
+    loaded = load_preset(
+        preset, weights_dir=sources.weights_dir, where=where, wants_scaling=backbone.preprocessing == "auto"
     )
+    model, word = loaded.model, "imagenet"
+    match backbone.weights:
+        case "none":
+            word = "none"
+        case "imagenet":
+            pass
+        case uri:
+            file = sources.file(uri, "spec.backbone.weights")
+            load_weights(model, file, source)
+            word = file_digest(file)
+    cut = cut_at(model, backbone.output_layer)
+    fitted = fit_to_size(
+        cut, image_size or loaded.image_size, shown=source, random_weights=backbone.weights == "none"
+    )
+    scaling = loaded.scaling if backbone.preprocessing == "auto" else named_scaling(backbone.preprocessing)
+    return _Raw(model=fitted, source=source, weights=word, scaling=scaling)
 
 
 def _with_scaling(raw: _Raw) -> keras.Model:
     image = keras.Input(shape=raw.model.inputs[0].shape[1:], dtype="float32", name="image")
-    return inline(keras.Model(image, raw.model(scale(image, raw.preprocessing)), name="backbone"))
+    return inline(keras.Model(image, raw.model(scale(image, raw.scaling)), name="backbone"))
 
 
 @contextmanager

@@ -21,6 +21,10 @@ class WeightsMismatchError(ValueError):
     """Two models that should hold the same weights differ in number or shape of them."""
 
 
+class UnfoldError(ValueError):
+    """A layer cannot be replaced by what is inside it."""
+
+
 def rebuild(
     model: keras.Model,
     *,
@@ -117,21 +121,42 @@ def weights_digest(model: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def inline(model: keras.Model) -> keras.Model:
-    """The same model without models nested in it; layers and weights are shared with the original."""
-    if not any(isinstance(operation, keras.Model) for operation in _functional(model).operations):
-        return _functional(model)
-    image = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype, name=model.inputs[0].name)
-    return keras.Model(image, _replay(model, image), name=model.name)
+def inline(model: keras.Model, *, unfold: Callable[[Any], bool] = lambda _: False) -> keras.Model:
+    """The same model without models nested in it; layers and weights are shared with the original.
+
+    Args:
+        model: functional or sequential, with one input.
+        unfold: which layers to replace by the layers and operations inside them.
+
+    Raises:
+        UnfoldError: such a layer has weights of its own.
+    """
+    image = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype, name="image")
+    return keras.Model(image, _replay(model, image, unfold), name=model.name)
 
 
-def _replay(model: keras.Model, image: Any) -> Any:
+def _replay(model: keras.Model, image: Any, unfold: Callable[[Any], bool]) -> Any:
     def step(operation: Any) -> Any:
-        if not isinstance(operation, keras.Model):
-            return operation
-        return lambda value, **_: _replay(operation, value)
+        if isinstance(operation, keras.Model):
+            return lambda value, **_: _replay(operation, value, unfold)
+        if unfold(operation):
+            return lambda *values, **_: _unfolded(operation, values, unfold)
+        return operation
 
     return _functional(model)._run_through_graph(image, operation_fn=step)
+
+
+def _unfolded(layer: Any, values: tuple[Any, ...], unfold: Callable[[Any], bool]) -> Any:
+    """What a composite layer does to symbolic tensors, step by step, as layers and operations of their own."""
+    own = [weight for weight in layer.weights if not any(weight is inner for part in layer._layers for inner in part.weights)]
+    if own:
+        raise UnfoldError(f"{layer.name} ({type(layer).__name__}) has weights of its own")
+    for part in layer._layers:
+        if unfold(part):
+            raise UnfoldError(f"{layer.name} ({type(layer).__name__}) holds {type(part).__name__}")
+        if not part.name.startswith(layer.name):
+            part.name = f"{layer.name}_{part.name}"
+    return layer.call(*values)
 
 
 def _functional(model: keras.Model) -> Any:
