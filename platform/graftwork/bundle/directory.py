@@ -41,9 +41,7 @@ class Bundle:
     def image_spec(self) -> ImageSpec:
         """What pictures are brought to before the model sees them."""
         signature = self.manifest.input
-        return ImageSpec(
-            height=signature.height, width=signature.width, resize=signature.resize
-        )
+        return ImageSpec(height=signature.height, width=signature.width, resize=signature.resize)
 
     @property
     def digest(self) -> str:
@@ -58,23 +56,12 @@ def seal_bundle(path: Path, manifest: BundleManifest) -> Bundle:
         path: directory that holds everything else.
         manifest: table of contents; its `files` are filled in here.
     """
-    files = {
-        name: file_digest(path / name)
-        for name in files_below(path)
-        if name != MANIFEST_FILE
-    }
+    files = {name: file_digest(path / name) for name in files_below(path) if name != MANIFEST_FILE}
     open_digest = {"files": files, "manifest_digest": _NO_DIGEST.decode()}
-    content = (
-        json.dumps(
-            manifest.model_copy(update=open_digest).model_dump(mode="json"), indent=2
-        ).encode()
-        + b"\n"
-    )
+    content = json.dumps(manifest.model_copy(update=open_digest).model_dump(mode="json"), indent=2).encode() + b"\n"
     digest = hashlib.sha256(content).hexdigest()
     # Read back what is written, so that anything the manifest's rules refuse is refused here and not by a reader.
-    sealed = BundleManifest.model_validate_json(
-        content.replace(_NO_DIGEST, digest.encode())
-    )
+    sealed = BundleManifest.model_validate_json(content.replace(_NO_DIGEST, digest.encode()))
     temporary = path / f".{MANIFEST_FILE}.tmp"
     with temporary.open("wb") as stream:
         stream.write(content.replace(_NO_DIGEST, digest.encode()))
@@ -106,9 +93,7 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path=path, manifest=manifest)
 
 
-def replay_golden(
-    bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-) -> float:
+def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> float:
     """Run the golden examples through an engine and compare with the scores seen in training.
 
     Args:
@@ -122,9 +107,7 @@ def replay_golden(
         BundleError: a score differs by more than the manifest's tolerance, or is not a number.
     """
     files = (bundle.path / example.file for example in bundle.manifest.golden)
-    images = np.stack(
-        [decode_image(file.read_bytes(), bundle.image_spec) for file in files]
-    )
+    images = np.stack([decode_image(file.read_bytes(), bundle.image_spec) for file in files])
     return compare_scores(bundle, predict(images))
 
 
@@ -171,9 +154,7 @@ def _read_manifest(file: Path) -> BundleManifest:
             f"{file}: {place}: {first['msg']}. The bundle is damaged or was written by another version of Graftwork."
         ) from error
     expected = manifest.manifest_digest
-    received = hashlib.sha256(
-        content.replace(expected.encode(), _NO_DIGEST)
-    ).hexdigest()
+    received = hashlib.sha256(content.replace(expected.encode(), _NO_DIGEST)).hexdigest()
     if received != expected:
         raise _changed(file, received, expected)
     return manifest
@@ -183,23 +164,13 @@ def _check_files(path: Path, manifest: BundleManifest) -> None:
     try:
         present = set(files_below(path)) - {MANIFEST_FILE}
     except UnsafePathError as error:
-        raise BundleError(
-            f"{error} Fetch the bundle again from the registry."
-        ) from error
+        raise BundleError(f"{error} Fetch the bundle again from the registry.") from error
     if missing := sorted(set(manifest.files) - present):
-        raise BundleError(
-            f"{path}: the bundle lacks {', '.join(missing)}. Fetch it again from the registry."
-        )
+        raise BundleError(f"{path}: the bundle lacks {', '.join(missing)}. Fetch it again from the registry.")
     if unlisted := sorted(present - set(manifest.files)):
-        raise BundleError(
-            f"{path}: the bundle holds files its manifest does not list: {', '.join(unlisted)}."
-        )
-    if unlisted := sorted(
-        {example.file for example in manifest.golden} - set(manifest.files)
-    ):
-        raise BundleError(
-            f"{path}: golden examples are not among the bundle's files: {', '.join(unlisted)}."
-        )
+        raise BundleError(f"{path}: the bundle holds files its manifest does not list: {', '.join(unlisted)}.")
+    if unlisted := sorted({example.file for example in manifest.golden} - set(manifest.files)):
+        raise BundleError(f"{path}: golden examples are not among the bundle's files: {', '.join(unlisted)}.")
     for name, expected in manifest.files.items():
         received = file_digest(path / name)
         if received != expected:

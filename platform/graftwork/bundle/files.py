@@ -17,6 +17,7 @@ from graftwork.errors import PermanentError, Problem, SpecError
 _CHUNK_BYTES = 1 << 20
 # Some libraries report a full disk as an error of their own; with less than this left, the disk is the cause.
 _NEARLY_FULL_BYTES = 1 << 20
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DiskFullError(PermanentError):
@@ -54,9 +55,7 @@ def files_below(path: Path) -> list[str]:
                     found.append(Path(entry.path).relative_to(path).as_posix())
                 else:
                     kind = "a symbolic link" if stat.S_ISLNK(mode) else "a special file"
-                    raise UnsafePathError(
-                        f"{entry.path}: received {kind}, expected plain files and directories only."
-                    )
+                    raise UnsafePathError(f"{entry.path}: received {kind}, expected plain files and directories only.")
     return sorted(found)
 
 
@@ -66,9 +65,7 @@ def size_below(path: Path) -> int:
 
 
 @contextmanager
-def staged_directory(
-    destination: Path, *, needed_bytes: int, replace: bool = False
-) -> Iterator[Path]:
+def staged_directory(destination: Path, *, needed_bytes: int, replace: bool = False) -> Iterator[Path]:
     """Make a directory that appears whole or not at all.
 
     Yields an empty directory beside `destination`; when the block ends well it takes that name, otherwise it is
@@ -94,23 +91,15 @@ def staged_directory(
         )
     destination.parent.mkdir(parents=True, exist_ok=True)
     require_free_space(destination, needed_bytes)
-    staged = Path(
-        tempfile.mkdtemp(
-            prefix=f".{destination.name}-", suffix=".partial", dir=destination.parent
-        )
-    )
-    staged.chmod(
-        0o755
-    )  # mkdtemp gives 0700; others may read a bundle, as any other file of the user's
+    staged = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".partial", dir=destination.parent))
+    staged.chmod(0o755)  # mkdtemp gives 0700; others may read a bundle, as any other file of the user's
     try:
         yield staged
         _move_into_place(staged, destination)
     except BaseException as error:
         free_bytes = shutil.disk_usage(destination.parent).free
         shutil.rmtree(staged, ignore_errors=True)
-        if is_disk_full(error) or (
-            isinstance(error, Exception) and free_bytes < _NEARLY_FULL_BYTES
-        ):
+        if is_disk_full(error) or (isinstance(error, Exception) and free_bytes < _NEARLY_FULL_BYTES):
             raise _disk_full(destination, needed_bytes, free_bytes) from error
         raise
 
@@ -125,17 +114,30 @@ def require_free_space(destination: Path, needed_bytes: int) -> None:
     Raises:
         DiskFullError: they cannot.
     """
-    existing = next(
-        parent for parent in (destination, *destination.parents) if parent.exists()
-    )
+    existing = next(parent for parent in (destination, *destination.parents) if parent.exists())
     free_bytes = shutil.disk_usage(existing).free
     if free_bytes < needed_bytes:
         raise _disk_full(destination, needed_bytes, free_bytes)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the disk or the user's quota is full."""
-    return isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}
+@contextmanager
+def disk_full_errors(destination: Path, needed_bytes: int) -> Iterator[None]:
+    """Say how much was needed and how much was free if the block fails for lack of space.
+
+    Raises:
+        DiskFullError: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FULL:
+            raise
+        raise _disk_full(destination, needed_bytes, _free_bytes(destination)) from error
+
+
+def _free_bytes(path: Path) -> int:
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _disk_full(destination: Path, needed_bytes: int, free_bytes: int) -> DiskFullError:
@@ -149,20 +151,14 @@ def _disk_full(destination: Path, needed_bytes: int, free_bytes: int) -> DiskFul
 
 
 def _is_occupied(path: Path) -> bool:
-    return path.is_symlink() or (
-        path.exists() and not (path.is_dir() and not any(path.iterdir()))
-    )
+    return path.is_symlink() or (path.exists() and not (path.is_dir() and not any(path.iterdir())))
 
 
 def _move_into_place(staged: Path, destination: Path) -> None:
     if not _is_occupied(destination):
         staged.replace(destination)  # an empty directory gives way
         return
-    old = Path(
-        tempfile.mkdtemp(
-            prefix=f".{destination.name}-", suffix=".old", dir=destination.parent
-        )
-    )
+    old = Path(tempfile.mkdtemp(prefix=f".{destination.name}-", suffix=".old", dir=destination.parent))
     destination.replace(old / "content")
     try:
         staged.replace(destination)

@@ -18,16 +18,8 @@ GOLDEN_DIR = "golden"
 
 def _inside_bundle(path: str) -> str:
     parts = PurePosixPath(path).parts
-    if (
-        not parts
-        or path != str(PurePosixPath(path))
-        or path.startswith("/")
-        or ".." in parts
-        or "\\" in path
-    ):
-        raise ValueError(
-            f"received {path!r}, expected a plain path below the bundle directory"
-        )
+    if not parts or path != str(PurePosixPath(path)) or path.startswith("/") or ".." in parts or "\\" in path:
+        raise ValueError(f"received {path!r}, expected a plain path below the bundle directory")
     return path
 
 
@@ -41,9 +33,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class _Record(BaseModel):
     """Stored data: immutable, and tolerant of keys a newer version may have added."""
 
-    model_config = ConfigDict(
-        extra="ignore", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
 
 class ImageSignature(_Record):
@@ -138,7 +128,5 @@ class BundleManifest(_Record):
         count = len(self.output.labels)
         for example in self.golden:
             if len(example.scores) != count:
-                raise ValueError(
-                    f"golden example {example.file} has {len(example.scores)} scores for {count} labels"
-                )
+                raise ValueError(f"golden example {example.file} has {len(example.scores)} scores for {count} labels")
         return self

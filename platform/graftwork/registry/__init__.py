@@ -1,0 +1,1 @@
+"""Versions, aliases and lineage of bundles; MLflow is behind it and stays invisible."""

@@ -1,0 +1,106 @@
+"""The edge to MLflow: making a quiet client, and turning its errors into ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from graftwork.errors import PermanentError, TransientError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    from graftwork.progress import Reporter
+    from graftwork.settings import Settings
+
+# MLflow reads these when it is imported and while it works.
+_QUIET: Final = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_CONFIGURE_LOGGING": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+_RETRY_DELAY_S = 5.0
+
+
+class RegistryError(PermanentError):
+    """The registry refused or lost something."""
+
+
+class RegistryUnavailableError(TransientError):
+    """The registry does not answer."""
+
+
+def connect(settings: Settings, reporter: Reporter) -> MlflowClient:
+    """Make a client of the registry; makes the embedded database if this is its first use.
+
+    Importing MLflow takes seconds and making the database a few more, so the latter is told.
+    """
+    os.environ.update(_QUIET)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if settings.is_embedded_registry:
+        database = settings.home / "mlflow" / "mlflow.db"
+        if not database.exists():
+            database.parent.mkdir(parents=True, exist_ok=True)
+            reporter.say(f"making the model registry in {database} (once, a few seconds)")
+    with registry_errors(settings):
+        client = MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+        try:
+            client.get_registered_model("graftwork-probe")
+        except MlflowException as error:
+            if not is_missing(error):
+                raise
+        return client
+
+
+@contextmanager
+def registry_errors(settings: Settings) -> Iterator[None]:
+    """Turn MLflow's errors into sentences for the user.
+
+    Raises:
+        RegistryUnavailableError: no answer, or the server is overloaded.
+        RegistryError: anything else.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        reason = str(error).strip().splitlines()[0]
+        if _is_unavailable(error):
+            raise RegistryUnavailableError(
+                f"{settings.tracking_uri}: the model registry does not answer: {reason}. "
+                "Check MLFLOW_TRACKING_URI and that the server runs.",
+                delay_s=_RETRY_DELAY_S,
+            ) from error
+        raise RegistryError(f"{settings.tracking_uri}: the model registry reports: {reason}") from error
+
+
+def is_missing(error: MlflowException) -> bool:
+    """Whether the error says that the thing asked for does not exist."""
+    return str(error.error_code) in {"RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"}
+
+
+def is_taken(error: MlflowException) -> bool:
+    """Whether the error says that another process made the same thing first."""
+    return str(error.error_code) in {"RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
+
+
+def _is_unavailable(error: MlflowException) -> bool:
+    text = str(error)
+    return (
+        str(error.error_code) in {"TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED"}
+        or "database is locked" in text
+        or "Max retries exceeded" in text
+        or "exceeded with url" in text
+        or "ConnectionError" in text
+    )
