@@ -47,7 +47,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "jobs": LazyCommand(module="graftwork_jobs.commands.jobs", help="List, show and stop training runs."),
     "models": LazyCommand(module="graftwork.cli.models", help="Look at and change the model registry."),
     "serve": LazyCommand(module="graftwork_serving.commands.serve", help="Serve models over HTTP."),
-    "endpoints": LazyCommand(module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."),
+    "endpoints": LazyCommand(
+        module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."
+    ),
     "predict": LazyCommand(module="graftwork.cli.predict", help="Send files to an endpoint and print the answers."),
     "doctor": LazyCommand(module="graftwork.cli.doctor", help="Check this machine."),
     "schema": LazyCommand(module="graftwork.cli.schema", help="Print the JSON Schema of the spec files."),

@@ -1,0 +1,1 @@
+"""The objects of spec files: their models, loading, checking and JSON Schema."""

@@ -51,21 +51,23 @@ class Explainer:
                     return [self._inconsistent(path, each) for each in error.found]
         return [self._wrong_value(path)]
 
-    def explain_check(self, details: ErrorDetails, *, unless: frozenset[ValuePath]) -> list[Problem]:
-        """The problems behind the error of a check across fields; none for any other error.
+    def explain_again(self, details: ErrorDetails, *, replaced: frozenset[ValuePath]) -> list[Problem]:
+        """The problems behind an error of a repaired copy; none if it comes from the repair.
 
         Args:
             details: one pydantic error.
-            unless: leave out what has to do with these paths.
+            replaced: paths whose values the user did not write.
         """
-        error = details.get("ctx", {}).get("error")
-        path, _ = self.locate(details["loc"])
-        if not isinstance(error, InconsistentError) or _touches(path, unless, below=False):
+        path, left_over = self.locate(details["loc"])
+        if _touches((*path, *left_over), replaced, below=False):
             return []
+        error = details.get("ctx", {}).get("error")
+        if not isinstance(error, InconsistentError):
+            return self.explain(details)
         return [
             self._inconsistent(path, each)
             for each in error.found
-            if not any(_touches((*path, *place), unless) for place in (each.at, *each.involves) if place)
+            if not any(_touches((*path, *place), replaced) for place in (each.at, *each.involves) if place)
         ]
 
     def locate(self, location: tuple[str | int, ...]) -> tuple[ValuePath, ValuePath]:

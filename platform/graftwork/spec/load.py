@@ -203,13 +203,15 @@ def _hidden_problems(model: type[Spec], error: ValidationError, explainer: Expla
             error = again
         else:
             break
-        found += [each for details in error.errors() for each in explainer.explain_check(details, unless=replaced)]
+        found += [each for details in error.errors() for each in explainer.explain_again(details, replaced=replaced)]
     return found
 
 
 def _unknown_kind(document: Document, file: str) -> Problem:
     kind = document.value.get("kind")
-    fix = did_you_mean(str(kind), KINDS) if kind is not None else "Add `kind: FineTuneJob` or `kind: InferenceEndpoint`."
+    fix = (
+        did_you_mean(str(kind), KINDS) if kind is not None else "Add `kind: FineTuneJob` or `kind: InferenceEndpoint`."
+    )
     return Problem(
         file=file,
         line=document.line_of(("kind",)),

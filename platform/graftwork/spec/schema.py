@@ -1,6 +1,6 @@
 """JSON Schemas of the spec files, made from the models; editors complete and check specs with them.
 
-The committed copies in `schema/` are written by `python -m graftwork.spec.schema`; a test compares them with the models.
+`python -m graftwork.spec.schema` writes the committed copies in `schema/`; a test compares them with the models.
 """
 
 from __future__ import annotations

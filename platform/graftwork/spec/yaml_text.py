@@ -1,7 +1,7 @@
 """From YAML text to plain values that know the line they came from. No file access here, and no knowledge of specs.
 
-The dialect is what `kubectl` reads: YAML 1.1 booleans (`on`, `off`, `yes`, `no`), merge keys, and numbers such as `1e-3`.
-Dates and `1:30` stay text. Everything that could run code or blow up (tags, endless aliases) is refused.
+The dialect is what `kubectl` reads: YAML 1.1 booleans (`on`, `off`, `yes`, `no`), merge keys, and numbers such as
+`1e-3`. Dates and `1:30` stay text. Everything that could run code or blow up (tags, endless aliases) is refused.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    character: [(tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in {"float", "int", "timestamp"}]
+    character: [
+        (tag, pattern) for tag, pattern in resolvers if tag.removeprefix(_TAG) not in {"float", "int", "timestamp"}
+    ]
     for character, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -164,7 +166,7 @@ class _Reader:
             self._problem(
                 line + self._lines_before,
                 (),
-                received=f"the character U+{ord(error.character):04X}" if isinstance(error.character, str) else "bytes",
+                received=f"the character U+{int(error.character):04X}",
                 expected="printable text",
                 fix="Remove the character.",
             )
@@ -322,9 +324,7 @@ class _Reader:
 
     def _problem(self, line: int, path: ValuePath, *, received: str, expected: str, fix: str) -> None:
         self.problems.append(
-            Problem(
-                file=self._file, line=line, where=path_text(path), received=received, expected=expected, fix=fix
-            )
+            Problem(file=self._file, line=line, where=path_text(path), received=received, expected=expected, fix=fix)
         )
 
     def _line(self, node: yaml.Node) -> int:

@@ -1,0 +1,162 @@
+"""`graft predict`: send picture files to an endpoint and print the answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graftwork.cli.console import print_json, print_table
+from graftwork.cli.options import Output, output_option
+from graftwork.errors import PermanentError, Problem, SpecError
+
+if TYPE_CHECKING:
+    import httpx
+
+_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where to send files.
+
+    Attributes:
+        url: the endpoint's, without a path.
+        name: the endpoint's; None to ask it.
+    """
+
+    url: str
+    name: str | None
+
+
+@click.command("predict")
+@click.argument("endpoint")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
+@click.option("--model", help="Which model of the endpoint to ask; default is its first.")
+@output_option
+def command(endpoint: str, files: tuple[Path, ...], top: int, model: str | None, output: Output) -> None:
+    """Send picture FILEs to ENDPOINT and print labels and scores.
+
+    ENDPOINT is the name of an endpoint that runs here, its URL, or its spec file.
+    """
+    import httpx
+
+    contents = read_files(files)
+    target = find_target(endpoint)
+    with httpx.Client(base_url=target.url, timeout=_TIMEOUT_S, trust_env=False) as client:
+        try:
+            answers = _ask(client, target, contents, top=top, model=model)
+        except httpx.HTTPError as error:
+            raise PermanentError(
+                f"No answer from {target.url} ({error}). Is the endpoint running? See: graft endpoints list"
+            ) from error
+    if output == "json":
+        print_json(answers)
+        return
+    rows = [
+        (file, label, f"{score:.4f}") for file, answer in answers.items() for label, score in answer["scores"].items()
+    ]
+    print_table(
+        ("FILE", "LABEL", "SCORE"), [(*_first_of_file(rows, index), *rows[index][1:]) for index in range(len(rows))]
+    )
+
+
+def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
+    """The content of all files, by the name the user gave.
+
+    Raises:
+        SpecError: some cannot be read; names them all.
+    """
+    contents: dict[str, bytes] = {}
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            contents[str(file)] = file.read_bytes()
+        except OSError as error:
+            problems.append(
+                Problem(
+                    where=str(file),
+                    received=(error.strerror or str(error)).lower(),
+                    expected="a picture file",
+                    fix="Check the path.",
+                )
+            )
+    if problems:
+        raise SpecError(problems)
+    return contents
+
+
+def find_target(endpoint: str) -> Target:
+    """What the ENDPOINT argument stands for.
+
+    Raises:
+        SpecError: it is neither a URL, nor a spec file, nor the name of a running endpoint.
+    """
+    if endpoint.startswith(("http://", "https://")):
+        return Target(url=endpoint.rstrip("/"), name=None)
+    if endpoint.endswith((".yaml", ".yml", ".json")) or Path(endpoint).is_file():
+        endpoint = _name_in_file(Path(endpoint))
+    from graftwork.endpoint_state import require_endpoint
+    from graftwork.settings import load_settings
+
+    state = require_endpoint(load_settings().endpoints_dir, endpoint)
+    return Target(url=state.url, name=state.name)
+
+
+def _name_in_file(file: Path) -> str:
+    from graftwork.spec.inference_endpoint import InferenceEndpoint
+    from graftwork.spec.load import load_specs
+
+    names = [spec.object.metadata.name for spec in load_specs([file]) if isinstance(spec.object, InferenceEndpoint)]
+    if len(names) != 1:
+        raise SpecError(
+            Problem(
+                file=str(file),
+                where="kind",
+                received=f"{len(names)} InferenceEndpoint documents",
+                expected="exactly one",
+                fix="Name the endpoint instead." if names else "Name a file with an InferenceEndpoint.",
+            )
+        )
+    return names[0]
+
+
+def _ask(
+    client: httpx.Client, target: Target, contents: dict[str, bytes], *, top: int, model: str | None
+) -> dict[str, Any]:
+    """One request a file, so that one bad picture is told by its name."""
+    name = target.name or _json(client.get("/"), target.url)["endpoint"]
+    parameters: dict[str, str | int] = {"top": top} | ({"model": model} if model is not None else {})
+    answers: dict[str, Any] = {}
+    for file, data in contents.items():
+        response = client.post(
+            f"/v1/endpoints/{name}/predict",
+            params=parameters,
+            content=data,
+            headers={"content-type": "application/octet-stream"},
+        )
+        answer = _json(response, file)
+        answers[file] = {"model": answer["model"], "version": answer["version"], **answer["predictions"][0]}
+    return answers
+
+
+def _json(response: httpx.Response, where: str) -> dict[str, Any]:
+    try:
+        content = response.json()
+        if response.is_success and isinstance(content, dict):
+            return content
+        message = content["error"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise PermanentError(
+            f"{where}: {response.url} answered with status {response.status_code}, but not as a Graftwork endpoint does. "
+            "Check the URL."
+        ) from error
+    raise PermanentError(f"{where}: {message}")
+
+
+def _first_of_file(rows: list[tuple[str, str, str]], index: int) -> tuple[str]:
+    """A file's name on its first line only."""
+    return ("",) if index and rows[index - 1][0] == rows[index][0] else (rows[index][0],)

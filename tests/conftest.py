@@ -1,0 +1,41 @@
+"""What every test gets: a home of its own, and a word about what was left out and how to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from graftwork.settings import Settings
+
+_LEFT_OUT = {
+    "slow": "takes minutes; run with: pytest -m slow",
+    "gpu": "needs a GPU; run with: pytest -m gpu",
+    "e2e": "needs a Kubernetes API server; run with: pytest -m e2e",
+}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what a default run leaves out, and say how to run it; `-m` chooses by itself."""
+    if config.option.markexpr:
+        return
+    for item in items:
+        for marker, reason in _LEFT_OUT.items():
+            if item.get_closest_marker(marker) is not None:
+                item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A `GRAFT_HOME` of its own for every test: nothing reads or changes the user's."""
+    folder = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("GRAFT_HOME", str(folder))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    yield folder
+
+
+@pytest.fixture
+def settings(home: Path) -> Settings:
+    """Settings below the test's own home."""
+    return Settings.at(home)
