@@ -1,15 +1,19 @@
-"""Chooses the Keras backend of this process. Call it before anything imports Keras."""
+"""Chooses the Keras backend of this process and loads it quietly. Call it before anything imports Keras."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from graftwork.errors import PermanentError
 
 
 def set_up_keras(backend: str) -> None:
-    """Make Keras use a backend, and TensorFlow keep its start-up chatter to itself.
+    """Make Keras use a backend, and load it without its start-up chatter.
 
     Args:
         backend: `tensorflow`.
@@ -25,4 +29,35 @@ def set_up_keras(backend: str) -> None:
         )
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    with _native_stderr_kept_back():
+        import tensorflow as tf
+
+        # The first look for devices prints as well.
+        tf.config.list_physical_devices()
+        import keras
+
+        del keras
+
+
+@contextmanager
+def _native_stderr_kept_back() -> Iterator[None]:
+    """Keep what C++ libraries print while they load, and show it only if loading fails.
+
+    TensorFlow writes some lines before its log level applies (seen with 2.21: even TF_CPP_MIN_LOG_LEVEL=3 lets them
+    through).
+    """
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            os.dup2(real, 2)
+            kept.seek(0)
+            with os.fdopen(os.dup(2), "wb") as stderr:
+                shutil.copyfileobj(kept, stderr)
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)

@@ -10,20 +10,34 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.bundle.manifest import BackboneRecord, Lineage
 from graftwork.errors import GraftworkError, PermanentError
+from graftwork.registry.store import Registry
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import run_paths
+from graftwork_jobs.assessment import Assessment, assess, library_versions, report_content
+from graftwork_jobs.data.fetch import local_path
+from graftwork_jobs.evaluation.gates import GateResult, check_gates
+from graftwork_jobs.evaluation.report import write_report
+from graftwork_jobs.evaluation.summary import summary_lines
 from graftwork_jobs.events import append_event
+from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
+from graftwork_jobs.export.golden import GoldenCandidate
+from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
+from graftwork_jobs.train.launch import train
+from graftwork_jobs.train.local_ray import start_local_ray
+from graftwork_jobs.train.request import TrainRequest, TrainResult
 
 if TYPE_CHECKING:
+    from graftwork.bundle.directory import Bundle
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
 
@@ -62,7 +76,7 @@ class RunOutcome:
     report: str
     bundle: str
     model: str | None
-    version: str | None
+    version: int | None
     alias: str | None
     summary: tuple[str, ...]
 
@@ -172,3 +186,174 @@ def _write_inputs(paths: RunPaths, job: FineTuneJob, planned: PlannedJob) -> Non
     run_paths.write_json(paths.spec_file, job.model_dump(mode="json", by_alias=True, exclude_none=True))
     run_paths.write_json(paths.plan_file, planned.plan.as_dict())
     planned.index.save(paths.index_file)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run, stage by stage."""
+
+    job: FineTuneJob
+    base_dir: Path
+    settings: Settings
+    reporter: Reporter
+    paths: RunPaths
+    planned: PlannedJob
+    record: _Recorder
+
+    def to_the_end(self) -> RunOutcome:
+        """Train, assess, report, pack, register."""
+        self.record("training")
+        result, baseline_result = self._train()
+        self.record("evaluating")
+        assessment = assess(result, self.planned.index.labels)
+        baseline = assess(baseline_result, self.planned.index.labels).summaries if baseline_result else {}
+        registry = Registry(self.settings, self.reporter)
+        gates = check_gates(self.job.spec.evaluation.gates, assessment.summaries["test"], self._champions(registry))
+        content = report_content(
+            self.job,
+            self.planned,
+            result,
+            assessment,
+            run_id=self.paths.run_id,
+            gates=gates,
+            baseline=baseline,
+            data_cache_dir=self.settings.data_dir,
+        )
+        report = write_report(content, self.paths.report_dir)
+        bundle = self._pack(result, assessment)
+        outcome = RunOutcome(
+            job=self.job.metadata.name,
+            run_id=self.paths.run_id,
+            metrics=assessment.summaries["test"],
+            extra_metrics=_without_test(assessment.summaries),
+            baseline=baseline,
+            report=str(report),
+            bundle=str(bundle.path),
+            model=None,
+            version=None,
+            alias=None,
+            summary=tuple(summary_lines(content, str(report))),
+        )
+        self._refuse_failed_gates(gates, outcome)
+        outcome = self._register(registry, bundle, result, outcome)
+        self.record("succeeded", outcome.summary[0], **asdict(outcome))
+        return outcome
+
+    def _train(self) -> tuple[TrainResult, TrainResult | None]:
+        """Train the job, and its counterpart on random weights if the spec asks for it."""
+        scaling = self.job.spec.scaling
+        with start_local_ray(
+            workers=scaling.workers,
+            cpus_per_worker=scaling.cpus_per_worker,
+            gpus_per_worker=scaling.gpus_per_worker,
+            log_dir=self.paths.root / "ray-logs",
+            reporter=self.reporter,
+        ):
+            result = train(self._request(self.job, self.paths.root), self.reporter)
+            if self.job.spec.evaluation.baseline == "none":
+                return result, None
+            self.reporter.say("the same job on random weights, for comparison")
+            self.paths.baseline_dir.mkdir(exist_ok=True)
+            return result, train(self._request(on_random_weights(self.job), self.paths.baseline_dir), self.reporter)
+
+    def _request(self, job: FineTuneJob, run_dir: Path) -> TrainRequest:
+        return TrainRequest(
+            job=job,
+            base_dir=self.base_dir,
+            run_dir=run_dir,
+            index_file=self.paths.index_file,
+            image=self.planned.image,
+            weights_dir=self.settings.weights_dir,
+            data_cache_dir=self.settings.data_dir,
+            run_name=self.paths.run_id,
+        )
+
+    def _champions(self, registry: Registry) -> dict[str, Mapping[str, float]]:
+        """Stored test metrics of the versions that gates compare with, by alias."""
+        register = self.job.spec.register_
+        aliases = {gate.not_worse_than for gate in self.job.spec.evaluation.gates if gate.not_worse_than}
+        if register is None or not aliases:
+            return {}
+        found = {alias: registry.alias_metrics(register.model, alias) for alias in aliases}
+        return {alias: metrics for alias, metrics in found.items() if metrics is not None}
+
+    def _pack(self, result: TrainResult, assessment: Assessment) -> Bundle:
+        """Write the bundle and prove that what will be served answers like what was trained."""
+        network = self.planned.network
+        network.model.load_weights(result.weights_file)
+        plan, test = self.planned.plan, self.planned.index.splits["test"]
+        return write_bundle(
+            BundleRequest(
+                model=inference_model(network),
+                image=self.planned.image,
+                labels=plan.labels,
+                backbone=BackboneRecord(
+                    source=plan.backbone["source"], weights=plan.backbone["weights"], digest=plan.backbone["digest"]
+                ),
+                candidates=[
+                    GoldenCandidate(uri=uri, label=plan.labels[label])
+                    for uri, label in zip(test.uris, test.labels, strict=True)
+                ],
+                metrics=assessment.summaries["test"],
+                extra_metrics=_without_test(assessment.summaries),
+                lineage=Lineage(
+                    job=plan.job,
+                    run_id=self.paths.run_id,
+                    spec=self.job.model_dump(mode="json", by_alias=True, exclude_none=True),
+                    data_digest=plan.data_digest,
+                    libraries=library_versions(),
+                ),
+                report_dir=self.paths.report_dir,
+                destination=self.paths.bundle_dir,
+                locate=lambda uri: local_path(uri, self.settings.data_dir),
+            ),
+            self.reporter,
+        )
+
+    def _refuse_failed_gates(self, gates: Sequence[GateResult], outcome: RunOutcome) -> None:
+        failed = [gate.sentence for gate in gates if not gate.passed]
+        if failed:
+            raise GateError(
+                "\n".join(
+                    [
+                        f"{outcome.job}: trained, but not registered, because a gate was not met.",
+                        *failed,
+                        f"The report says what to try: {outcome.report}",
+                        f"The bundle is kept: {outcome.bundle}",
+                    ]
+                )
+            )
+
+    def _register(self, registry: Registry, bundle: Bundle, result: TrainResult, outcome: RunOutcome) -> RunOutcome:
+        """Record the run; put the bundle into the registry if the spec says so."""
+        self.record("registering")
+        tracked = registry.track_run(
+            job_name=outcome.job,
+            run_id=outcome.run_id,
+            spec=self.job.model_dump(mode="json", by_alias=True, exclude_none=True),
+            history=result.history,
+            metrics=outcome.metrics,
+            report_dir=self.paths.report_dir,
+        )
+        register = self.job.spec.register_
+        if register is None:
+            return outcome
+        registration = registry.register(bundle, register.model, register.alias, tracking_run=tracked)
+        alias = f", alias {register.alias}" if register.alias else ""
+        return replace(
+            outcome,
+            model=register.model,
+            version=registration.version,
+            alias=register.alias,
+            summary=(*outcome.summary, f"registered {register.model} version {registration.version}{alias}"),
+        )
+
+
+def on_random_weights(job: FineTuneJob) -> FineTuneJob:
+    """The same job, nothing changed but the backbone's weights."""
+    backbone = job.spec.backbone.model_copy(update={"weights": "none"})
+    return job.model_copy(update={"spec": job.spec.model_copy(update={"backbone": backbone})})
+
+
+def _without_test(summaries: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: metrics for name, metrics in summaries.items() if name != "test"}

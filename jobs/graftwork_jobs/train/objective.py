@@ -8,14 +8,23 @@ import keras
 import tensorflow as tf
 
 from graftwork_jobs.distributed.batch_norm import valid_rows
+from graftwork_jobs.model.network import Network
 
 
 class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
-    """The network together with which rows of its batch are real; its variables are the network's."""
+    """A network together with which rows of its batch are real; its variables are the network's.
 
-    def __init__(self, network: keras.Model) -> None:
+    Calls the backbone itself rather than the whole network: Keras 3.15 lets `training=True` of an outer call win over
+    the `training=False` that a nested model was given when it was called symbolically, so BatchNorm layers that must
+    keep their statistics would not.
+    """
+
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.network = network
+        self.network = network.model
+        self._backbone_trains = network.batch_norm_training
+        self._backbone = network.backbone
+        self._head = network.head
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Logits.
@@ -26,7 +35,8 @@ class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
             training: whether layers behave as in training.
         """
         with valid_rows(inputs["valid"]):
-            return self.network(inputs["image"], training=training)
+            features = self._backbone(inputs["image"], training=training and self._backbone_trains)
+            return self._head(features, training=training)
 
 
 class ExampleLoss:

@@ -1,0 +1,213 @@
+"""What a trained network is worth: metrics of every test set, diagnosis, gates, and all of it as a report's content.
+
+Takes what training left behind and what the plan knew; decides nothing about what happens next.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import yaml
+
+from graftwork import __version__
+from graftwork_jobs.data.fetch import local_path
+from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
+from graftwork_jobs.evaluation.gates import GateResult
+from graftwork_jobs.evaluation.history import read_history
+from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
+from graftwork_jobs.evaluation.mistakes import most_confident_mistakes
+from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
+
+if TYPE_CHECKING:
+    from graftwork.spec.fine_tune_job import FineTuneJob
+    from graftwork_jobs.plan import Plan, PlannedJob
+    from graftwork_jobs.train.request import TrainResult
+
+# Libraries whose versions decide the result of a run.
+_DECIDING_LIBRARIES = ("keras", "keras-hub", "tensorflow", "numpy", "pillow", "ray", "openvino")
+_TEST = "test"
+_MISTAKES_SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assessment:
+    """What a training run came to.
+
+    Attributes:
+        tests: metrics by test set; `test` first.
+        predictions: scores by test set, shape (examples, classes), float32.
+    """
+
+    tests: dict[str, ClassificationMetrics]
+    predictions: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+
+    @property
+    def test(self) -> ClassificationMetrics:
+        """Metrics of the test set, the ones gates look at."""
+        return self.tests[_TEST]
+
+    @property
+    def summaries(self) -> dict[str, dict[str, float]]:
+        """Summary metrics by test set."""
+        return {name: dict(metrics.summary) for name, metrics in self.tests.items()}
+
+
+def assess(result: TrainResult, labels: tuple[str, ...]) -> Assessment:
+    """Compute the metrics of every test set from the predictions that training wrote.
+
+    Args:
+        result: of the training.
+        labels: class names.
+    """
+    tests: dict[str, ClassificationMetrics] = {}
+    predictions = {}
+    for name, file in result.predictions.items():
+        with np.load(file, allow_pickle=False) as stored:
+            predictions[name] = stored["scores"]
+            tests[name] = classification_metrics(stored["scores"], stored["labels"], labels)
+    return Assessment(tests=tests, predictions=predictions)
+
+
+def report_content(
+    job: FineTuneJob,
+    planned: PlannedJob,
+    result: TrainResult,
+    assessment: Assessment,
+    *,
+    run_id: str,
+    gates: tuple[GateResult, ...],
+    baseline: Mapping[str, Mapping[str, float]],
+    data_cache_dir: Path,
+) -> ReportContent:
+    """Gather everything a report tells.
+
+    Args:
+        job: the spec.
+        planned: what the plan found.
+        result: of the training.
+        assessment: of the test sets.
+        run_id: the run.
+        gates: their results.
+        baseline: summary metrics of the job on random weights, by test set; empty if there was none.
+        data_cache_dir: where local copies of remote pictures are.
+    """
+    plan = planned.plan
+    history = read_history([_with_rate(record) for record in result.history])
+    kept = {phase["name"]: phase["best_epoch"] for phase in result.trained_phases}
+    findings = diagnose(
+        DiagnosisInput(
+            history=history,
+            kept_epochs=kept,
+            test=assessment.test,
+            extra_tests={name: metrics for name, metrics in assessment.tests.items() if name != _TEST},
+            train_counts=plan.counts["train"],
+            validation_examples=sum(plan.counts["validation"].values()),
+            spec=job.spec,
+        )
+    )
+    return ReportContent(
+        job=plan.job,
+        run_id=run_id,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        spec_yaml=yaml.safe_dump(job.model_dump(mode="json", by_alias=True, exclude_unset=True), sort_keys=False),
+        facts=_facts(plan),
+        phases=tuple(
+            PhaseSummary(
+                name=phase.name,
+                unfreeze=phase.unfreeze,
+                learning_rate=phase.learning_rate,
+                epochs=phase.epochs,
+                kept_epoch=kept[phase.name],
+                trainable_parameters=phase.trainable_parameters,
+                total_parameters=phase.total_parameters,
+            )
+            for phase in plan.phases
+        ),
+        history=history,
+        findings=findings,
+        tests=tuple(
+            TestReport(name=name, metrics=metrics, baseline=baseline.get(name))
+            for name, metrics in assessment.tests.items()
+        ),
+        gates=gates,
+        mistakes=tuple(_mistakes(planned, assessment, data_cache_dir)),
+        warnings=plan.warnings,
+        timings=result.timings,
+        environment=environment(),
+        lineage={"data digest": plan.data_digest, "backbone digest": plan.backbone["digest"], "run": run_id},
+        serve=_serve_steps(job),
+    )
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of Python, Graftwork and the libraries that decide the result."""
+    return {
+        "python": platform.python_version(),
+        "graftwork": __version__,
+        **{name: importlib.metadata.version(name) for name in _DECIDING_LIBRARIES},
+    }
+
+
+def environment() -> dict[str, str]:
+    """Versions and hardware, for the report."""
+    machine = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
+    return {"machine": machine, **library_versions()}
+
+
+def _with_rate(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {**record, "examples_per_s": record.get("images_per_s")}
+
+
+def _facts(plan: Plan) -> dict[str, str]:
+    height, width = plan.image_size
+    return {
+        "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights']})",
+        "picture size": f"{height} x {width} pixels",
+        "classes": str(len(plan.labels)),
+        **{f"{split} pictures": f"{sum(counts.values()):,}" for split, counts in plan.counts.items()},
+        "workers": str(plan.workers),
+        "examples per weight update": str(plan.batch_size),
+    }
+
+
+def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path) -> list[Mistake]:
+    """The most confident wrong answers of the test set, with their pictures."""
+    split, labels = planned.index.splits[_TEST], planned.index.labels
+    return [
+        Mistake(
+            picture=local_path(split.uris[wrong.row], data_cache_dir).read_bytes(),
+            label=labels[wrong.label],
+            predicted=labels[wrong.predicted],
+            score=wrong.score,
+            true_score=wrong.true_score,
+            source=split.uris[wrong.row],
+            test=_TEST,
+        )
+        for wrong in most_confident_mistakes(
+            assessment.predictions[_TEST], split.labels, limit=_MISTAKES_SHOWN
+        )
+    ]
+
+
+def _serve_steps(job: FineTuneJob) -> tuple[ServeStep, ...]:
+    if job.spec.register_ is None:
+        return ()
+    model = job.spec.register_.model
+    reference = f"{model}@{job.spec.register_.alias}" if job.spec.register_.alias else f"{model}/VERSION"
+    return (
+        ServeStep(text="See the registered versions", command=f"graft models show {model}"),
+        ServeStep(
+            text="Serve it: put this into endpoint.yaml, then run graft serve endpoint.yaml",
+            command="apiVersion: graftwork.dev/v1alpha1\nkind: InferenceEndpoint\n"
+            f"metadata: {{name: {model}}}\nspec:\n  models: [{{model: {reference}}}]",
+        ),
+        ServeStep(text="Ask it", command=f"graft predict {model} picture.jpg"),
+    )
