@@ -6,6 +6,7 @@ A checkpoint stands for "this epoch of this phase is done", so a resumed run goe
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -113,6 +114,15 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     )
     arrays = {name: _read_arrays(directory / f"{name}.npz") for name in ("model", "best", "optimizer")}
     return Checkpoint(state=state, **arrays)
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    try:
+        read_checkpoint(directory)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return False
+    return True
 
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
 from ray.train import FailureConfig
-from ray.train.v2._internal.execution.failure_handling import (
-    DefaultFailurePolicy,
-    FailureDecision,
-)
-from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
 
 from graftwork.errors import GraftworkError, TransientError
@@ -35,14 +29,6 @@ class StopOnPermanentError(DefaultFailurePolicy):  # type: ignore[misc]  # Ray s
         if permanent_error(training_failed_error) is not None or any(isinstance(cause, _MISTAKES) for cause in causes):
             return FailureDecision.RAISE
         return super().make_decision(training_failed_error)
-
-
-class Trainer(DataParallelTrainer):  # type: ignore[misc]  # Ray ships no types for it
-    """Ray's trainer with `StopOnPermanentError` in place of its own policy."""
-
-    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        arguments["failure_policy"] = StopOnPermanentError(self.run_config.failure_config)
-        return super()._initialize_and_run_controller(**arguments)
 
 
 def permanent_error(failure: BaseException) -> GraftworkError | None:

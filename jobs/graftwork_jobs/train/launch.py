@@ -6,14 +6,14 @@ Ray must have been started (`local_ray.start_local_ray`, or a cluster).
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork_jobs.events import EventTail
 from graftwork_jobs.train.progress_view import training_view
 from graftwork_jobs.train.request import TrainRequest, TrainResult
+from graftwork_jobs.train.snapshot import mend_snapshot
 
 _LOOK_EVERY_S = 0.25
 
@@ -36,7 +36,7 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     if request.result_file.is_file():
         return TrainResult.from_json(request.result_file.read_text())
     _check_room(request)
-    _mend_snapshot(request)
+    mend_snapshot(request.checkpoints_dir / request.run_name)
     tail = EventTail(request.events_file)
     tail.skip_to_end()
     outcome: list[BaseException | None] = []
@@ -65,7 +65,8 @@ def _fit(request: TrainRequest) -> BaseException | None:
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 
     from graftwork_jobs.distributed.backend import KerasBackendConfig
-    from graftwork_jobs.train.failure_policy import Trainer, failure_config
+    from graftwork_jobs.train.failure_policy import failure_config
+    from graftwork_jobs.train.trainer import Trainer
     from graftwork_jobs.train.worker import train_worker
 
     scaling = request.job.spec.scaling
@@ -118,14 +119,7 @@ def _check_room(request: TrainRequest) -> None:
         raise SpecError(problems)
 
 
-def _mend_snapshot(request: TrainRequest) -> None:
-    """Ray overwrites its list of checkpoints in place; a driver killed just then leaves half a list behind."""
-    from graftwork_jobs.train.snapshot import mend_snapshot
-
-    mend_snapshot(request.checkpoints_dir / request.run_name)
-
-
-def _raise_readable(failure: BaseException) -> Any:
+def _raise_readable(failure: BaseException) -> NoReturn:
     from graftwork_jobs.train.failure_policy import permanent_error
 
     permanent = permanent_error(failure)

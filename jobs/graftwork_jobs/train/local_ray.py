@@ -31,6 +31,8 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # Processes started ahead would not be used: Ray Train's have an environment of their own.
+    "RAY_prestart_worker_first_driver": "0",
     "PYTHONWARNINGS": "ignore",
 }
 

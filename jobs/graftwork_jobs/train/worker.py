@@ -135,7 +135,7 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
         evaluator=Evaluator(network.model, loss, classes=classes, collectives=collectives),
         class_weights=_class_weights(index) if spec.training.class_weights == "balanced" else None,
         augment=build_augmenter(spec.augment),
-        model=TrainingModel(network.model),
+        model=TrainingModel(network),
     )
 
 
@@ -151,6 +151,7 @@ def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Netw
         base_dir=request.base_dir,
         weights_dir=request.weights_dir,
         reporter=SilentReporter(),
+        seed=spec.training.seed,
     )
     mode = spec.training.batch_norm
     network = build_network(

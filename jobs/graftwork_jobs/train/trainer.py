@@ -1,0 +1,48 @@
+"""Ray Train's trainer, adapted: what fails for good is not tried again, and nothing is started that a run does not need.
+
+The only module that reaches into Ray Train's internals for the controller; the Ray version is pinned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
+
+from graftwork_jobs.train.failure_policy import StopOnPermanentError
+
+
+class FixedWorkers(FixedScalingPolicy):  # type: ignore[misc]  # Ray ships no types for it
+    """As many workers as asked for, on the machines that are there.
+
+    Ray's own policy also tells the cluster autoscaler, through an actor of its own that costs seconds to start.
+    """
+
+    def after_controller_start(self, train_run_context: Any) -> None:
+        """Tell no autoscaler."""
+
+    def _maybe_send_resource_request(self) -> None:
+        """Tell no autoscaler."""
+
+    def _cancel_resource_request(self) -> None:
+        """Nothing was asked for."""
+
+
+class Trainer(DataParallelTrainer):  # type: ignore[misc]  # Ray ships no types for it
+    """Runs a function on all workers and restarts them if one is lost."""
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        arguments["failure_policy"] = StopOnPermanentError(self.run_config.failure_config)
+        arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
+        return super()._initialize_and_run_controller(**arguments)
+
+    def _create_default_callbacks(self) -> list[Any]:
+        # The cleaner frees the workers' places when a controller dies and its cluster lives on. Ours live and die
+        # together, and the actor it starts costs seconds.
+        return [
+            callback
+            for callback in super()._create_default_callbacks()
+            if not isinstance(callback, PlacementGroupCleanerCallback)
+        ]
