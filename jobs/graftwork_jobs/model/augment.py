@@ -65,7 +65,7 @@ def _layers(entry: Augment) -> list[Any]:
     raise ValueError(f"unknown augmentation {entry!r}")
 
 
-class _ExampleSeeds(keras.random.SeedGenerator):
+class _ExampleSeeds(keras.random.SeedGenerator):  # type: ignore[misc]  # Keras has no stubs
     """Hands a layer seeds that follow from one example's seed and a counter; holds no variable."""
 
     def __init__(self, seed: tf.Tensor) -> None:
@@ -73,7 +73,7 @@ class _ExampleSeeds(keras.random.SeedGenerator):
         self._example = seed
         self._calls = 0
 
-    def next(self, ordered: bool = True) -> tf.Tensor:
+    def next(self, ordered: bool = True) -> tf.Tensor:  # noqa: FBT001, FBT002 - Keras' signature
         """The next of this example's seeds, shape (2,), int32."""
         self._calls += 1
         return tf.random.fold_in(self._example, self._calls)

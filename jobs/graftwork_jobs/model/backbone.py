@@ -186,9 +186,7 @@ def _from_preset(
             load_weights(model, file, source)
             word = file_digest(file)
     cut = cut_at(model, backbone.output_layer)
-    fitted = fit_to_size(
-        cut, image_size or loaded.image_size, shown=source, random_weights=backbone.weights == "none"
-    )
+    fitted = fit_to_size(cut, image_size or loaded.image_size, shown=source, random_weights=backbone.weights == "none")
     scaling = loaded.scaling if backbone.preprocessing == "auto" else named_scaling(backbone.preprocessing)
     return _Raw(model=fitted, source=source, weights=word, scaling=scaling)
 

@@ -14,6 +14,7 @@ Preprocessing = Literal["none", "zero-to-one", "minus-one-to-one", "imagenet", "
 """How RGB 0..255 is scaled; `none`: the backbone does it itself or takes 0..255."""
 
 _HOST = "https://storage.googleapis.com/tensorflow/keras-applications"
+_SHA256_DIGITS = 64
 # Keras keeps EfficientNet (first version) in a bucket of its own.
 _EFFICIENTNET_HOST = "https://storage.googleapis.com/keras-applications"
 
@@ -35,7 +36,7 @@ class WeightsFile:
     @property
     def hash_algorithm(self) -> Literal["md5", "sha256"]:
         """Which digest `hash` is."""
-        return "sha256" if self.hash is not None and len(self.hash) == 64 else "md5"
+        return "sha256" if self.hash is not None and len(self.hash) == _SHA256_DIGITS else "md5"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,8 +56,8 @@ def _last_feature_map(model: keras.Model) -> Any:
     """Walk back from the output to the tensor that global pooling (or flattening) takes."""
     tensor = model.outputs[0] if len(model.outputs) == 1 else None
     while tensor is not None:
-        history = tensor._keras_history
-        inputs = history.operation._inbound_nodes[history.node_index].input_tensors
+        history = tensor._keras_history  # noqa: SLF001 - the only way from a tensor to its layer
+        inputs = history.operation._inbound_nodes[history.node_index].input_tensors  # noqa: SLF001
         pooled = isinstance(history.operation, (*_POOLING_LAYERS, keras.layers.Flatten)) and _is_map(inputs[0])
         if pooled:
             return inputs[0]
@@ -67,7 +67,7 @@ def _last_feature_map(model: keras.Model) -> Any:
     raise SpecError(
         Problem(
             where="spec.backbone",
-            received=f"{model.name}, whose outputs are {', '.join(shape_text(output.shape) for output in model.outputs)}",
+            received=f"{model.name}, which gives {', '.join(shape_text(output.shape) for output in model.outputs)}",
             expected="a network that ends in a feature map, or pools one before its classifier",
             fix="Name the layer to grow the head on with outputLayer.",
         )

@@ -1,12 +1,15 @@
-"""Dropout whose masks do not depend on how a batch is spread over workers. In training networks only, never in bundles."""
+"""Dropout whose masks do not depend on how a batch is spread over workers. For training, never in bundles."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
+
+from graftwork_jobs.model.rebuild import LayerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +25,7 @@ class DropoutSlice:
     offset: int
 
 
-class SlicedDropout(keras.layers.Layer):
+class SlicedDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no stubs
     """Draws one mask for the whole micro-batch and takes this worker's rows of it.
 
     The seed advances by one with each call in training mode, alike on all workers, and is kept in checkpoints as the
@@ -34,32 +37,88 @@ class SlicedDropout(keras.layers.Layer):
         rate: float,
         *,
         seed: int,
-        part: DropoutSlice,
-        noise_shape: tuple[int | None, ...] | None = None,
+        rows: int,
+        offset: int,
+        noise_shape: Sequence[int | None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
         self.rate = rate
-        self.part = part
+        self.seed = seed
+        self.part = DropoutSlice(rows=rows, offset=offset)
         self.noise_shape = noise_shape
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
         self._build_at_init()
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras' signature
         """Drop and rescale in training mode; rows beyond the micro-batch (padding) are left as they are."""
         if not training or self.rate == 0:
             return inputs
         size = ops.shape(inputs)
         shape = list(size[1:])
         if self.noise_shape is not None:
-            shape = [side if wanted is None else wanted for side, wanted in zip(shape, self.noise_shape[1:], strict=True)]
+            shape = [
+                side if wanted is None else wanted for side, wanted in zip(shape, self.noise_shape[1:], strict=True)
+            ]
         drawn = keras.random.uniform((self.part.rows, *shape), seed=self.seed_generator, dtype="float32")
         kept = ops.cast(drawn >= self.rate, inputs.dtype) / (1 - self.rate)
         padded = ops.concatenate([kept, ops.ones((size[0], *shape), dtype=inputs.dtype)], axis=0)
         start = min(self.part.offset, self.part.rows)
         return inputs * padded[start : start + size[0]]
 
+    def get_config(self) -> dict[str, Any]:
+        """All that makes another one; weights and seed state are not part of it."""
+        return {
+            **super().get_config(),
+            "rate": self.rate,
+            "seed": self.seed,
+            "rows": self.part.rows,
+            "offset": self.part.offset,
+            "noise_shape": self.noise_shape,
+        }
+
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Unchanged."""
         return input_shape
+
+
+def slice_dropout(layer: LayerConfig, *, part: DropoutSlice, seed: int) -> LayerConfig:
+    """A serialised layer with dropout made independent of the spread over workers; other layers as they are."""
+    config = layer["config"]
+    match layer["class_name"]:
+        case "Dropout":
+            noise_shape = config.get("noise_shape")
+        case "SpatialDropout2D":
+            noise_shape = [None, 1, 1, None]
+        case _:
+            return layer
+    return {
+        **layer,
+        "class_name": "SlicedDropout",
+        "module": None,
+        "registered_name": "SlicedDropout",
+        "config": {
+            **{key: config[key] for key in ("name", "trainable", "dtype")},
+            "rate": config["rate"],
+            "seed": seed,
+            "rows": part.rows,
+            "offset": part.offset,
+            "noise_shape": noise_shape,
+        },
+    }
+
+
+def stock_dropout(layer: LayerConfig) -> LayerConfig:
+    """The reverse of `slice_dropout`."""
+    if layer["class_name"] != "SlicedDropout":
+        return layer
+    config = layer["config"]
+    kept = {key: config[key] for key in ("name", "trainable", "dtype", "rate", "noise_shape")}
+    return {
+        **layer,
+        "class_name": "Dropout",
+        "module": "keras.layers",
+        "registered_name": None,
+        "config": {**kept, "seed": None},
+    }

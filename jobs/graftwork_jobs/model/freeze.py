@@ -122,7 +122,7 @@ def _index_of(name: str, names: list[str], where: str) -> int:
 
 
 def _is_of_block(layer: str, prefix: str) -> bool:
-    """`block6a` is the block of `block6a_conv` and `block6a.conv`; `block6` also of `block6a_conv`, not of `block61`."""
+    """`block6a` is the block of `block6a_conv`; `block6` too, but `block6` is not that of `block61`."""
     if not layer.startswith(prefix):
         return False
     following = layer[len(prefix) : len(prefix) + 1]
@@ -140,11 +140,12 @@ def _suggestion(name: str, names: list[str]) -> str:
 
 def _trainable_parameters(layer: keras.layers.Layer) -> int:
     """Numbers that would train if the layer were not frozen."""
-    frozen = [inner for inner in layer._flatten_layers() if not inner.trainable]
-    for inner in frozen:
-        inner.trainable = True
+    parts = layer._flatten_layers()  # noqa: SLF001 - the public `layers` exists on models only
+    frozen = [part for part in parts if not part.trainable]
+    for part in frozen:
+        part.trainable = True
     try:
         return sum(math.prod(weight.shape) for weight in layer.trainable_weights)
     finally:
-        for inner in frozen:
-            inner.trainable = False
+        for part in frozen:
+            part.trainable = False

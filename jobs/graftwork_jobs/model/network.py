@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,14 +11,18 @@ import keras
 
 from graftwork.spec.fine_tune_job import Head
 from graftwork_jobs.model.backbone import LoadedBackbone
-from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout
-from graftwork_jobs.model.rebuild import copy_weights, leaf_layers, rebuild
+from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout, slice_dropout, stock_dropout
+from graftwork_jobs.model.rebuild import LayerConfig, copy_weights, leaf_layers, rebuild
 
 __all__ = ["DropoutSlice", "Network", "build_network", "inference_model"]
 
 _POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
 # Largest seed Keras' initializers take.
 _SEED_RANGE = 2**31
+
+# Where the numbers of seeds begin, so that no two layers share one.
+_HEAD_DROPOUT_SEEDS = 1_000
+_BACKBONE_SEEDS = 10_000
 
 _DropoutFactory = Callable[[int], keras.layers.Layer]
 
@@ -53,7 +58,7 @@ def build_network(
     """Grow a head on a backbone.
 
     Args:
-        backbone: from `load_backbone`; becomes part of the network.
+        backbone: from `load_backbone`; becomes part of the network, unless its dropout layers have to be replaced.
         head: from the spec.
         classes: how many labels.
         seed: of initial weights and dropout masks: the same seed gives the same in every process.
@@ -63,17 +68,23 @@ def build_network(
     """
 
     def dropout(number: int) -> keras.layers.Layer:
-        options: dict[str, Any] = {"seed": _derived(seed, 1000 + number), "name": f"head_dropout_{number}"}
+        options: dict[str, Any] = {
+            "seed": _derived(seed, _HEAD_DROPOUT_SEEDS + number),
+            "name": f"head_dropout_{number}",
+        }
         if dropout_slice is None:
             return keras.layers.Dropout(head.dropout, **options)
-        return SlicedDropout(head.dropout, part=dropout_slice, **options)
+        return SlicedDropout(head.dropout, rows=dropout_slice.rows, offset=dropout_slice.offset, **options)
 
-    image = keras.Input(shape=backbone.model.inputs[0].shape[1:], dtype="float32", name="image")
-    features = backbone.model(image) if batch_norm_training else backbone.model(image, training=False)
+    trunk = backbone.model
+    if batch_norm_training and dropout_slice is not None:
+        trunk = _with_sliced_dropout(trunk, dropout_slice, seed)
+    image = keras.Input(shape=trunk.inputs[0].shape[1:], dtype="float32", name="image")
+    features = trunk(image) if batch_norm_training else trunk(image, training=False)
     top = _head(features.shape[1:], features.dtype, head, classes=classes, seed=seed, dropout=dropout)
     return Network(
         model=keras.Model(image, top(features), name="network"),
-        backbone=backbone.model,
+        backbone=trunk,
         head=top,
         head_spec=head,
         batch_norm_training=batch_norm_training,
@@ -90,7 +101,7 @@ def inference_model(network: Network) -> keras.Model:
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        backbone = rebuild(network.backbone, dtype_policy="float32")
+        backbone = rebuild(network.backbone, dtype_policy="float32", change=stock_dropout)
         features = backbone.outputs[0]
         top = _head(
             features.shape[1:],
@@ -108,6 +119,17 @@ def inference_model(network: Network) -> keras.Model:
     for layer in leaf_layers(model):
         layer.trainable = True
     return model
+
+
+def _with_sliced_dropout(trunk: keras.Model, part: DropoutSlice, seed: int) -> keras.Model:
+    if not any(isinstance(layer, keras.layers.Dropout | keras.layers.SpatialDropout2D) for layer in leaf_layers(trunk)):
+        return trunk
+    numbers = itertools.count(_BACKBONE_SEEDS)
+
+    def change(layer: LayerConfig) -> LayerConfig:
+        return slice_dropout(layer, part=part, seed=_derived(seed, next(numbers)))
+
+    return rebuild(trunk, change=change, custom_objects={"SlicedDropout": SlicedDropout})
 
 
 def _head(

@@ -59,7 +59,7 @@ def find_preset(name: str, weights_dir: Path) -> str:
             Problem(
                 where="spec.backbone.preset",
                 received=name,
-                expected=f"one of KerasHub's {len(presets)} image backbone presets (a preset folder is given as `path`)",
+                expected=f"one of KerasHub's {len(presets)} image presets (a preset folder is a `path`)",
                 fix=did_you_mean(name, presets) or f"Some of them: {', '.join(sorted(presets)[:: len(presets) // 8])}.",
             )
         )
@@ -103,9 +103,7 @@ def _image_backbones() -> Iterator[type[Any]]:
 def _is_image_backbone(candidate: type[Any]) -> bool:
     """Whether KerasHub has an image classifier on it."""
     return any(
-        inspect.isclass(task)
-        and issubclass(task, keras_hub.models.ImageClassifier)
-        and task.backbone_cls is candidate
+        inspect.isclass(task) and issubclass(task, keras_hub.models.ImageClassifier) and task.backbone_cls is candidate
         for task in vars(keras_hub.models).values()
     )
 
@@ -143,7 +141,7 @@ def _refuse_foreign(folder: Path, where: str) -> None:
 def _backbone(preset: str, weights_dir: Path, where: str) -> keras.Model:
     try:
         return keras_hub.models.Backbone.from_preset(preset)
-    except Exception as error:  # noqa: BLE001 - KerasHub and the hubs it asks raise their own kinds
+    except Exception as error:
         if Path(preset).is_dir():
             raise SpecError(
                 Problem(
@@ -169,7 +167,7 @@ def _backbone(preset: str, weights_dir: Path, where: str) -> keras.Model:
 def _converter(preset: str, where: str) -> Any:
     try:
         return keras_hub.layers.ImageConverter.from_preset(preset)
-    except Exception as error:  # noqa: BLE001 - KerasHub raises whatever an incomplete preset leads to
+    except Exception as error:
         raise SpecError(
             Problem(
                 where=where,
@@ -213,7 +211,7 @@ def _unfolded(backbone: keras.Model, preset: str, where: str) -> keras.Model:
             Problem(
                 where=where,
                 received=f"{preset}, a {type(backbone).__name__}, whose layer {error}",
-                expected="a backbone that can be written with stock Keras layers, so that bundles load without KerasHub",
+                expected="a backbone that can be written with stock Keras layers: bundles load without KerasHub",
                 fix="Use another preset, such as " + ", ".join(near_names("resnet_50_imagenet", image_presets())) + ".",
             )
         ) from error

@@ -48,7 +48,7 @@ def rebuild(
     Raises:
         WeightsMismatchError: the layers' weights depend on the input size.
     """
-    config = cast(dict[str, Any], copy.deepcopy(model.get_config()))
+    config = cast("dict[str, Any]", copy.deepcopy(model.get_config()))
     for layer in config["layers"]:
         # What a layer was built with would fix the old size.
         layer.pop("build_config", None)
@@ -143,15 +143,16 @@ def _replay(model: keras.Model, image: Any, unfold: Callable[[Any], bool]) -> An
             return lambda *values, **_: _unfolded(operation, values, unfold)
         return operation
 
-    return _functional(model)._run_through_graph(image, operation_fn=step)
+    return _functional(model)._run_through_graph(image, operation_fn=step)  # noqa: SLF001 - Keras' own way through
 
 
 def _unfolded(layer: Any, values: tuple[Any, ...], unfold: Callable[[Any], bool]) -> Any:
     """What a composite layer does to symbolic tensors, step by step, as layers and operations of their own."""
-    own = [weight for weight in layer.weights if not any(weight is inner for part in layer._layers for inner in part.weights)]
-    if own:
+    parts = layer._layers  # noqa: SLF001 - the public `layers` exists on models only
+    inner = {id(weight) for part in parts for weight in part.weights}
+    if any(id(weight) not in inner for weight in layer.weights):
         raise UnfoldError(f"{layer.name} ({type(layer).__name__}) has weights of its own")
-    for part in layer._layers:
+    for part in parts:
         if unfold(part):
             raise UnfoldError(f"{layer.name} ({type(layer).__name__}) holds {type(part).__name__}")
         if not part.name.startswith(layer.name):
@@ -160,7 +161,7 @@ def _unfolded(layer: Any, values: tuple[Any, ...], unfold: Callable[[Any], bool]
 
 
 def _functional(model: keras.Model) -> Any:
-    return model._functional if isinstance(model, keras.Sequential) else model
+    return model._functional if isinstance(model, keras.Sequential) else model  # noqa: SLF001
 
 
 def _with_policy(layer: LayerConfig, policy: str) -> LayerConfig:

@@ -20,6 +20,7 @@ from graftwork_jobs.model.rebuild import inline, rebuild
 
 _PACKAGES = ("keras", "keras_hub")
 _MAP_RANK = 4
+_CHANNELS = 3
 
 
 def load_saved_model(path: Path) -> keras.Model:
@@ -80,7 +81,7 @@ def check_image_input(model: keras.Model, shown: str) -> None:
         SpecError: another number or shape of inputs.
     """
     inputs = list(getattr(model, "inputs", None) or [])
-    if len(inputs) == 1 and len(inputs[0].shape) == _MAP_RANK and inputs[0].shape[-1] == 3:
+    if len(inputs) == 1 and len(inputs[0].shape) == _MAP_RANK and inputs[0].shape[-1] == _CHANNELS:
         return
     received = " and ".join(shape_text(tensor.shape) for tensor in inputs) or "no fixed input"
     raise SpecError(
@@ -99,7 +100,7 @@ def foreign_classes(config: Any) -> list[str]:
     Args:
         config: the parsed `config.json` of a `.keras` file.
     """
-    return sorted({name for name in _foreign(config)})
+    return sorted(set(_foreign(config)))
 
 
 def _foreign(node: Any) -> Iterator[str]:
@@ -155,7 +156,7 @@ def _load(path: Path) -> keras.Model:
         )
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=True)
-    except Exception as error:  # noqa: BLE001 - Keras raises whatever a damaged config or weights file leads to
+    except Exception as error:
         raise _unreadable(path, error) from error
     if not isinstance(model, keras.Model):
         raise _unreadable(path, TypeError(f"holds a {type(model).__name__}, not a model"))

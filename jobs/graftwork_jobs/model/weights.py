@@ -1,4 +1,4 @@
-"""Brings files of weights to this machine: ImageNet weights into a cache that can be filled in advance, others by URI."""
+"""Brings files of weights here: ImageNet weights into a cache that can be filled in advance, others by URI."""
 
 from __future__ import annotations
 
