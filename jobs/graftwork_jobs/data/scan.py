@@ -20,7 +20,7 @@ from graftwork_jobs.data import audit
 from graftwork_jobs.data.audit import Leak, Row
 from graftwork_jobs.data.fingerprint import Fingerprint, fingerprint_all
 from graftwork_jobs.data.index import DatasetIndex, Split
-from graftwork_jobs.data.sources import Example, Listing, list_source
+from graftwork_jobs.data.sources import Example, Listing, Source, list_source
 from graftwork_jobs.data.splits import smallest_class_size, split_by_fraction
 
 _TRAIN = "train"
@@ -87,30 +87,17 @@ def scan_data(data: Data, *, base_dir: Path, cache_dir: Path, seed: int, reporte
 
 def _list_all(data: Data, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
     """Listings of all sources that name data of their own, `train` first."""
-    sources = {_TRAIN: ("spec.data.train", data.train)}
-    listings = {
-        name: list_source(source, where=where, base_dir=base_dir, cache_dir=cache_dir)
-        for name, (where, source) in sources.items()
-    }
+    sources: dict[str, tuple[str, Source]] = {_TRAIN: ("spec.data.train", data.train)}
     for name in _PARTS:
         part = getattr(data, name)
         if part.uri is not None:
-            listings[name] = list_source(part, where=f"spec.data.{name}", base_dir=base_dir, cache_dir=cache_dir)
+            sources[name] = (f"spec.data.{name}", part)
     for number, extra in enumerate(data.extra_tests):
-        where = f"spec.data.extraTests[{number}]"
-        listing = list_source(extra, where=where, base_dir=base_dir, cache_dir=cache_dir)
-        if extra.name in listings or extra.name in (_TRAIN, *_PARTS):
-            problem = Problem(
-                where=f"{where}.name",
-                received=f"{extra.name}, which another split has",
-                expected="a name of its own",
-                fix="Rename it.",
-            )
-            listing = Listing(where=where, problems=(problem, *listing.problems))
-            listings[f"{extra.name} ({where})"] = listing
-        else:
-            listings[extra.name] = listing
-    return listings
+        sources[extra.name] = (f"spec.data.extraTests[{number}]", extra)
+    return {
+        name: list_source(source, where=where, base_dir=base_dir, cache_dir=cache_dir)
+        for name, (where, source) in sources.items()
+    }
 
 
 def _sift(
@@ -134,7 +121,6 @@ def _judge(
     if train.examples:
         needed = smallest_class_size(_fractions(data))
         problems.extend(audit.class_problems(train.where, pictures, needed))
-        problems.extend(_fraction_problems(data))
     for name, listing in listings.items():
         if name != _TRAIN and train.examples:
             labels = Counter(example.label for example in listing.examples)
@@ -154,20 +140,6 @@ def _judge(
 def _fractions(data: Data) -> dict[str, float]:
     parts = {name: getattr(data, name).fraction for name in _PARTS}
     return {name: fraction for name, fraction in parts.items() if fraction is not None}
-
-
-def _fraction_problems(data: Data) -> list[Problem]:
-    total = sum(_fractions(data).values())
-    if total < 1:
-        return []
-    return [
-        Problem(
-            where="spec.data.validation.fraction",
-            received=f"{total:g} of the training data for validation and test together",
-            expected="less than 1",
-            fix="Lower one of the fractions.",
-        )
-    ]
 
 
 def _assemble(

@@ -207,8 +207,6 @@ def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
 def _remote_tree(uri: str) -> _Tree:
     file_system, root = open_file_system(uri)
     try:
-        if not file_system.exists(root):
-            raise MissingFileError(uri)
         base = root.rstrip("/") + "/" if root else ""
         # Drivers differ in leading slashes of what they list.
         strip = len(base.lstrip("/"))
@@ -218,12 +216,13 @@ def _remote_tree(uri: str) -> _Tree:
             if entry["type"] == "directory"
         ]
         files = [path.lstrip("/")[strip:] for path in file_system.find(root)]
-    except FetchError:
-        raise
     except FileNotFoundError as error:
         raise MissingFileError(uri) from error
     except Exception as error:
         raise FetchError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
+    if not folders and not files:
+        # Object stores and archives know no empty folders, and some drivers list what does not exist as empty.
+        raise MissingFileError(uri)
     return _Tree(
         [folder for folder in folders if not _hidden(folder)],
         [file for file in files if not any(_hidden(part) for part in file.split("/"))],
@@ -361,10 +360,8 @@ def _nearby(uri: str) -> str:
     path = Path(uri)
     while not path.parent.is_dir():
         path = path.parent
-    near = [
-        f"`{path.parent / name}`"
-        for name in near_names(path.name, sorted(entry.name for entry in path.parent.iterdir()))
-    ]
+    there = sorted(entry.name for entry in path.parent.iterdir())
+    near = [f"`{path.parent / name}`" for name in near_names(path.name, there)]
     return f"Did you mean {' or '.join(near)}?" if near else ""
 
 
