@@ -58,7 +58,7 @@ def test_module_says_what_belongs_in_it(file: Path) -> None:
     """Each module begins with a docstring, and stays of a size that can be read at one sitting."""
     text = file.read_text()
     assert ast.get_docstring(ast.parse(text)), "the module has no docstring"
-    assert text.count("\n") <= 450, "the module is long: look again at what belongs in it"
+    assert text.count("\n") <= 500, "the module is long: look again at what belongs in it"
 
 
 def test_agents_table_names_every_package() -> None:

@@ -43,6 +43,9 @@ Text = Annotated[str, Field(min_length=1)]
 Uri = Annotated[str, Field(min_length=1)]
 """A local path (relative paths start at the spec file's folder) or any URI fsspec can read."""
 
+PositiveInt = Annotated[int, Field(ge=1)]
+"""A count of at least one."""
+
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 """A share, between 0 and 1, both excluded."""
 

@@ -259,7 +259,7 @@ def _name_fix(value: str, schema: Schema) -> str:
 def _bound_fix(value: float, schema: Schema) -> str:
     low, above = schema.get("minimum"), schema.get("exclusiveMinimum")
     high, below = schema.get("maximum"), schema.get("exclusiveMaximum")
-    if isinstance(value, float) and not math.isfinite(value):
+    if not math.isfinite(value):
         return "Use an ordinary number."
     if low is not None and value < low:
         return f"Use {low:g} or more."

@@ -65,7 +65,12 @@ def test_threads_may_advance_one_task() -> None:
     """No step is lost when several threads advance a task."""
     stream = io.StringIO()
     with PlainReporter(stream).task("scan", 8000, "pictures") as task:
-        threads = [threading.Thread(target=lambda: [task.advance() for _ in range(1000)]) for _ in range(8)]
+
+        def work() -> None:
+            for _ in range(1000):
+                task.advance()
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:

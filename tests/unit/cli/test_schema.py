@@ -9,7 +9,9 @@ from graftwork.cli.main import cli
 from graftwork.spec.schema import schema_of, schema_of_any_kind
 
 
-@pytest.mark.parametrize(("arguments", "schema"), [([], schema_of_any_kind()), (["FineTuneJob"], schema_of("FineTuneJob"))])
+@pytest.mark.parametrize(
+    ("arguments", "schema"), [([], schema_of_any_kind()), (["FineTuneJob"], schema_of("FineTuneJob"))]
+)
 def test_prints_the_schema(arguments: list[str], schema: dict[str, object]) -> None:
     """The JSON Schema of one kind, or of all."""
     result = CliRunner().invoke(cli, ["schema", *arguments])

@@ -53,7 +53,9 @@ def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
     """One call tells everything: several errors in one document, in several documents, in several files."""
     first = tmp_path / "a.yaml"
     bad_job = changed(changed(JOB, ("spec", "task"), "cooking"), ("spec", "scaling", "workers"), 0)
-    first.write_text(f"{yaml.safe_dump(bad_job)}---\na: [\n---\n{yaml.safe_dump(without(ENDPOINT, ('spec', 'models')))}")
+    first.write_text(
+        f"{yaml.safe_dump(bad_job)}---\na: [\n---\n{yaml.safe_dump(without(ENDPOINT, ('spec', 'models')))}"
+    )
     second = tmp_path / "b.yaml"
     second.write_text("kind: Job\n")
     with pytest.raises(SpecError) as caught:
@@ -117,7 +119,13 @@ def test_line_and_path_point_at_the_value() -> None:
         (("spec", "phases", 0, "learningRate"), float("nan"), ".nan", "a number", "Use an ordinary number."),
         (("spec", "head", "dropout"), 1, "1", "a number >= 0 and < 1", "Use a number below 1."),
         (("spec", "training", "optimizer"), "adm", '"adm"', "`adam`, `adamw` or `sgd`", "Did you mean `adam`"),
-        (("spec", "phases", 0, "unfreeze"), "nonee", '"nonee"', "`none` or `all`, or a mapping", "Did you mean `none`?"),
+        (
+            ("spec", "phases", 0, "unfreeze"),
+            "nonee",
+            '"nonee"',
+            "`none` or `all`, or a mapping",
+            "Did you mean `none`?",
+        ),
         (("spec", "phases", 0, "unfreeze"), 3, "3", "`none` or `all`, or a mapping", "Use one of them."),
         (("spec", "phases", 0, "unfreeze"), {}, "none of them", "exactly one of `lastLayers`", "Add one of them."),
         (("spec", "phases", 0, "name"), 1, "1", "a name of lower-case letters", 'Put it in quotes: "1".'),
@@ -186,6 +194,7 @@ def test_missing_key_says_what_it_is_for() -> None:
         (("spec", "training", "gradientAccumulation"), 3, "spec.training.gradientAccumulation", "a divisor"),
         (("spec", "phases", 1, "warmupEpochs"), 5, "spec.phases[1].warmupEpochs", "fewer than `epochs`"),
         (("spec", "data", "test"), {"fraction": 0.8}, "spec.data.test.fraction", "less than 1"),
+        (("spec", "data", "validation", "format"), "csv", "spec.data.validation.format", "nothing: the pictures"),
         (("spec", "data", "extraTests", 0, "name"), "test", "spec.data.extraTests[0].name", "a name of its own"),
         (("spec", "evaluation", "gates", 0, "min"), 90, "spec.evaluation.gates[0].min", "a share from 0 to 1"),
         (("spec", "evaluation", "gates", 0, "max"), 0.5, "spec.evaluation.gates[0].max", "`max` >= `min`"),

@@ -1,0 +1,148 @@
+"""The data sections of a FineTuneJob: pictures, splits, augmentation. No I/O here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_snake
+
+from graftwork.spec.base import Fraction, Inconsistency, Name, SpecModel, Text, Uri, exactly_one, refuse_if_any
+
+PixelSize = Annotated[int, Field(ge=16, le=2048)]
+
+
+class ImageInput(SpecModel):
+    """What a picture looks like when it reaches the model."""
+
+    image_size: Annotated[list[PixelSize], Field(min_length=2, max_length=2)] | None = None
+    """Height and width in pixels. Default: the size the backbone was trained with."""
+    resize: Literal["stretch", "crop", "pad"] = "stretch"
+    """`stretch` ignores the aspect ratio, `crop` cuts the longer side, `pad` adds black borders."""
+
+
+class DataSource(SpecModel):
+    """Labelled pictures: a folder with one sub-folder a class, or a table with a path and a label column."""
+
+    uri: Uri
+    """Folder or manifest file: a path (relative to the spec file) or any URI fsspec can read."""
+    format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
+    """`auto` looks at the name: `.csv`, `.parquet`, otherwise a folder."""
+    path_column: Text = "path"
+    """Manifest column with the picture's path or URI, relative to the manifest."""
+    label_column: Text = "label"
+    """Manifest column with the class name."""
+
+
+class SplitSource(SpecModel):
+    """A data set of its own (`uri`) or a share split off the training data (`fraction`). Exactly one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"fraction": 0.15}]})
+
+    uri: Uri | None = None
+    """Folder or manifest file, as in `data.train`."""
+    format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
+    """As in `data.train`."""
+    path_column: Text = "path"
+    """As in `data.train`."""
+    label_column: Text = "label"
+    """As in `data.train`."""
+    fraction: Fraction | None = None
+    """Share of the training data, drawn class by class with the job's seed."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        refuse_if_any(exactly_one(self, "uri", "fraction"), *self._useless_with_fraction())
+        return self
+
+    def _useless_with_fraction(self) -> list[Inconsistency]:
+        if self.uri is not None or self.fraction is None:
+            return []
+        given = {"format": self.format, "pathColumn": self.path_column, "labelColumn": self.label_column}
+        return [
+            Inconsistency(
+                at=(key,),
+                received=f"`{value}` beside `fraction`",
+                expected="nothing: the pictures come from `data.train`",
+                fix="Remove it, or name pictures of their own with `uri`.",
+                involves=(("fraction",), ("uri",)),
+            )
+            for key, value in given.items()
+            if value != SplitSource.model_fields[to_snake(key)].default
+        ]
+
+
+class NamedDataSource(DataSource):
+    """A further test set with a name of its own."""
+
+    name: Name
+    """Name under which its metrics are reported."""
+
+
+class Data(SpecModel):
+    """Where the pictures come from and how they are split."""
+
+    train: DataSource
+    """Pictures to learn from."""
+    validation: SplitSource = SplitSource(fraction=0.15)
+    """Pictures that steer the training: early stopping, learning-rate reduction, the choice of the best epoch."""
+    test: SplitSource = SplitSource(fraction=0.15)
+    """Pictures seen only once, at the end; gates look at their metrics."""
+    extra_tests: list[NamedDataSource] = Field(default_factory=list)
+    """Further test sets, such as pictures from another camera: reported, not gated."""
+    on_bad_image: Literal["fail", "skip"] = "fail"
+    """What to do when a picture cannot be read: refuse the job and name each, or leave them out and say how many."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse_if_any(self._something_left_to_train_on(), *self._names_twice())
+        return self
+
+    def _something_left_to_train_on(self) -> Inconsistency | None:
+        shares = (self.validation.fraction or 0) + (self.test.fraction or 0)
+        if shares < 1:
+            return None
+        return Inconsistency(
+            at=("test", "fraction"),
+            received=f"{self.validation.fraction} for validation and {self.test.fraction} for test",
+            expected="shares of the training data that add up to less than 1",
+            fix="Use smaller shares, such as 0.15 and 0.15.",
+            involves=(("validation", "fraction"),),
+        )
+
+    def _names_twice(self) -> list[Inconsistency]:
+        names = [source.name for source in self.extra_tests]
+        return [
+            Inconsistency(
+                at=("extraTests", position, "name"),
+                received=f"`{name}`, which is taken",
+                expected="a name of its own; `train`, `validation` and `test` are taken too",
+                fix="Give each test set another name.",
+            )
+            for position, name in enumerate(names)
+            if name in names[:position] or name in {"train", "validation", "test"}
+        ]
+
+
+class Augment(SpecModel):
+    """One random change to training pictures. Exactly one key an entry; applied in the order of the list."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"flip": "horizontal"}]})
+
+    flip: Literal["horizontal", "vertical", "both"] | None = None
+    """Mirror at random."""
+    rotate: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Turn by up to this share of a full circle, either way."""
+    zoom: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Zoom in or out by up to this share."""
+    translate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Move by up to this share of height and width."""
+    contrast: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Change contrast by up to this share."""
+    brightness: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Change brightness by up to this share of the full range."""
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        refuse_if_any(exactly_one(self, "flip", "rotate", "zoom", "translate", "contrast", "brightness"))
+        return self

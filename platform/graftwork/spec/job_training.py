@@ -1,0 +1,172 @@
+"""The training sections of a FineTuneJob: phases, optimisation, workers. No I/O here."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
+
+from graftwork.spec.base import Fraction, Inconsistency, Name, PositiveInt, SpecModel, Text, exactly_one, refuse_if_any
+
+
+class Unfreeze(SpecModel):
+    """Which backbone layers train in a phase. Exactly one key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"lastLayers": 20}]})
+
+    last_layers: PositiveInt | None = None
+    """The last N layers, in the backbone's own order."""
+    from_layer: Text | None = None
+    """This layer and all that come after it. A block prefix (`block6a`) stands for its first layer."""
+    fraction: Fraction | None = None
+    """The last share of the layers."""
+
+    @model_validator(mode="after")
+    def _one_key(self) -> Self:
+        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction"))
+        return self
+
+
+def _unfreeze_tag(value: object) -> str:
+    """Which alternative of `unfreeze` is meant: errors then speak of that one only."""
+    return "some" if isinstance(value, (dict, Unfreeze)) else "word"
+
+
+class Phase(SpecModel):
+    """A stretch of training with one freeze setting and one learning rate."""
+
+    name: Name
+    """Name of the phase, unique in the job."""
+    epochs: PositiveInt
+    """How often to go through the training data; early stopping may end it sooner."""
+    unfreeze: Annotated[
+        Annotated[Literal["none", "all"], Tag("word")] | Annotated[Unfreeze, Tag("some")], Discriminator(_unfreeze_tag)
+    ] = "none"
+    """Which backbone layers train: `none`, `all`, or one of `{lastLayers: N}`, `{fromLayer: NAME}`,
+    `{fraction: F}`. The head always trains."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    """Learning rate at the start of the phase (after warm-up, if any)."""
+    schedule: Literal["constant", "cosine"] = "constant"
+    """How the learning rate goes on: as it is, or down to zero along a half cosine over the phase."""
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    """Epochs over which the learning rate rises linearly from zero."""
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("warmupEpochs",),
+                received=f"{self.warmup_epochs:g} warm-up epochs in a phase of {self.epochs}",
+                expected="fewer than `epochs`",
+                fix="Warm up for less, or train for more epochs.",
+                involves=(("epochs",),),
+            )
+            if self.warmup_epochs >= self.epochs
+            else None
+        )
+        return self
+
+
+class EarlyStopping(SpecModel):
+    """End a phase when the validation data shows no more progress; the phase keeps its best epoch."""
+
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """What to watch."""
+    patience: PositiveInt = 3
+    """Epochs without progress before the phase ends."""
+    min_delta: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest change that counts as progress."""
+
+
+class ReduceOnPlateau(SpecModel):
+    """Lower the learning rate when the validation data shows no more progress."""
+
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    """What to watch."""
+    patience: PositiveInt = 2
+    """Epochs without progress before the learning rate is lowered."""
+    factor: Fraction = 0.5
+    """What the learning rate is multiplied by."""
+    min_learning_rate: Annotated[float, Field(ge=0)] = 1e-7
+    """Never below this."""
+
+
+class Training(SpecModel):
+    """How to train."""
+
+    backend: Literal["tensorflow"] = "tensorflow"
+    """The Keras backend."""
+    batch_size: PositiveInt = 32
+    """Examples per weight update, over all workers together: results do not depend on the number of workers."""
+    gradient_accumulation: PositiveInt = 1
+    """Pieces a batch is computed in, to save memory; must divide `batchSize`. The result stays the same."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """`sgd` is used with a momentum of 0.9."""
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decoupled weight decay; biases and normalisation are left out."""
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest global norm of the gradients."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each label spread over all classes."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """`balanced`: weigh each class by the inverse of its frequency in the training data."""
+    batch_norm: Literal["auto", "inference", "train"] = "auto"
+    """Mode of the backbone's BatchNorm layers where they are unfrozen. `inference` keeps their pre-trained statistics;
+    `train` updates them, synchronised over the workers. `auto`: `train` for random weights, else `inference`. Frozen
+    layers are always in inference mode."""
+    mixed_precision: Literal["auto", "none", "bfloat16"] = "auto"
+    """Compute in bfloat16 with float32 weights. `auto`: on a GPU that has it, not on CPU."""
+    early_stopping: EarlyStopping | None = None
+    """When to end a phase before its last epoch."""
+    reduce_on_plateau: ReduceOnPlateau | None = None
+    """When to lower the learning rate."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of splits, shuffling, augmentation, initial weights and dropout."""
+
+    @model_validator(mode="after")
+    def _whole_pieces(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("gradientAccumulation",),
+                received=f"{self.gradient_accumulation} pieces of a batch of {self.batch_size}",
+                expected="a divisor of `batchSize`",
+                fix=f"Use {_nearest_divisor(self.batch_size, self.gradient_accumulation)}, or change `batchSize`.",
+                involves=(("batchSize",),),
+            )
+            if self.batch_size % self.gradient_accumulation
+            else None
+        )
+        return self
+
+
+def _nearest_divisor(number: int, wanted: int) -> int:
+    divisors = (each for each in range(1, number + 1) if number % each == 0)
+    return min(divisors, key=lambda each: abs(each - wanted))
+
+
+class Scaling(SpecModel):
+    """On how many processes to train."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Ray Train workers; each takes its share of every batch."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    """CPU cores of a worker: its threads and its Ray resource request."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    """GPUs of a worker: a share below 1, or a whole number."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """How often a run restarts its workers from the last checkpoint before it gives up."""
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("gpusPerWorker",),
+                received=f"{self.gpus_per_worker:g}",
+                expected="a share below 1, or a whole number (Ray hands out several GPUs only whole)",
+                fix=f"Use {math.ceil(self.gpus_per_worker)}.",
+            )
+            if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer()
+            else None
+        )
+        return self
