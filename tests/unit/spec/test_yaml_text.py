@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any
 
 import pytest
@@ -150,7 +150,7 @@ def test_multiplying_aliases_are_stopped() -> None:
 
 def test_nothing_is_built_from_tags() -> None:
     """Values are plain data only; a date stays text."""
-    assert not isinstance(read("a: 2024-01-01").value["a"], datetime.date)
+    assert not isinstance(read("a: 2024-01-01").value["a"], dt.date)
 
 
 def test_paths_are_written_as_in_code() -> None:
