@@ -72,7 +72,7 @@ class ServingMetrics:
 def share_metrics(directory: Path) -> None:
     """Keep this process's metrics in a directory that others read too. Call before prometheus_client is imported."""
     directory.mkdir(parents=True, exist_ok=True)
-    os.environ[_SHARED_DIR_VARIABLE] = str(directory)
+    os.environ[_SHARED_DIR_VARIABLE] = str(directory)  # noqa: TID251 (prometheus_client takes it from nowhere else)
 
 
 def render_shared_metrics(directory: Path) -> bytes:
@@ -84,9 +84,9 @@ def render_shared_metrics(directory: Path) -> bytes:
     for file in directory.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not psutil.pid_exists(pid):
-            mark_process_dead(pid, path=str(directory))
+            mark_process_dead(pid, path=str(directory))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, path=str(directory))
+    MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 

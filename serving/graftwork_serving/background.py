@@ -10,11 +10,11 @@ import time
 from pathlib import Path
 
 import psutil
+
 from graftwork.endpoint_state import EndpointState, log_file, running_endpoint
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
-
 from graftwork_serving.foreground import check_endpoint
 from graftwork_serving.spec_file import EndpointFile
 

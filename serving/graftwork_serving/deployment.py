@@ -13,8 +13,7 @@ from graftwork_serving.served_model import ServedModel, load_model
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
-
-    from graftwork_serving.http.app import EndpointApp
+    from graftwork_serving.web.app import EndpointApp
 
 
 class EndpointReplica:
@@ -32,7 +31,7 @@ class EndpointReplica:
         from graftwork.metrics import ServingMetrics, share_metrics
 
         share_metrics(Path(metrics_dir))
-        from graftwork_serving.http.app import EndpointApp
+        from graftwork_serving.web.app import EndpointApp
         from graftwork_serving.work_pool import WorkPool
 
         self._threads = threads

@@ -1,4 +1,4 @@
-"""What a replica is told: the endpoint spec with its model references resolved to directories. Plain data, JSON-ready."""
+"""What a replica is told: the endpoint spec with its models resolved to directories. Plain data, JSON-ready."""
 
 from __future__ import annotations
 

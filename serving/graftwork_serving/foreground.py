@@ -22,7 +22,6 @@ from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import HttpListener
-
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.resolve import replica_config, resolve_models
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
@@ -30,7 +29,7 @@ from graftwork_serving.spec_file import EndpointFile, load_endpoint
 if TYPE_CHECKING:
     from graftwork_serving.local_cluster import LocalCluster
 
-_ANY_HOST = frozenset({"0.0.0.0", "::"})
+_ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared with, not bound to)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

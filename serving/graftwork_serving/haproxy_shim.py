@@ -1,8 +1,8 @@
-"""Runs in place of the HAProxy binary: takes what listens on all interfaces out of Ray's configuration, then becomes HAProxy.
+"""Runs in place of the HAProxy binary: closes ports that its configuration opens to everyone.
 
-Ray Serve renders a statistics page and a metrics exporter on ports open to every network, without authentication, and has
-no setting against it; it does let the binary's path be set. Run by path with the interpreter's isolated mode: only the
-standard library may be imported here.
+Ray Serve renders a statistics page and a metrics exporter on all interfaces, without authentication, and has no setting
+against it; it does let the binary's path be set. Run by path with the interpreter's isolated mode: only the standard
+library may be imported here.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> None:
     config = Path(options[options.index("-f") + 1])
     config.write_text(without_open_ports(config.read_text()))
     _die_with_parent()
-    os.execv(binary, [binary, *options])
+    os.execv(binary, [binary, *options])  # noqa: S606 (no shell is wanted)
 
 
 def _die_with_parent() -> None:

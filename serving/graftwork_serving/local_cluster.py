@@ -1,6 +1,6 @@
 """Ray and Ray Serve for one endpoint on this machine: started for it, on loopback, and gone with it.
 
-Ray Serve reads its flags when a process first imports it, so they are set for this process and all it starts before that.
+Ray Serve reads its flags when a process first imports it, so they are set before, for this process and its children.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ from typing import TYPE_CHECKING, Any
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.haproxy_shim import shim_script
 
 if TYPE_CHECKING:
-    from ray.serve import Application
+    from ray.serve import Application, Deployment
 
 # An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
 _LOOPBACK = "127.0.0.2"
@@ -86,7 +85,7 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
     """
     # Sockets live below this folder and their paths may have 107 characters: it must be short.
     folder = Path(tempfile.mkdtemp(prefix="graft-"))
-    os.environ.update(_environment(folder))
+    os.environ.update(_environment(folder))  # noqa: TID251 (what Ray and its processes read)
     try:
         with reporter.task("Start Ray", None):
             _start_ray(endpoint, folder)
@@ -143,7 +142,7 @@ def _write_shim(folder: Path) -> Path:
 
 def _start_ray(endpoint: InferenceEndpoint, folder: Path) -> None:
     import ray
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     # Ray reads mode and token once a process, which may have been before they were set.
     Config.initialize("")
@@ -190,18 +189,19 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
             }
         }
     )
-    deployment = serve.deployment(serve.ingress()(EndpointReplica)).options(
-        name=_DEPLOYMENT,
-        user_config=config.model_dump(mode="json"),
-        ray_actor_options={"num_cpus": cpus},
-        max_ongoing_requests=config.max_queued_requests + _ONGOING_BEYOND_QUEUE,
-        max_surge_percent=100,
-        max_constructor_retry_count=1,
-        graceful_shutdown_timeout_s=_GRACE_S,
-        graceful_shutdown_wait_loop_s=0.1,
-        health_check_period_s=5,
+    settings: dict[str, Any] = {
+        "name": _DEPLOYMENT,
+        "user_config": config.model_dump(mode="json"),
+        "ray_actor_options": {"num_cpus": cpus},
+        "max_ongoing_requests": config.max_queued_requests + _ONGOING_BEYOND_QUEUE,
+        "max_surge_percent": 100,
+        "max_constructor_retry_count": 1,
+        "graceful_shutdown_timeout_s": _GRACE_S,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "health_check_period_s": 5,
         **replicas,
-    )
+    }
+    deployment: Deployment = serve.deployment(**settings)(serve.ingress()(EndpointReplica))
     return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir))
 
 

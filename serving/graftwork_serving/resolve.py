@@ -10,7 +10,6 @@ from graftwork.bundle.manifest import MANIFEST_FILE
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
-
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 
 _VERSION_DIGITS = 12

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from graftwork.bundle.directory import Bundle, open_bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.image import ImageSpec, decode_image
-
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from graftwork.errors import RequestError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.image import ImageError, ImageTooLargeError
-
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.work_pool import PoolFullError, WorkPool
 

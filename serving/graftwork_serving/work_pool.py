@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 class Work(Protocol):
     """What the pool needs of a model."""
 
-    batch_size: int
-    """Most examples in one pass."""
+    @property
+    def batch_size(self) -> int:
+        """Most examples in one pass."""
+        ...
 
     def decode(self, data: bytes) -> NDArray[np.uint8]:
         """One raw input as the model takes it, without the batch dimension."""
@@ -199,19 +201,19 @@ class WorkPool:
                 self._decode(examples[0])
             else:
                 self._predict(examples, alone=alone)
-        except Exception as error:  # noqa: BLE001 (whatever it is, it belongs to the requests, not to the thread)
+        except Exception as error:
             for example in examples:
                 _finish(example.request, error)
 
     def _decode(self, example: _Example) -> None:
-        assert isinstance(example.data, bytes)
-        example.data = example.request.model.decode(example.data)
+        if isinstance(example.data, bytes):
+            example.data = example.request.model.decode(example.data)
         with self._wake:
             self._decoded.append(example)
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
         images = [example.data for example in examples]
-        batch = images[0][None] if len(images) == 1 else np.stack(images)  # type: ignore[arg-type, call-overload]
+        batch = images[0][None] if len(images) == 1 else np.stack(images)
         scores = examples[0].request.model.predict(batch, alone=alone)
         for example, row in zip(examples, scores, strict=True):
             request = example.request

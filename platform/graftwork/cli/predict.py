@@ -56,12 +56,7 @@ def command(endpoint: str, files: tuple[Path, ...], top: int, model: str | None,
     if output == "json":
         print_json(answers)
         return
-    rows = [
-        (file, label, f"{score:.4f}") for file, answer in answers.items() for label, score in answer["scores"].items()
-    ]
-    print_table(
-        ("FILE", "LABEL", "SCORE"), [(*_first_of_file(rows, index), *rows[index][1:]) for index in range(len(rows))]
-    )
+    print_table(("FILE", "LABEL", "SCORE"), [row for file, answer in answers.items() for row in _rows(file, answer)])
 
 
 def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
@@ -151,12 +146,13 @@ def _json(response: httpx.Response, where: str) -> dict[str, Any]:
         message = content["error"]
     except (ValueError, KeyError, TypeError) as error:
         raise PermanentError(
-            f"{where}: {response.url} answered with status {response.status_code}, but not as a Graftwork endpoint does. "
-            "Check the URL."
+            f"{where}: {response.url} answered with status {response.status_code}, but not as a Graftwork endpoint "
+            "does. Check the URL."
         ) from error
     raise PermanentError(f"{where}: {message}")
 
 
-def _first_of_file(rows: list[tuple[str, str, str]], index: int) -> tuple[str]:
-    """A file's name on its first line only."""
-    return ("",) if index and rows[index - 1][0] == rows[index][0] else (rows[index][0],)
+def _rows(file: str, answer: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """One line a label; the file's name stands on its first one only."""
+    scores: dict[str, float] = answer["scores"]
+    return [(file if index == 0 else "", label, f"{score:.4f}") for index, (label, score) in enumerate(scores.items())]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+
 from graftwork.cli.console import make_reporter, print_json, print_table
 from graftwork.cli.options import Output, output_option
 from graftwork.endpoint_state import require_endpoint, running_endpoints

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
 from graftwork.cli.console import make_reporter, print_json
 from graftwork.cli.options import Output, output_option
 
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--detach", is_flag=True, help="Keep the endpoint running in the background and return once it is ready.")
 @output_option
-def command(file: Path, detach: bool, output: Output) -> None:
+def command(file: Path, detach: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Serve the models of the InferenceEndpoint in FILE over HTTP.
 
     Runs until Ctrl-C, which lets requests in progress finish. With --detach it runs in the background until
     `graft endpoints stop NAME`.
     """
     from graftwork.settings import load_settings
-
     from graftwork_serving.background import serve_in_background
     from graftwork_serving.foreground import serve_endpoint
     from graftwork_serving.spec_file import load_endpoint

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from graftwork.errors import RequestError
 
-from graftwork_serving.http.messages import HttpRequest
+from graftwork.errors import RequestError
 from graftwork_serving.service import Prediction
+from graftwork_serving.web.messages import HttpRequest
 
 DEFAULT_TOP = 5
 # What `curl --data-binary @cat.jpg` sends unless told otherwise; browsers never send pictures that way.

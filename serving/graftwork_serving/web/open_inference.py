@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from graftwork import __version__
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
-from numpy.typing import NDArray
-
-from graftwork_serving.http.messages import HttpRequest
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
+from graftwork_serving.web.messages import HttpRequest
 
 INPUT_NAME = "image"
 SCORES_NAME = "scores"
@@ -147,8 +147,7 @@ def _parse_input(inputs: Any, image: ImageSpec) -> list[bytes] | list[NDArray[np
 
 def _parse_shape(tensor: dict[str, Any], rank: int) -> tuple[int, ...]:
     shape = tensor.get("shape")
-    is_valid = isinstance(shape, list) and all(type(size) is int and size >= 1 for size in shape)
-    if not is_valid or len(shape) != rank:
+    if not isinstance(shape, list) or len(shape) != rank or not all(type(size) is int and size >= 1 for size in shape):
         raise _wrong("inputs[0].shape", _short(shape), f"a list of {rank} positive integers", "Give the data's shape.")
     return tuple(shape)
 

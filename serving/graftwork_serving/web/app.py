@@ -7,13 +7,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from graftwork.errors import RequestError
-
-from graftwork_serving.http import open_inference, plain
-from graftwork_serving.http.messages import (
+from graftwork_serving.service import OverloadedError, PredictionService
+from graftwork_serving.web import open_inference, plain
+from graftwork_serving.web.messages import (
     HttpRequest,
     HttpResponse,
     Receive,
@@ -23,19 +24,17 @@ from graftwork_serving.http.messages import (
     json_response,
     read_request,
 )
-from graftwork_serving.http.openapi import openapi_document
-from graftwork_serving.http.routes import (
+from graftwork_serving.web.openapi import openapi_document
+from graftwork_serving.web.routes import (
     Route,
     RouteKind,
     allowed_methods,
     describe_routes,
     match_route,
 )
-from graftwork_serving.service import OverloadedError, PredictionService
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
-
     from graftwork_serving.endpoint_config import ReplicaConfig
     from graftwork_serving.served_model import ServedModel
     from graftwork_serving.work_pool import WorkPool
@@ -160,7 +159,7 @@ class EndpointApp:
         endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
         self._metrics.requests.labels(endpoint, model, protocol, str(status)).inc()
         self._metrics.request_seconds.labels(endpoint, model, protocol).observe(seconds)
-        if status == 200:
+        if status == HTTPStatus.OK:
             self._metrics.examples.labels(endpoint, model).inc(outcome.examples)
 
     async def _inform(self, service: PredictionService, route: Route) -> HttpResponse:
@@ -181,8 +180,9 @@ class EndpointApp:
                 return _describe_model(service, route)
 
     def _render_metrics(self) -> HttpResponse:
-        from graftwork.metrics import render_shared_metrics
         from prometheus_client import CONTENT_TYPE_LATEST
+
+        from graftwork.metrics import render_shared_metrics
 
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
 

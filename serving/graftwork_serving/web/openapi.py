@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from graftwork import __version__
-
-from graftwork_serving.http.open_inference import INPUT_NAME
-from graftwork_serving.http.plain import DEFAULT_TOP
-from graftwork_serving.http.routes import predict_path
+from graftwork_serving.web.open_inference import INPUT_NAME
+from graftwork_serving.web.plain import DEFAULT_TOP
+from graftwork_serving.web.routes import predict_path
 
 _PREDICTIONS = {
     "type": "object",
