@@ -131,5 +131,6 @@ def _write_arrays(path: Path, arrays: Arrays) -> None:
 
 
 def _read_arrays(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as stored:
+    # Opened here: NumPy leaves a file that it cannot read open.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return [stored[name] for name in sorted(stored.files)]

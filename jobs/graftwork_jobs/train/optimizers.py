@@ -36,9 +36,12 @@ class Schedule:
     @classmethod
     def of_phase(cls, phase: Phase, updates_per_epoch: int) -> Schedule:
         """The schedule a phase asks for."""
-        total = phase.epochs * updates_per_epoch
-        warmup = min(round(phase.warmup_epochs * updates_per_epoch), total)
-        return cls(base=phase.learning_rate, kind=phase.schedule, warmup=warmup, total=total)
+        return cls(
+            base=phase.learning_rate,
+            kind=phase.schedule,
+            warmup=round(phase.warmup_epochs * updates_per_epoch),
+            total=phase.epochs * updates_per_epoch,
+        )
 
 
 class ScheduledLearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # untyped base

@@ -47,7 +47,7 @@ def _drop_incomplete(run_dir: Path) -> list[str]:
 
     whole = []
     # The names hold the time they were made at, so they sort by age.
-    for folder in sorted(run_dir.glob(_CHECKPOINT_FOLDERS)):
+    for folder in sorted(path for path in run_dir.glob(_CHECKPOINT_FOLDERS) if path.is_dir()):
         if is_whole(folder):
             whole.append(folder.name)
         else:

@@ -24,8 +24,8 @@ _CLASSES = ("red", "green", "blue")
 _SIZES = {"train": 53, "validation": 19, "test": 17, "elsewhere": 11}
 
 PHASES = (
-    {"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": 0.01},
-    {"name": "tune", "epochs": 2, "unfreeze": "all", "learningRate": 0.003},
+    {"name": "head", "epochs": 3, "unfreeze": "none", "learningRate": 0.01},
+    {"name": "tune", "epochs": 3, "unfreeze": "all", "learningRate": 0.003},
 )
 
 
@@ -38,16 +38,22 @@ class SmallData:
     backbone: Path
 
 
+    @classmethod
+    def at(cls, root: Path) -> SmallData:
+        """The data that `make_small_data` wrote below a folder."""
+        return cls(root=root, index_file=root / "index.parquet", backbone=root / "tiny.keras")
+
+
 def make_small_data(root: Path) -> SmallData:
     """Write pictures, index and backbone."""
     random = np.random.default_rng(0)
     splits = {name: _split(root / "pictures" / name, name, size, random) for name, size in _SIZES.items()}
-    index_file = root / "index.parquet"
-    DatasetIndex(labels=_CLASSES, splits=splits).save(index_file)
-    backbone = root / "tiny.keras"
-    # A process of its own: this one must not load TensorFlow before it is set up.
-    subprocess.run([sys.executable, "-c", _MAKE_BACKBONE, str(backbone), str(_SIDE)], check=True, capture_output=True)
-    return SmallData(root=root, index_file=index_file, backbone=backbone)
+    data = SmallData.at(root)
+    DatasetIndex(labels=_CLASSES, splits=splits).save(data.index_file)
+    # A process of its own: the tests' must not load TensorFlow, the workers do.
+    command = [sys.executable, "-c", _MAKE_BACKBONE, str(data.backbone), str(_SIDE)]
+    subprocess.run(command, check=True, capture_output=True)
+    return data
 
 
 _MAKE_BACKBONE = """
@@ -138,3 +144,11 @@ def weights_of(request: TrainRequest) -> dict[str, np.ndarray]:
     with h5py.File(request.weights_file) as stored:
         stored.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
     return found
+
+
+RECOVERY: dict[str, Any] = {
+    "augment": [{"flip": "horizontal"}],
+    "head": {"dropout": 0.3},
+    "training": {"batchSize": 16, "batchNorm": "train", "gradientAccumulation": 2, "seed": 5},
+}
+"""A job whose every kind of state must survive: dropout seeds, moving statistics, accumulators, optimizer moments."""
