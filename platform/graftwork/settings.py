@@ -78,5 +78,10 @@ def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
+def set_process_environment(changes: Mapping[str, str]) -> None:
+    """Set variables for libraries that can be told in no other way; call it before they are imported."""
+    os.environ.update(changes)
+
+
 def _embedded_tracking_uri(home: Path) -> str:
     return f"sqlite:///{home / 'mlflow' / 'mlflow.db'}"

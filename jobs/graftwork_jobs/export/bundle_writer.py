@@ -93,9 +93,7 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
         DiskFullError: there is not enough free space.
         SpecError: no golden example can be read.
     """
-    picks = pick_golden(
-        request.candidates, request.labels, request.image, request.locate
-    )
+    picks = pick_golden(request.candidates, request.labels, request.image, request.locate)
     images = np.stack([pick.pixels for pick in picks])
     scores = _trained_scores(request.model, images)
     with (
@@ -110,9 +108,7 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
         _write_keras(request.model, staged)
         images_file = Path(scratch) / "images.npy"
         np.save(images_file, images)
-        check = KerasCheck.start(
-            staged / KERAS_MODEL_FILE, images_file, child_environment(_QUIET_ON_CPU)
-        )
+        check = KerasCheck.start(staged / KERAS_MODEL_FILE, images_file, child_environment(_QUIET_ON_CPU))
         try:
             task.advance()
             export_openvino(request.model, staged / OPENVINO_MODEL_FILE)
@@ -136,9 +132,7 @@ _QUIET_ON_CPU = {
 }
 
 
-def _trained_scores(
-    model: keras.Model, images: NDArray[np.uint8]
-) -> NDArray[np.float32]:
+def _trained_scores(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     import keras
 
     return np.asarray(
@@ -150,18 +144,14 @@ def _trained_scores(
 def _needed_bytes(request: BundleRequest, picks: Sequence[GoldenPick]) -> int:
     model = request.model.count_params() * _BYTES_PER_PARAMETER * _MODEL_FORMS
     report = 0 if request.report_dir is None else size_below(request.report_dir)
-    return int(
-        model + report + sum(len(pick.content) for pick in picks) + _OVERHEAD_BYTES
-    )
+    return int(model + report + sum(len(pick.content) for pick in picks) + _OVERHEAD_BYTES)
 
 
 def _write_keras(model: keras.Model, directory: Path) -> None:
     model.save(directory / KERAS_MODEL_FILE)
 
 
-def _write_files(
-    request: BundleRequest, picks: Sequence[GoldenPick], directory: Path
-) -> None:
+def _write_files(request: BundleRequest, picks: Sequence[GoldenPick], directory: Path) -> None:
     golden = directory / GOLDEN_DIR
     golden.mkdir()
     for pick in picks:
@@ -170,16 +160,12 @@ def _write_files(
         shutil.copytree(request.report_dir, directory / REPORT_DIR)
 
 
-def _manifest(
-    request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArray[np.float32]
-) -> BundleManifest:
+def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArray[np.float32]) -> BundleManifest:
     image = request.image
     return BundleManifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         task="image-classification",
-        input=ImageSignature(
-            height=image.height, width=image.width, resize=image.resize
-        ),
+        input=ImageSignature(height=image.height, width=image.width, resize=image.resize),
         output=ScoresSignature(labels=list(request.labels)),
         backbone=request.backbone,
         golden=[
@@ -192,15 +178,11 @@ def _manifest(
         ],
         tolerance=request.tolerance,
         metrics=_defined(request.metrics),
-        extra_metrics={
-            test: _defined(metrics) for test, metrics in request.extra_metrics.items()
-        },
+        extra_metrics={test: _defined(metrics) for test, metrics in request.extra_metrics.items()},
         lineage=request.lineage,
     )
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float]:
     """Leave out metrics without a value (such as AUC when a class has no test pictures): JSON has no NaN."""
-    return {
-        name: float(value) for name, value in metrics.items() if math.isfinite(value)
-    }
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}

@@ -47,9 +47,7 @@ def export_openvino(model: keras.Model, file: Path) -> None:
     import openvino
     import tensorflow as tf
 
-    signature = tf.TensorSpec(
-        (None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_NAME
-    )
+    signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_NAME)
     function = tf.function(
         lambda image: {OUTPUT_NAME: model(image, training=False)},
         input_signature=[signature],
@@ -69,9 +67,7 @@ def openvino_engine(file: Path) -> Predict:
     """
     import openvino
 
-    compiled = openvino.Core().compile_model(
-        file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
-    )
+    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.asarray(compiled(images.astype(np.float32))[0])
@@ -92,9 +88,7 @@ class KerasCheck:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(
-        cls, file: Path, images_file: Path, environment: dict[str, str]
-    ) -> KerasCheck:
+    def start(cls, file: Path, images_file: Path, environment: dict[str, str]) -> KerasCheck:
         """Start the process.
 
         Args:

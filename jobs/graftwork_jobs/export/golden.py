@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -70,19 +71,16 @@ def pick_golden(
         if len(picks) == MAX_GOLDEN:
             break
         content = locate(candidate.uri).read_bytes()
+        if len(content) > _MAX_FILE_BYTES:
+            refused.append(f"{candidate.uri}: {len(content):,} bytes, more than a golden example may have")
+            continue
         try:
-            if len(content) > _MAX_FILE_BYTES:
-                raise ImageError(
-                    f"the file has {len(content):,} bytes, golden examples at most {_MAX_FILE_BYTES:,}"
-                )
             pixels = decode_image(content, image)
         except ImageError as error:
             refused.append(f"{candidate.uri}: {error}")
             continue
         name = f"{len(picks)}{_suffix(candidate.uri)}"
-        picks.append(
-            GoldenPick(name=name, label=candidate.label, content=content, pixels=pixels)
-        )
+        picks.append(GoldenPick(name=name, label=candidate.label, content=content, pixels=pixels))
     if not picks:
         raise SpecError(
             Problem(
@@ -95,35 +93,22 @@ def pick_golden(
     return tuple(picks)
 
 
-def _spread(
-    candidates: Iterable[GoldenCandidate], labels: Sequence[str]
-) -> Iterator[GoldenCandidate]:
+def _spread(candidates: Iterable[GoldenCandidate], labels: Sequence[str]) -> Iterator[GoldenCandidate]:
     """All candidates: first one of each class, then a second one of each class, and so on.
 
     Classes come evenly spaced when there are more of them than golden examples.
     """
-    by_label: dict[str, list[GoldenCandidate]] = {
-        label: [] for label in _evenly_first(labels)
-    }
+    by_label: dict[str, list[GoldenCandidate]] = {label: [] for label in _evenly_first(labels)}
     for candidate in sorted(candidates, key=lambda candidate: candidate.uri):
         by_label[candidate.label].append(candidate)
-    queues = [iter(queue) for queue in by_label.values()]
-    while queues:
-        still_open = []
-        for queue in queues:
-            if (candidate := next(queue, None)) is not None:
-                yield candidate
-                still_open.append(queue)
-        queues = still_open
+    for nth_of_each in zip_longest(*by_label.values()):
+        yield from (candidate for candidate in nth_of_each if candidate is not None)
 
 
 def _evenly_first(labels: Sequence[str]) -> list[str]:
     if len(labels) <= MAX_GOLDEN:
         return list(labels)
-    chosen = [
-        labels[round(index * (len(labels) - 1) / (MAX_GOLDEN - 1))]
-        for index in range(MAX_GOLDEN)
-    ]
+    chosen = [labels[round(index * (len(labels) - 1) / (MAX_GOLDEN - 1))] for index in range(MAX_GOLDEN)]
     return [*chosen, *(label for label in labels if label not in set(chosen))]
 
 

@@ -99,7 +99,7 @@ def staged_directory(destination: Path, *, needed_bytes: int, replace: bool = Fa
     except BaseException as error:
         free_bytes = shutil.disk_usage(destination.parent).free
         shutil.rmtree(staged, ignore_errors=True)
-        if is_disk_full(error) or (isinstance(error, Exception) and free_bytes < _NEARLY_FULL_BYTES):
+        if _says_disk_full(error) or (isinstance(error, Exception) and free_bytes < _NEARLY_FULL_BYTES):
             raise _disk_full(destination, needed_bytes, free_bytes) from error
         raise
 
@@ -114,8 +114,7 @@ def require_free_space(destination: Path, needed_bytes: int) -> None:
     Raises:
         DiskFullError: they cannot.
     """
-    existing = next(parent for parent in (destination, *destination.parents) if parent.exists())
-    free_bytes = shutil.disk_usage(existing).free
+    free_bytes = _free_bytes(destination)
     if free_bytes < needed_bytes:
         raise _disk_full(destination, needed_bytes, free_bytes)
 
@@ -130,9 +129,13 @@ def disk_full_errors(destination: Path, needed_bytes: int) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _DISK_FULL:
+        if not _says_disk_full(error):
             raise
         raise _disk_full(destination, needed_bytes, _free_bytes(destination)) from error
+
+
+def _says_disk_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 
 def _free_bytes(path: Path) -> int:

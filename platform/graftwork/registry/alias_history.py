@@ -36,18 +36,24 @@ class AliasMove:
 
 def read_moves(tags: dict[str, str]) -> list[AliasMove]:
     """The moves recorded in a registered model's tags, oldest first."""
-    moves = []
-    for key, value in sorted(tags.items()):
-        if key.startswith(_TAG_PREFIX):
-            alias, _, at_ns = key.removeprefix(_TAG_PREFIX).rpartition(".")
-            kind, _, version = value.partition(" ")
-            if alias and at_ns.isdigit() and version.isdigit() and (kind == "set" or kind == "rollback"):
-                moves.append(AliasMove(alias=alias, at_ns=int(at_ns), kind=kind, version=int(version)))
+    moves = [move for key, value in tags.items() if (move := _read_move(key, value)) is not None]
     return sorted(moves, key=lambda move: move.at_ns)
 
 
+def _read_move(key: str, value: str) -> AliasMove | None:
+    alias, _, at_ns = key.removeprefix(_TAG_PREFIX).rpartition(".")
+    kind, _, version = value.partition(" ")
+    if not (key.startswith(_TAG_PREFIX) and alias and at_ns.isdigit() and version.isdigit()):
+        return None
+    match kind:
+        case "set" | "rollback":
+            return AliasMove(alias=alias, at_ns=int(at_ns), kind=kind, version=int(version))
+        case _:
+            return None
+
+
 def version_before(moves: Iterable[AliasMove], current: int | None, existing: Collection[int]) -> int | None:
-    """Where rolling back leads: to the version the alias pointed to before, and on a second time to the one before that.
+    """Where rolling back leads: to the version the alias pointed to before; a second time, to the one before that.
 
     Args:
         moves: of one alias, oldest first.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from graftwork.errors import PermanentError, TransientError
+from graftwork.settings import set_process_environment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +41,7 @@ def connect(settings: Settings, reporter: Reporter) -> MlflowClient:
 
     Importing MLflow takes seconds and making the database a few more, so the latter is told.
     """
-    os.environ.update(_QUIET)
+    set_process_environment(_QUIET)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

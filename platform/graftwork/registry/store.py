@@ -10,12 +10,12 @@ import json
 import shutil
 import time
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from graftwork.bundle.directory import Bundle, BundleError, open_bundle
 from graftwork.bundle.files import disk_full_errors, require_free_space, size_below, staged_directory
@@ -77,10 +77,11 @@ class Registry:
 
     def track_run(
         self,
+        *,
         job_name: str,
         run_id: str,
         spec: Mapping[str, Any],
-        history: tuple[Mapping[str, Any], ...] | list[dict[str, Any]],
+        history: Sequence[Mapping[str, Any]],
         metrics: Mapping[str, float],
         report_dir: Path | None = None,
     ) -> str:
@@ -330,10 +331,7 @@ class Registry:
 
     def _open_source(self, source: str, digest: str) -> Bundle:
         local = _local_path(source)
-        if local is not None:
-            bundle = open_bundle(local)
-        else:
-            bundle = self._open_cached(source, digest)
+        bundle = open_bundle(local) if local is not None else self._open_cached(source, digest)
         if bundle.digest != digest:
             raise BundleError(
                 f"{bundle.path}: received bundle {bundle.digest[:12]}..., expected {digest[:12]}...: "
@@ -407,15 +405,13 @@ class Registry:
                 return int(created.version)
         raise AssertionError("unreachable: the last try returns or raises")
 
-    def _move_alias(self, name: str, alias: str, version: int, kind: str) -> AliasChange:
+    def _move_alias(self, name: str, alias: str, version: int, kind: Literal["set", "rollback"]) -> AliasChange:
         """Record the move, then move: a crash between the two leaves the alias where it was."""
         before = {key: int(value) for key, value in self._client.get_registered_model(name).aliases.items()}.get(alias)
         change = AliasChange(name=name, alias=alias, before=before, after=version)
         if before == version:
             return change
-        move = AliasMove(
-            alias=alias, at_ns=time.time_ns(), kind="rollback" if kind == "rollback" else "set", version=version
-        )
+        move = AliasMove(alias=alias, at_ns=time.time_ns(), kind=kind, version=version)
         key, value = move.tag
         with _Undo() as undo:
             undo.add(lambda: self._client.delete_registered_model_tag(name, key))
@@ -438,14 +434,14 @@ class _Undo:
         """All went well: keep what was done."""
         self._steps.clear()
 
-    def __enter__(self) -> _Undo:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         for step in reversed(self._steps):
             try:
                 step()
-            except Exception as failure:  # noqa: BLE001 (the first error is the one to tell; this one goes with it)
+            except Exception as failure:  # the first error is the one to tell; this one goes with it
                 if error is not None:
                     error.add_note(f"Cleaning up failed too: {failure}")
 

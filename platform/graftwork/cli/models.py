@@ -1,0 +1,198 @@
+"""`graft models`: look at the model registry and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from graftwork.cli.console import console, make_reporter, print_json, print_table
+from graftwork.cli.options import Output, output_option
+from graftwork.settings import load_settings
+
+if TYPE_CHECKING:
+    from graftwork.registry import Registry
+    from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel
+
+# Told first, in this order, where there is room for only a few.
+_MAIN_METRICS = ("accuracy", "f1_macro", "loss")
+
+
+@click.group()
+def command() -> None:
+    """Look at and change the model registry.
+
+    A model version is named NAME@ALIAS or NAME/VERSION.
+    """
+
+
+@command.command("list")
+@output_option
+def list_models(output: Output) -> None:
+    """List the registered models with their aliases and the figures of the newest version."""
+    models = _registry(output).list_models()
+    if output == "json":
+        print_json([_model_content(model) for model in models])
+    elif not models:
+        console().print("No model is registered yet. Train and register one with: graft run FILE")
+    else:
+        print_table(
+            ("model", "versions", "newest", "aliases", *_MAIN_METRICS, "created"),
+            [_list_row(model) for model in models],
+        )
+
+
+@command.command("show")
+@click.argument("name")
+@output_option
+def show(name: str, output: Output) -> None:
+    """Show all versions of the model NAME: aliases, metrics, lineage, and how the aliases moved.
+
+    NAME@ALIAS and NAME/VERSION show that version alone.
+    """
+    registry = _registry(output)
+    if "@" in name or "/" in name:
+        resolved = registry.resolve(name)
+        content: dict[str, Any] = {
+            "name": resolved.name,
+            "version": resolved.version,
+            "path": str(resolved.path),
+            "manifest": resolved.bundle.manifest.model_dump(mode="json"),
+        }
+        if output == "json":
+            print_json(content)
+        else:
+            _print_manifest(content)
+        return
+    model = registry.show_model(name)
+    if output == "json":
+        print_json(_model_content(model))
+        return
+    metrics = _common_metrics(model)
+    print_table(
+        ("version", "aliases", *metrics, "backbone", "run", "created", "digest"),
+        [_version_row(version, metrics) for version in model.versions],
+        title=model.name,
+    )
+    if model.moves:
+        print_table(
+            ("when", "alias", "what", "version"),
+            [(_time(move.at_ns), move.alias, move.kind, move.version) for move in model.moves],
+            title="aliases moved",
+        )
+
+
+@command.command("alias")
+@click.argument("name")
+@click.argument("alias")
+@click.argument("version", type=click.IntRange(min=1))
+@output_option
+def set_alias(name: str, alias: str, version: int, output: Output) -> None:
+    """Point ALIAS of the model NAME to VERSION."""
+    _tell(_registry(output).set_alias(name, alias, version), output)
+
+
+@command.command("rollback")
+@click.argument("name")
+@click.argument("alias", default="champion")
+@output_option
+def rollback(name: str, alias: str, output: Output) -> None:
+    """Point ALIAS (default: champion) of the model NAME to the version it pointed to before."""
+    _tell(_registry(output).rollback(name, alias), output)
+
+
+@command.command("export")
+@click.argument("reference", metavar="NAME@ALIAS|NAME/VERSION")
+@click.argument("destination", type=click.Path(path_type=Path))
+@output_option
+def export(reference: str, destination: Path, output: Output) -> None:
+    """Copy a registered bundle to the new directory DESTINATION."""
+    bundle = _registry(output).export(reference, destination)
+    if output == "json":
+        print_json({"reference": reference, "path": str(bundle.path), "digest": bundle.digest})
+    else:
+        console().print(f"{reference} is in {bundle.path}")
+
+
+def _registry(output: Output) -> Registry:
+    from graftwork.registry import Registry
+
+    return Registry(load_settings(), make_reporter(output))
+
+
+def _tell(change: AliasChange, output: Output) -> None:
+    if output == "json":
+        print_json(asdict(change))
+    elif change.before == change.after:
+        console().print(f"{change.name}@{change.alias} points to version {change.after} already")
+    else:
+        before = f" (before: version {change.before})" if change.before is not None else ""
+        console().print(f"{change.name}@{change.alias} now points to version {change.after}{before}")
+
+
+def _model_content(model: RegisteredModel) -> dict[str, Any]:
+    return {
+        "name": model.name,
+        "aliases": model.aliases,
+        "versions": [asdict(version) for version in model.versions],
+        "moves": [
+            {"at": _time(move.at_ns), "alias": move.alias, "kind": move.kind, "version": move.version}
+            for move in model.moves
+        ],
+    }
+
+
+def _list_row(model: RegisteredModel) -> tuple[object, ...]:
+    newest = model.versions[0]
+    aliases = ", ".join(f"{alias} -> {version}" for alias, version in model.aliases.items())
+    figures = (_figure(newest.metrics, metric) for metric in _MAIN_METRICS)
+    return (model.name, len(model.versions), newest.version, aliases or None, *figures, newest.created_at)
+
+
+def _version_row(version: ModelVersion, metrics: tuple[str, ...]) -> tuple[object, ...]:
+    figures = (_figure(version.metrics, metric) for metric in metrics)
+    aliases = ", ".join(version.aliases) or None
+    run = f"{version.job}/{version.run_id}"
+    return (version.version, aliases, *figures, version.backbone, run, version.created_at, version.digest[:12])
+
+
+def _common_metrics(model: RegisteredModel) -> tuple[str, ...]:
+    """The main metrics, and accuracy on the further test sets."""
+    further = {name for version in model.versions for name in version.metrics if name.endswith("/accuracy")}
+    return (*_MAIN_METRICS, *sorted(further))
+
+
+def _print_manifest(content: Mapping[str, Any]) -> None:
+    manifest = content["manifest"]
+    lineage, image = manifest["lineage"], manifest["input"]
+    rows = [
+        ("bundle", content["path"]),
+        ("digest", manifest["manifest_digest"]),
+        ("created", manifest["created_at"]),
+        ("task", manifest["task"]),
+        ("input", f"{image['height']} x {image['width']} pixels, {image['resize']}"),
+        ("labels", ", ".join(manifest["output"]["labels"])),
+        ("backbone", f"{manifest['backbone']['source']} ({manifest['backbone']['weights']})"),
+        ("run", f"{lineage['job']}/{lineage['run_id']}"),
+        ("data", lineage["data_digest"]),
+        ("libraries", ", ".join(f"{name} {version}" for name, version in lineage["libraries"].items())),
+        *((name, f"{value:.4f}") for name, value in manifest["metrics"].items()),
+        *(
+            (f"{test}/{name}", f"{value:.4f}")
+            for test, metrics in manifest["extra_metrics"].items()
+            for name, value in metrics.items()
+        ),
+    ]
+    print_table(("what", "value"), rows, title=f"{content['name']}/{content['version']}")
+
+
+def _figure(metrics: Mapping[str, float], name: str) -> str | None:
+    return f"{metrics[name]:.4f}" if name in metrics else None
+
+
+def _time(at_ns: int) -> str:
+    return datetime.fromtimestamp(at_ns / 1e9, UTC).isoformat(timespec="seconds")
