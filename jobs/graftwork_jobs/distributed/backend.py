@@ -7,7 +7,6 @@ TensorFlow backend this one does not force Keras 2.
 from __future__ import annotations
 
 import math
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.train.backend import Backend, BackendConfig
+
+from graftwork_jobs.keras_setup import set_up_keras
 
 if TYPE_CHECKING:
     from ray.train.v2._internal.execution.worker_group.execution_group import ExecutionGroup
@@ -66,8 +67,7 @@ def _reserve_address() -> str:
 
 def _join(rank: int, addresses: Sequence[str], threads: int) -> None:
     """Set up TensorFlow in this worker and, with company, meet the others."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_up_keras("tensorflow")
     import tensorflow as tf
 
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -1,7 +1,7 @@
 """Batch normalisation over the whole batch, wherever its rows are.
 
-Stock `BatchNormalization` layers keep their class (bundles hold stock layers only); their moments are computed here while
-a model trains: over all workers, and leaving out rows that only pad the last batch.
+Stock `BatchNormalization` layers keep their class (bundles hold stock layers only); their moments are computed here
+while a model trains: over all workers, and leaving out rows that only pad the last batch.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def synchronise(model: keras.Model, collectives: Collectives) -> None:
 
     Takes effect in training mode only; the model must then be called inside `valid_rows`.
     """
-    for layer in model._flatten_layers(include_self=False, recursive=True):
+    for layer in model._flatten_layers(include_self=False, recursive=True):  # noqa: SLF001 - the layers of nested models too
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer._moments = _SharedMoments(layer, collectives)
+            layer._moments = _SharedMoments(layer, collectives)  # noqa: SLF001 - the one step to replace
 
 
 class _SharedMoments:
@@ -53,7 +53,7 @@ class _SharedMoments:
     def __call__(self, inputs: tf.Tensor, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Mean and variance by channel, each of shape (channels,)."""
         layer = self._layer
-        axes = list(layer._reduction_axes)
+        axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
         weight = tf.reshape(tf.cast(_valid_rows.get(), inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
         positions = tf.cast(tf.size(inputs) // (tf.shape(inputs)[0] * inputs.shape[layer.axis]), inputs.dtype)
         # Sums of differences from the moving mean, which is the same everywhere: one exchange suffices, and the

@@ -76,9 +76,7 @@ class Collectives:
         flat = tf.concat([tf.reshape(tf.cast(value, tf.float32), [-1]) for value in dense], axis=0)
         mean = self._exchange(flat, name, final_op="Div")
         parts = tf.split(mean, [int(np.prod(value.shape)) for value in dense])
-        return [
-            tf.cast(tf.reshape(part, value.shape), value.dtype) for part, value in zip(parts, dense, strict=True)
-        ]
+        return [tf.cast(tf.reshape(part, value.shape), value.dtype) for part, value in zip(parts, dense, strict=True)]
 
     def sum_array(self, array: NDArray[Any]) -> NDArray[Any]:
         """Add up an array over all workers, outside compiled steps.
@@ -111,9 +109,7 @@ class Collectives:
 
         return tf.function(lambda: self._exchange(value, "array", device="CPU"))()
 
-    def _exchange(
-        self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None
-    ) -> tf.Tensor:
+    def _exchange(self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None) -> tf.Tensor:
         import tensorflow as tf
 
         kind = device or ("GPU" if tf.config.list_logical_devices("GPU") else "CPU")

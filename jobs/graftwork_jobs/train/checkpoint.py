@@ -127,7 +127,7 @@ def is_whole(directory: Path) -> bool:
 
 def _write_arrays(path: Path, arrays: Arrays) -> None:
     with path.open("wb") as stream:
-        np.savez(stream, **{f"{position:05d}": array for position, array in enumerate(arrays)})
+        np.savez(stream, allow_pickle=False, **{f"{position:05d}": array for position, array in enumerate(arrays)})
 
 
 def _read_arrays(path: Path) -> Arrays:

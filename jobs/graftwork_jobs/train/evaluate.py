@@ -43,7 +43,9 @@ def figures_of(sums: NDArray[np.float64], collectives: Collectives) -> Figures:
 class Evaluator:
     """Runs a network in inference mode over one worker's share of a split. Survives changes of weights and phases."""
 
-    def __init__(self, network: keras.Model, example_loss: ExampleLoss, *, classes: int, collectives: Collectives):
+    def __init__(
+        self, network: keras.Model, example_loss: ExampleLoss, *, classes: int, collectives: Collectives
+    ) -> None:
         self._classes = classes
         self._collectives = collectives
         self._example_loss = example_loss

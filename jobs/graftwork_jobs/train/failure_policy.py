@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+
 from ray.train import FailureConfig
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
@@ -12,7 +13,16 @@ from graftwork.errors import GraftworkError, TransientError
 # Ray tries for ever to place workers by default; each attempt has its own deadline.
 _PLACEMENT_ATTEMPTS = 3
 # A mistake in the code or its input comes back at every attempt, unlike a lost process, connection or file.
-_MISTAKES = (ArithmeticError, AssertionError, AttributeError, ImportError, LookupError, NameError, TypeError, ValueError)
+_MISTAKES = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    TypeError,
+    ValueError,
+)
 
 
 def failure_config(max_failures: int) -> FailureConfig:
@@ -20,7 +30,7 @@ def failure_config(max_failures: int) -> FailureConfig:
     return FailureConfig(max_failures=max_failures, controller_failure_limit=_PLACEMENT_ATTEMPTS)
 
 
-class StopOnPermanentError(DefaultFailurePolicy):  # type: ignore[misc]  # Ray ships no types for it
+class StopOnPermanentError(DefaultFailurePolicy):
     """Restarts lost workers, but gives up at once on errors that would come back."""
 
     def make_decision(self, training_failed_error: TrainingFailedError) -> FailureDecision:

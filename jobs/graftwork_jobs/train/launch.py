@@ -87,7 +87,7 @@ def _fit(request: TrainRequest) -> BaseException | None:
                 failure_config=failure_config(scaling.max_failures),
             ),
         ).fit()
-    except Exception as error:  # noqa: BLE001  # carried to the main thread, which raises it
+    except Exception as error:  # carried to the main thread, which raises it
         return error
     return None
 

@@ -93,7 +93,7 @@ def _write_token(folder: Path) -> Path:
 
 def _read_settings_anew() -> None:
     """Ray reads mode and token once a process, which may have been before they were set."""
-    from ray._raylet import AuthenticationTokenLoader, Config
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]  # compiled
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
@@ -110,13 +110,14 @@ def _keep_logs(folder: Path, log_dir: Path) -> None:
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that Ray starts, and take them back."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    environment = os.environ  # noqa: TID251 - written for child processes, nothing is read for its own sake
+    before = {name: environment.get(name) for name in values}
+    environment.update(values)
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                os.environ.pop(name, None)
+                environment.pop(name, None)
             else:
-                os.environ[name] = value
+                environment[name] = value

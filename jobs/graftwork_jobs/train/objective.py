@@ -11,7 +11,7 @@ from graftwork_jobs.distributed.batch_norm import valid_rows
 from graftwork_jobs.model.network import Network
 
 
-class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
+class TrainingModel(keras.Model):
     """A network together with which rows of its batch are real; its variables are the network's.
 
     Calls the backbone itself rather than the whole network: Keras 3.15 lets `training=True` of an outer call win over
@@ -26,7 +26,7 @@ class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
         self._backbone = network.backbone
         self._head = network.head
 
-    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:  # noqa: FBT001, FBT002 - the signature Keras calls
         """Logits.
 
         Args:
@@ -62,7 +62,7 @@ class ExampleLoss:
         return tf.nn.softmax_cross_entropy_with_logits(target, tf.cast(logits, tf.float32))
 
 
-class BatchLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no types
+class BatchLoss(keras.losses.Loss):
     """Mean of an `ExampleLoss` times the rows' weights over all rows, padding included.
 
     The data pipeline scales the weights so that the average over workers and pieces is the mean over real rows.
@@ -77,7 +77,7 @@ class BatchLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras ships no type
         return self._example_loss(y_true, y_pred)
 
 
-class Tally(keras.metrics.Metric):  # type: ignore[misc]  # Keras ships no types
+class Tally(keras.metrics.Metric):
     """Sums over the real rows seen: loss, correct answers, rows. Sums, so that workers' can be added up.
 
     Class weights do not count here: training and validation loss stay comparable.

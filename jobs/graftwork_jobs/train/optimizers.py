@@ -44,7 +44,7 @@ class Schedule:
         )
 
 
-class ScheduledLearningRate(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]  # untyped base
+class ScheduledLearningRate(keras.optimizers.schedules.LearningRateSchedule):
     """A `Schedule` as Keras wants it, times a factor that reduction on a plateau lowers between epochs."""
 
     def __init__(self, schedule: Schedule, *, pieces: int) -> None:
@@ -103,6 +103,7 @@ def make_optimizer(
         case "sgd":
             optimizer = averaging(keras.optimizers.SGD, collectives)(momentum=_SGD_MOMENTUM, **common)
     if training.weight_decay:
-        optimizer.exclude_from_weight_decay(var_list=[variable for variable in trainable if len(variable.shape) < 2])
+        vectors = [variable for variable in trainable if len(variable.shape) <= 1]
+        optimizer.exclude_from_weight_decay(var_list=vectors)
     optimizer.build(list(trainable))
     return optimizer

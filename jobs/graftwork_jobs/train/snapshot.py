@@ -1,7 +1,7 @@
 """Repairs Ray Train's list of a run's checkpoints after a crash.
 
-Ray overwrites the list in place: a driver killed within that write leaves half of it, and Ray then refuses to go on. The
-checkpoints themselves are whole, and each says how far it is, so the list can be written anew.
+Ray overwrites the list in place: a driver killed within that write leaves half of it, and Ray then refuses to go on.
+The checkpoints themselves are whole, and each says how far it is, so the list can be written anew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ray Train's trainer, adapted: what fails for good is not tried again, and nothing is started that a run does not need.
+"""Ray Train's trainer, adapted: what fails for good is not tried again, and nothing is started that no run needs.
 
 The only module that reaches into Ray Train's internals for the controller; the Ray version is pinned.
 """
@@ -14,7 +14,7 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from graftwork_jobs.train.failure_policy import StopOnPermanentError
 
 
-class FixedWorkers(FixedScalingPolicy):  # type: ignore[misc]  # Ray ships no types for it
+class FixedWorkers(FixedScalingPolicy):
     """As many workers as asked for, on the machines that are there.
 
     Ray's own policy also tells the cluster autoscaler, through an actor of its own that costs seconds to start.
@@ -30,7 +30,7 @@ class FixedWorkers(FixedScalingPolicy):  # type: ignore[misc]  # Ray ships no ty
         """Nothing was asked for."""
 
 
-class Trainer(DataParallelTrainer):  # type: ignore[misc]  # Ray ships no types for it
+class Trainer(DataParallelTrainer):
     """Runs a function on all workers and restarts them if one is lost."""
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:

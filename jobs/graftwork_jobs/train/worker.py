@@ -221,13 +221,9 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
             phase_state=decision.state,
             history=(*state.history, record),
         )
-        _report(
-            run,
-            Checkpoint(
-                state=state, model=values_of(run.network.model.variables), best=best, optimizer=values_of(optimizer.variables)
-            ),
-            figures,
-        )
+        current = values_of(run.network.model.variables)
+        moments = values_of(optimizer.variables)
+        _report(run, Checkpoint(state=state, model=current, best=best, optimizer=moments), figures)
         run.tell("epoch", **record, epochs=phase.epochs, stopped=decision.stop, learning_rate_lowered=decision.reduced)
 
     assign(run.network.model.variables, best)
@@ -240,9 +236,7 @@ def _compile(run: _Run, optimizer: keras.optimizers.Optimizer, tally_class: type
     """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
     from graftwork_jobs.train.objective import BatchLoss, ExampleLoss
 
-    loss = ExampleLoss(
-        classes=len(run.index.labels), label_smoothing=run.request.job.spec.training.label_smoothing
-    )
+    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=run.request.job.spec.training.label_smoothing)
     tally = tally_class(loss)
     # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
     run.model.compile(optimizer=optimizer, loss=BatchLoss(loss), weighted_metrics=[tally], jit_compile=False)
@@ -291,7 +285,7 @@ def _refuse_nan(run: _Run, optimizer: keras.optimizers.Optimizer, phase: Phase, 
 
 def _nan_message(phase: Phase, epoch: int, what: str) -> str:
     return (
-        f"Training diverged in phase {phase.name}, epoch {epoch + 1}{what}. The checkpoint of the epoch before is kept. "
+        f"Training diverged in phase {phase.name}, epoch {epoch + 1}{what}. The last good checkpoint is kept. "
         f"Lower the learning rate of phase {phase.name} (now {phase.learning_rate:g}), "
         "or set training.gradientClipNorm (1.0 is a good start), and run the job again."
     )

@@ -15,9 +15,7 @@ def main(data_root: Path, run_dir: Path) -> None:
     """Train the job of the recovery tests."""
     request = small_request(SmallData.at(data_root), run_dir, workers=2, **RECOVERY)
     reporter = SilentReporter()
-    with start_local_ray(
-        workers=2, cpus_per_worker=1, gpus_per_worker=0, log_dir=run_dir / "logs", reporter=reporter
-    ):
+    with start_local_ray(workers=2, cpus_per_worker=1, gpus_per_worker=0, log_dir=run_dir / "logs", reporter=reporter):
         train(request, reporter)
 
 

@@ -37,7 +37,6 @@ class SmallData:
     index_file: Path
     backbone: Path
 
-
     @classmethod
     def at(cls, root: Path) -> SmallData:
         """The data that `make_small_data` wrote below a folder."""

@@ -17,7 +17,7 @@ START = np.array([1.0, -2.0, 3.0], np.float32)
 ROWS = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
 
 
-def _updates(collectives: Collectives, optimizer_class: type, **options: float | int) -> np.ndarray:
+def _updates(collectives: Collectives, optimizer_class: type, **options: float) -> np.ndarray:
     """Where a variable ends after each worker applied the mean of its rows' gradients."""
     variable = keras.Variable(START)
     optimizer = averaging(optimizer_class, collectives)(learning_rate=0.1, **options)

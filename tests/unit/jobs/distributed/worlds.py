@@ -33,9 +33,7 @@ class ThreadCollectives(Collectives):
 
     table: _Table
 
-    def _exchange(
-        self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None
-    ) -> tf.Tensor:
+    def _exchange(self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None) -> tf.Tensor:
         self.table.shares[self.rank] = value
         if self.rank == 0:
             self.table.names.append(name)

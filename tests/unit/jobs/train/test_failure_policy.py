@@ -44,9 +44,7 @@ def test_a_lost_worker_is_replaced() -> None:
 def test_placing_workers_is_not_tried_for_ever() -> None:
     """Ray's default would."""
     policy = StopOnPermanentError(failure_config(max_failures=0))
-    decisions = [
-        policy.make_decision(ControllerError(WorkerGroupStartupTimeoutError(num_workers=2))) for _ in range(4)
-    ]
+    decisions = [policy.make_decision(ControllerError(WorkerGroupStartupTimeoutError(num_workers=2))) for _ in range(4)]
     assert decisions == [FailureDecision.RETRY] * 3 + [FailureDecision.RAISE]
 
 

@@ -80,7 +80,9 @@ def test_bar_follows_the_steps_of_all_epochs() -> None:
 def test_bar_does_not_run_backwards_after_a_restart() -> None:
     """Restarted workers announce the phase again and repeat an epoch: a new bar, each step counted once."""
     progress = {"kind": "progress", "phase": "head", "epoch": 2, "step": 5, "steps": 10}
-    reporter = _show([STARTED, progress, STARTED, {**progress, "epoch": 1}, {**EPOCH, "epoch": 1}, {**EPOCH, "epoch": 2}])
+    reporter = _show(
+        [STARTED, progress, STARTED, {**progress, "epoch": 1}, {**EPOCH, "epoch": 1}, {**EPOCH, "epoch": 2}]
+    )
     assert [(bar["done"], bar["open"]) for bar in reporter.bars] == [(15.0, False), (20.0, False)]
 
 
