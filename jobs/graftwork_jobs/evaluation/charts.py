@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -20,11 +20,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Theme = Literal["light", "dark"]
+Curve = Literal["loss", "accuracy"]
 
 _DPI = 160
 # Numbers fit into the cells of a confusion matrix up to this many classes.
 _NUMBERED_CLASSES = 16
 _LABEL_LENGTH = 22
+# Up to this many epochs each is marked with a dot.
+_MARKED_EPOCHS = 40
+# Above this share a cell is dark enough for light numbers.
+_DEEP_SHARE = 0.55
+# The accuracy of fewer examples than this is drawn pale: it says little.
+_FEW_EXAMPLES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,23 +72,25 @@ _PALETTES: Final[dict[Theme, _Palette]] = {
 }
 
 
-def learning_curves(history: Sequence[EpochRecord], kept_epochs: dict[str, int], theme: Theme = "light") -> bytes:
-    """Loss and accuracy over all phases, with the phases' boundaries and the kept epochs marked.
+def learning_curve(
+    what: Curve, history: Sequence[EpochRecord], kept_epochs: Mapping[str, int], theme: Theme = "light"
+) -> bytes:
+    """Loss or accuracy over all phases, with the phases' boundaries and the kept epochs marked.
 
     Args:
+        what: which of the two.
         history: all epochs, in order.
         kept_epochs: the epoch whose weights each phase ended with, by phase.
         theme: colours.
     """
 
     def draw(figure: Figure, palette: _Palette) -> None:
-        left, right = figure.subplots(1, 2)
-        _curves(left, history, kept_epochs, palette, "loss")
-        _curves(right, history, kept_epochs, palette, "accuracy")
-        handles, names = left.get_legend_handles_labels()
+        axes = figure.subplots()
+        _curves(axes, history, kept_epochs, palette, what)
+        handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=palette.ink)
 
-    return _png((9.6, 3.9), theme, draw)
+    return _png((5.0, 3.9), theme, draw)
 
 
 def confusion_matrix(view: ConfusionView, theme: Theme = "light") -> bytes:
@@ -127,9 +136,10 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
         middles = [(row.low + row.high) / 2 for row in bins]
         width = 0.92 * (bins[0].high - bins[0].low)
         upper.plot([0, 1], [0, 1], color=palette.muted, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
-        upper.bar(
-            middles, [row.accuracy or 0.0 for row in bins], width, color=palette.second, alpha=0.85, label="accuracy"
-        )
+        heights = [row.accuracy or 0.0 for row in bins]
+        bars = upper.bar(middles, heights, width, color=palette.second, label="accuracy")
+        for bar, row in zip(bars, bins, strict=True):
+            bar.set_alpha(0.25 if row.examples < _FEW_EXAMPLES else 0.85)
         seen = [row for row in bins if row.confidence is not None]
         upper.plot(
             [(row.low + row.high) / 2 for row in seen],
@@ -142,7 +152,10 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
             label="mean confidence",
         )
         upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy")
-        upper.legend(frameon=False, labelcolor=palette.ink, loc="upper left", fontsize=9)
+        handles, names = upper.get_legend_handles_labels()
+        figure.legend(
+            handles, names, loc="outside upper left", ncols=3, frameon=False, labelcolor=palette.ink, fontsize=9
+        )
         lower.bar(middles, [row.examples for row in bins], width, color=palette.first)
         lower.set(xlabel="confidence", ylabel="examples")
 
@@ -152,10 +165,12 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
 def _curves(
     axes: Axes,
     history: Sequence[EpochRecord],
-    kept_epochs: dict[str, int],
+    kept_epochs: Mapping[str, int],
     palette: _Palette,
-    what: Literal["loss", "accuracy"],
+    what: Curve,
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     phases = by_phase(history)
     training: list[float] = []
     validation: list[float] = []
@@ -168,7 +183,7 @@ def _curves(
         _phase_mark(axes, name, start, len(records), palette)
         start += len(records)
     epochs = np.arange(1, len(training) + 1)
-    point = "o" if len(epochs) <= 40 else ""
+    point = "o" if len(epochs) <= _MARKED_EPOCHS else ""
     axes.plot(epochs, training, color=palette.first, linewidth=1.8, marker=point, markersize=3, label="training")
     axes.plot(epochs, validation, color=palette.second, linewidth=2.2, marker=point, markersize=3, label="validation")
     axes.plot(
@@ -185,7 +200,7 @@ def _curves(
     axes.set_title(what, loc="left", color=palette.ink, fontsize=11, fontweight="bold", pad=20)
     axes.set_xlabel("epoch")
     axes.set_xlim(0.5, max(len(epochs), 1) + 0.5)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if what == "accuracy":
         axes.set_ylim(top=1.02)
     else:
@@ -212,7 +227,7 @@ def _numbers(
 ) -> None:
     for (row, column), examples in np.ndenumerate(view.matrix):
         if examples:
-            colour = palette.map_low if share[row, column] > 0.55 else palette.ink
+            colour = palette.map_low if share[row, column] > _DEEP_SHARE else palette.ink
             axes.text(column, row, f"{examples:,}", ha="center", va="center", color=colour, fontsize=9)
 
 
@@ -243,7 +258,7 @@ def _png(size: tuple[float, float], theme: Theme, draw: Callable[[Figure, _Palet
 def _style(palette: _Palette) -> Iterator[None]:
     import matplotlib as mpl
 
-    settings = {
+    settings: dict[Any, Any] = {
         "axes.axisbelow": True,
         "axes.edgecolor": palette.grid,
         "axes.facecolor": palette.ground,

@@ -66,8 +66,8 @@ def _flattering_validation(
         code="validation_above_test",
         severity="warning",
         title="The validation data flatters",
-        evidence=f"The accuracy is {validation:.3f} on validation and {accuracy:.3f} on test, more than chance explains "
-        f"for {test.examples:,} test examples.",
+        evidence=f"The accuracy is {validation:.3f} on validation and {accuracy:.3f} on test, more than chance "
+        f"explains for {test.examples:,} test examples.",
         advice=(
             "a look for near-copies of training pictures in data.validation (frames of one film, crops of one photo)",
             "a data.validation.uri of its own that resembles the test data",
@@ -134,8 +134,8 @@ def _other_domain(test: ClassificationMetrics, name: str, other: ClassificationM
         code="other_domain",
         severity="warning",
         title=f"Weaker on {name}",
-        evidence=f"The accuracy falls from {here:.3f} on the test set to {there:.3f} on {name}: its pictures differ from "
-        "the training data.",
+        evidence=f"The accuracy falls from {here:.3f} on the test set to {there:.3f} on {name}: its pictures differ "
+        "from the training data.",
         advice=(
             f"some pictures like those of {name} in data.train",
             "stronger augment (contrast, brightness, zoom, rotate) that covers the difference",

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.evaluation.data_diagnosis import data_findings
 from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics
 from graftwork_jobs.evaluation.phase_diagnosis import phase_findings
-from graftwork_jobs.evaluation.data_diagnosis import data_findings
 
 
 @dataclass(frozen=True, kw_only=True)

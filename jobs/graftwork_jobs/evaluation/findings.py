@@ -1,4 +1,4 @@
-"""What a diagnosis consists of: findings in plain words, each with its evidence and what to try. Shapes of data only."""
+"""What a diagnosis consists of: findings in plain words, each with evidence and what to try. Shapes of data only."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def _compared(
             value=value,
             bound=None,
             passed=True,
-            sentence=f"No registered version carries the alias {alias} yet, so {metric} has nothing to be compared with.",
+            sentence=f"No registered version carries the alias {alias} yet, so there is no {metric} to compare with.",
         )
     bound = champion_metrics[alias].get(metric)
     if bound is None or not math.isfinite(bound):

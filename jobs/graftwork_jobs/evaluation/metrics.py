@@ -1,4 +1,4 @@
-"""Metrics of a classifier from its scores and the true labels. Pure; scikit-learn underneath where it has the metric."""
+"""Metrics of a classifier from its scores and the true labels. Pure; scikit-learn underneath where it has them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from graftwork.errors import PermanentError
 from graftwork_jobs.evaluation.calibration import CalibrationBin, calibration_bins, expected_calibration_error
 
 TOP_K: Final = 5
+_FEWEST_CLASSES = 2
+_CLASSES_NAMED = 5
+_MATRIX_AXES = 2
 # Softmax in bfloat16 keeps 8 bits: rows may sum to 1 only within this. Logits miss it by far.
 _SUM_TOLERANCE = 2e-2
 
@@ -44,8 +47,8 @@ class ClassificationMetrics:
     Attributes:
         labels: class names, in the order of the scores.
         examples: size of the test set.
-        summary: figures by name: accuracy, top5_accuracy, precision_macro, recall_macro, f1_macro, auc_macro, loss, ece.
-            A figure this test set does not define is left out and `notes` says why.
+        summary: figures by name: accuracy, top5_accuracy, precision_macro, recall_macro, f1_macro, auc_macro, loss and
+            ece. A figure this test set does not define is left out and `notes` says why.
         per_class: one row a class, in the order of the labels.
         confusion: examples by true (row) and predicted (column) class, shape (classes, classes), int64.
         calibration: how far confidence and accuracy agree, in bins of confidence.
@@ -122,13 +125,14 @@ def majority_share(metrics: ClassificationMetrics) -> float:
 
 
 def _check(scores: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[str, ...] | list[str]) -> None:
-    if scores.ndim != 2 or labels.ndim != 1 or len(scores) != len(labels):
+    if scores.ndim != _MATRIX_AXES or labels.ndim != 1 or len(scores) != len(labels):
         raise ValueError(
             f"received scores {scores.shape} and labels {labels.shape}, expected (examples, classes) and (examples,)"
         )
-    if scores.shape[1] != len(names) or len(names) < 2:
+    if scores.shape[1] != len(names) or len(names) < _FEWEST_CLASSES:
         raise ValueError(
-            f"received {scores.shape[1]} scores a row and {len(names)} names, expected as many, at least 2"
+            f"received {scores.shape[1]} scores a row and {len(names)} names, expected as many, "
+            f"at least {_FEWEST_CLASSES}"
         )
     if not len(labels):
         raise ValueError("received no examples, expected at least one")
@@ -164,8 +168,14 @@ def _per_class(
 ) -> tuple[tuple[ClassMetrics, ...], list[str]]:
     from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(len(names)), zero_division=0.0
+    precision, recall, f1, support = (
+        np.asarray(values)
+        for values in precision_recall_fscore_support(
+            labels,
+            predicted,
+            labels=np.arange(len(names)),
+            zero_division=0.0,  # pyright: ignore[reportArgumentType]  # a number, whatever its default looks like
+        )
     )
     rows = []
     for index, name in enumerate(names):
@@ -216,7 +226,5 @@ def _summary(
 def _absent_note(absent: list[str], classes: int) -> tuple[str, ...]:
     if not absent:
         return ()
-    shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-    return (
-        f"{len(absent)} of {classes} classes have no example in this test set ({shown}); macro averages leave them out.",
-    )
+    shown = ", ".join(absent[:_CLASSES_NAMED]) + (", ..." if len(absent) > _CLASSES_NAMED else "")
+    return (f"{len(absent)} of {classes} classes have no example here ({shown}); macro averages leave them out.",)

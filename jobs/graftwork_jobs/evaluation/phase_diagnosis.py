@@ -31,6 +31,7 @@ DIVERGENCE_RATIO: Final = 1.5
 STILL_IMPROVING: Final = 0.02
 # As many epochs as twice the default patience of early stopping.
 PLATEAU_EPOCHS: Final = 6
+_TREND_EPOCHS = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,7 +218,7 @@ def _memorised(phase: _Phase) -> str | None:
 
 
 def _still_improving(phase: _Phase) -> Finding | None:
-    if not phase.is_last or len(phase.epochs) < 2:
+    if not phase.is_last or len(phase.epochs) < _TREND_EPOCHS:
         return None
     before, now = phase.epochs[-2].val_loss, phase.last.val_loss
     if before is None or now is None or phase.kept.epoch != phase.last.epoch:

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from graftwork_jobs.evaluation.charts import Theme, confusion_matrix, learning_curves, reliability_diagram
+from graftwork_jobs.evaluation.charts import Curve, Theme, confusion_matrix, learning_curve, reliability_diagram
 from graftwork_jobs.evaluation.mistakes import confusion_view
 from graftwork_jobs.evaluation.report_content import ReportContent
 from graftwork_jobs.evaluation.report_view import CONFUSION_CLASSES, render_page
@@ -75,9 +75,10 @@ def metrics_json(content: ReportContent) -> str:
 
 def _charts(content: ReportContent, theme: Theme) -> dict[str, bytes]:
     """The charts by file name without ending; those of further test sets carry the set's name."""
-    charts = (
-        {"learning_curves": learning_curves(content.history, content.kept_epochs, theme)} if content.history else {}
-    )
+    charts: dict[str, bytes] = {}
+    curves: tuple[Curve, ...] = ("loss", "accuracy") if content.history else ()
+    for what in curves:
+        charts[f"learning_curve_{what}"] = learning_curve(what, content.history, content.kept_epochs, theme)
     for index, test in enumerate(content.tests):
         ending = "" if index == 0 else f"_{test.name}"
         view = confusion_view(test.metrics.confusion, test.metrics.labels, limit=CONFUSION_CLASSES)

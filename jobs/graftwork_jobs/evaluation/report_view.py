@@ -1,17 +1,17 @@
-"""Prepares a report's content for its page: what is shown, how much of it, how figures are written. No files written."""
+"""Prepares a report's content for its page: what is shown, how much of it, how figures are written."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.history import by_phase
 from graftwork_jobs.evaluation.metrics import ClassMetrics
 from graftwork_jobs.evaluation.mistakes import ConfusedPair, ConfusionView, confused_pairs, confusion_view
-from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, TestReport
+from graftwork_jobs.evaluation.report_content import PhaseSummary, ReportContent, TestReport
 from graftwork_jobs.evaluation.thumbnails import data_uri, thumbnail_uri
 from graftwork_jobs.evaluation.uncertainty import wilson_interval
 
@@ -21,6 +21,9 @@ CLASS_ROWS: Final = 40
 """A table of classes shows at most this many, the worst first."""
 CONFUSED_PAIRS: Final = 12
 MISTAKES_SHOWN: Final = 18
+_NONE = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_MINUTE_S = 60
 _METRIC_NAMES: Final = {
     "accuracy": "Accuracy",
     "top5_accuracy": "Top-5 accuracy",
@@ -89,9 +92,7 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        figure=figure, signed=signed, count=count, duration=duration, seconds=seconds, rate=rate, percent=percent
-    )
+    environment.filters.update(figure=figure, signed=signed, count=count, duration=duration, rate=rate, percent=percent)
     page = environment.get_template("report.html.j2").render(
         content=content,
         charts={name: (data_uri(light[name], "image/png"), data_uri(dark[name], "image/png")) for name in light},
@@ -108,12 +109,12 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
 
 def figure(value: float | None, decimals: int = 3) -> str:
     """A figure with three decimals; a dash for none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
+    return _NONE if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
 def signed(value: float | None) -> str:
     """A difference with its sign, the minus a real one."""
-    return "–" if value is None else f"{value:+.3f}".replace("-", "−")
+    return _NONE if value is None else f"{value:+.3f}".replace("-", _MINUS)
 
 
 def count(value: int) -> str:
@@ -126,16 +127,11 @@ def percent(value: float) -> str:
     return f"{100 * value:.0f} %"
 
 
-def seconds(value: float | None) -> str:
-    """Seconds with one decimal; a dash for none."""
-    return "–" if value is None else f"{value:,.1f} s"
-
-
 def duration(value: float) -> str:
     """Seconds as a person would say them."""
-    if value < 60:
+    if value < _MINUTE_S:
         return f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
+    minutes, rest = divmod(round(value), _MINUTE_S)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.report_content import ReportContent, TestReport
 
+_ADVICE_SHOWN = 3
+
 
 def summary_lines(content: ReportContent, report_path: str) -> list[str]:
     """What a finished job says: accuracies, gain over random weights, gates, main finding, the report's place.
@@ -21,8 +23,19 @@ def summary_lines(content: ReportContent, report_path: str) -> list[str]:
             f"all {len(content.gates)} gates passed" if len(content.gates) > 1 else "the gate passed"
         ]
     if content.findings:
-        lines.append(f"diagnosis: {main_finding(content.findings)}")
+        lines += _finding_lines(content)
     lines.append(f"report: {report_path}")
+    return lines
+
+
+def _finding_lines(content: ReportContent) -> list[str]:
+    main = main_finding(content.findings)
+    lines = [f"diagnosis: {main.title}. {main.evidence}"]
+    if main.advice:
+        lines.append(f"  try: {'; '.join(main.advice[:_ADVICE_SHOWN])}")
+    others = [finding.title for finding in content.findings if finding is not main]
+    if others:
+        lines.append(f"  also: {'; '.join(others)}")
     return lines
 
 
