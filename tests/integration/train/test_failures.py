@@ -1,0 +1,62 @@
+"""What cannot work ends with a sentence, soon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graftwork.errors import PermanentError, SpecError
+from graftwork.progress import SilentReporter
+from graftwork_jobs.events import read_events
+from graftwork_jobs.train.launch import train
+from tests.integration.train.small_jobs import SmallData, small_request
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+
+
+def test_diverging_training_stops_and_says_where(small_data: SmallData, local_ray: Path, tmp_path: Path) -> None:
+    """Phase, epoch and step are named; the good checkpoint stays; the workers are not restarted in vain."""
+    phases = [
+        {"name": "head", "epochs": 1, "learningRate": 0.01},
+        {"name": "tune", "epochs": 40, "unfreeze": "all", "learningRate": 10.0},
+    ]
+    request = small_request(
+        small_data,
+        tmp_path / "diverging",
+        workers=2,
+        phases=phases,
+        head={"hidden": [16, 16, 16]},
+        training={"batchSize": 4, "optimizer": "sgd"},
+    )
+    with pytest.raises(PermanentError, match=r"diverged in phase tune, epoch \d+.*learning rate of phase tune"):
+        train(request, SilentReporter())
+    starts = [event["phase"] for event in read_events(request.events_file) if event["kind"] == "phase_started"]
+    assert starts == ["head", "tune"]
+    assert list((request.checkpoints_dir / request.run_name).glob("checkpoint_2*"))
+    assert not request.result_file.exists()
+
+
+def test_more_than_the_machine_holds_is_refused(small_data: SmallData, local_ray: Path, tmp_path: Path) -> None:
+    """Before anything starts, naming what was asked for and what there is."""
+    request = small_request(small_data, tmp_path / "many", scaling={"workers": 16, "cpusPerWorker": 1000})
+    with pytest.raises(SpecError, match=r"cpusPerWorker: received 1000 for each of 16 workers, expected at most"):
+        train(request, SilentReporter())
+    assert not request.events_file.exists()
+
+
+def test_a_changed_picture_is_named(small_data: SmallData, local_ray: Path, tmp_path: Path) -> None:
+    """A picture replaced after the scan ends the run with its name, not with a result on other data."""
+    picture = sorted((small_data.root / "pictures" / "train").glob("*.png"))[0]
+    content = picture.read_bytes()
+    request = small_request(small_data, tmp_path / "changed")
+    try:
+        picture.write_bytes(content + b"changed")
+        with pytest.raises(PermanentError, match=f"{picture.name}.*content has changed"):
+            train(request, SilentReporter())
+    finally:
+        picture.write_bytes(content)
