@@ -27,7 +27,7 @@ def images_per_s(workers: int, *, size: int, epochs: int, batch_norm: str, folde
         "training": {"batchSize": BATCH, "batchNorm": batch_norm},
     }
     _, result = run_on(workers, spec, size=size, folder=folder)
-    return max(record["images_per_s"] for record in result.history[1:])
+    return max(float(record["images_per_s"]) for record in result.history[1:])
 
 
 def main() -> None:

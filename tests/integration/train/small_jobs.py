@@ -126,7 +126,7 @@ def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: A
 def scores_of(request: TrainRequest, split: str = "test") -> np.ndarray:
     """Predicted probabilities of a finished run, shape (n, classes)."""
     with np.load(request.predictions_dir / f"{split}.npz", allow_pickle=False) as stored:
-        return stored["scores"]
+        return np.asarray(stored["scores"])
 
 
 def history_of(request: TrainRequest) -> list[dict[str, Any]]:

@@ -20,8 +20,7 @@ pytestmark = [
 
 # Workers add float32 numbers in another order. Each sum differs by about 1e-7 of its size; over 16 updates and through
 # Adam, which divides by the gradient's size and so magnifies differences of tiny gradients, that grows to below 1e-4.
-WEIGHTS = {"rtol": 1e-3, "atol": 2e-4}
-FIGURES = {"rtol": 1e-3, "abs": 2e-4}
+RELATIVE, ABSOLUTE = 1e-3, 2e-4
 
 EVERYTHING = {
     "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}],
@@ -61,7 +60,7 @@ def test_weights_do_not_depend_on_workers(trained: dict[int, TrainRequest], work
     alone, together = weights_of(trained[1]), weights_of(trained[workers])
     assert alone.keys() == together.keys()
     for name, value in alone.items():
-        np.testing.assert_allclose(together[name], value, **WEIGHTS, err_msg=name)
+        np.testing.assert_allclose(together[name], value, rtol=RELATIVE, atol=ABSOLUTE, err_msg=name)
 
 
 @pytest.mark.parametrize("workers", [2, 3])
@@ -69,7 +68,7 @@ def test_figures_do_not_depend_on_workers(trained: dict[int, TrainRequest], work
     """Loss and accuracy of training and validation are those of one worker, epoch by epoch."""
     for alone, together in zip(history_of(trained[1]), history_of(trained[workers]), strict=True):
         for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            assert together[name] == pytest.approx(alone[name], rel=FIGURES["rtol"], abs=FIGURES["abs"]), name
+            assert together[name] == pytest.approx(alone[name], rel=RELATIVE, abs=ABSOLUTE), name
         assert together["is_best"] == alone["is_best"]
 
 

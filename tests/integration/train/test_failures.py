@@ -51,7 +51,7 @@ def test_more_than_the_machine_holds_is_refused(small_data: SmallData, local_ray
 
 def test_a_changed_picture_is_named(small_data: SmallData, local_ray: Path, tmp_path: Path) -> None:
     """A picture replaced after the scan ends the run with its name, not with a result on other data."""
-    picture = sorted((small_data.root / "pictures" / "train").glob("*.png"))[0]
+    picture = min((small_data.root / "pictures" / "train").glob("*.png"))
     content = picture.read_bytes()
     request = small_request(small_data, tmp_path / "changed")
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 import pytest
@@ -20,12 +22,13 @@ ROWS = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
 def _updates(collectives: Collectives, optimizer_class: type, **options: float) -> np.ndarray:
     """Where a variable ends after each worker applied the mean of its rows' gradients."""
     variable = keras.Variable(START)
-    optimizer = averaging(optimizer_class, collectives)(learning_rate=0.1, **options)
+    made: Any = averaging(optimizer_class, collectives)
+    optimizer = made(learning_rate=0.1, **options)
     optimizer.build([variable])
     share = np.array_split(np.arange(4), collectives.world)[collectives.rank]
     for rows in ROWS:
         optimizer.apply([tf.constant(rows[share].mean(axis=0))])
-    return variable.numpy()
+    return np.asarray(variable.value)
 
 
 @pytest.mark.parametrize("optimizer_class", [keras.optimizers.SGD, keras.optimizers.Adam, keras.optimizers.AdamW])
