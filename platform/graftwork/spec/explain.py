@@ -46,7 +46,7 @@ class Explainer:
             case "extra_forbidden":
                 return [self._unknown_key(path)]
             case "value_error":
-                error = details["ctx"]["error"]
+                error = details.get("ctx", {}).get("error")
                 if isinstance(error, InconsistentError):
                     return [self._inconsistent(path, each) for each in error.found]
         return [self._wrong_value(path)]
