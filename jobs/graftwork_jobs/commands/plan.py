@@ -47,7 +47,7 @@ def print_plan(plan: Plan) -> None:
     height, width = plan.image_size
     screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} classes, pictures of {height} x {width} pixels")
     screen.print(
-        f"backbone: {plan.backbone['source']}, weights {plan.backbone["weights"][:12]}, "
+        f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights'][:12]}, "
         f"preprocessing {plan.backbone['preprocessing']}"
     )
     print_table(
