@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
@@ -24,6 +24,7 @@ from graftwork.spec.schema_words import SchemaGuide, one_of
 from graftwork.spec.yaml_text import Document, ValuePath, parse_documents
 
 Spec = FineTuneJob | InferenceEndpoint
+_Kind = TypeVar("_Kind", FineTuneJob, InferenceEndpoint)
 
 KINDS: dict[str, type[FineTuneJob | InferenceEndpoint]] = {
     "FineTuneJob": FineTuneJob,
@@ -70,6 +71,34 @@ def load_specs(paths: Sequence[Path | str]) -> list[LoadedSpec]:
     if problems:
         raise SpecError(problems)
     return loaded
+
+
+def load_only(path: Path | str, model: type[_Kind]) -> tuple[_Kind, LoadedSpec]:
+    """Load the one object of a kind that a file holds; objects of other kinds may stand beside it.
+
+    Args:
+        path: YAML or JSON file; `-` is standard input.
+        model: `FineTuneJob` or `InferenceEndpoint`.
+
+    Returns:
+        The object, and the place it came from.
+
+    Raises:
+        SpecError: the file is wrong, or does not hold exactly one object of the kind.
+    """
+    found = [(spec.object, spec) for spec in load_specs([path]) if isinstance(spec.object, model)]
+    if len(found) != 1:
+        kind = model.__name__
+        raise SpecError(
+            Problem(
+                file=_STDIN_NAME if str(path) == STDIN else str(path),
+                where="kind",
+                received=f"{len(found)} objects of kind {kind}",
+                expected="exactly one",
+                fix=f"Put each {kind} into a file of its own." if found else f"Name a file with a {kind}.",
+            )
+        )
+    return found[0]
 
 
 def check_specs(paths: Sequence[Path | str]) -> tuple[list[LoadedSpec], list[Problem]]:

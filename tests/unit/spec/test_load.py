@@ -9,7 +9,7 @@ import yaml
 
 from graftwork.errors import Problem, SpecError
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.load import check_text, load_specs
+from graftwork.spec.load import check_text, load_only, load_specs
 from tests.unit.spec.examples import ENDPOINT, JOB, changed, without
 
 
@@ -47,6 +47,20 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", stdin)
     (loaded,) = load_specs(["-"])
     assert (loaded.file, loaded.base_dir) == ("<stdin>", Path.cwd())
+
+
+def test_the_only_object_of_a_kind_is_found(tmp_path: Path) -> None:
+    """Other kinds may stand in the same file; none or several of the kind are refused."""
+    file = tmp_path / "x.yaml"
+    file.write_text(f"{yaml.safe_dump(ENDPOINT)}---\n{yaml.safe_dump(JOB)}")
+    job, place = load_only(file, FineTuneJob)
+    assert (job.kind, place.document) == ("FineTuneJob", 1)
+    file.write_text(yaml.safe_dump(ENDPOINT))
+    with pytest.raises(SpecError, match="0 objects of kind FineTuneJob.*Name a file with a FineTuneJob"):
+        load_only(file, FineTuneJob)
+    file.write_text(f"{yaml.safe_dump(JOB)}---\n{yaml.safe_dump(changed(JOB, ('metadata', 'name'), 'b'))}")
+    with pytest.raises(SpecError, match="2 objects of kind FineTuneJob.*a file of its own"):
+        load_only(file, FineTuneJob)
 
 
 def test_every_error_of_every_file_is_reported_at_once(tmp_path: Path) -> None:
