@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from graftwork_jobs.train.failure_policy import StopOnPermanentError
+
+# Each starts an actor, which costs seconds. The first hands out Ray Data, which we do not use; the second frees the
+# workers' places when a controller dies and its cluster lives on, and ours live and die together.
+_NOT_NEEDED = (DatasetsCallback, PlacementGroupCleanerCallback)
 
 
 class FixedWorkers(FixedScalingPolicy):
@@ -39,10 +44,4 @@ class Trainer(DataParallelTrainer):
         return super()._initialize_and_run_controller(**arguments)
 
     def _create_default_callbacks(self) -> list[Any]:
-        # The cleaner frees the workers' places when a controller dies and its cluster lives on. Ours live and die
-        # together, and the actor it starts costs seconds.
-        return [
-            callback
-            for callback in super()._create_default_callbacks()
-            if not isinstance(callback, PlacementGroupCleanerCallback)
-        ]
+        return [callback for callback in super()._create_default_callbacks() if not isinstance(callback, _NOT_NEEDED)]

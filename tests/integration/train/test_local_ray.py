@@ -1,0 +1,69 @@
+"""A Ray of our own: quiet, private, and gone afterwards. In a process of its own, as one process has one Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+
+_SCRIPT = """
+import json, os, sys
+from pathlib import Path
+import psutil
+from graftwork.progress import SilentReporter
+from graftwork_jobs.train.local_ray import start_local_ray
+
+class Recorder(SilentReporter):
+    warnings = []
+    def warn(self, message):
+        self.warnings.append(message)
+
+import ray  # sets variables of its own
+
+before = dict(os.environ)
+found = {}
+with start_local_ray(
+    workers=64, cpus_per_worker=1, gpus_per_worker=0, log_dir=Path(sys.argv[1]), reporter=Recorder()
+):
+    found["cpus"] = ray.cluster_resources()["CPU"]
+    found["addresses"] = sorted({node["NodeManagerAddress"] for node in ray.nodes()})
+    children = psutil.Process().children(recursive=True)
+    found["children"] = len(children)
+    token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
+    found["token_mode"] = oct(token.stat().st_mode & 0o777)
+    folder = token.parent
+_, alive = psutil.wait_procs(children, timeout=30)
+found["alive"] = [process.name() for process in alive]
+found["folder_left"] = folder.exists()
+found["changed"] = sorted(
+    name for name in set(before) | set(os.environ) if before.get(name) != os.environ.get(name)
+)
+found["warnings"] = Recorder.warnings
+print("FOUND " + json.dumps(found))
+"""
+
+
+def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Loopback only, a token only we can read, no process, folder or variable left; logs kept; too few cores told."""
+    logs = tmp_path / "logs"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _SCRIPT, str(logs)], capture_output=True, text=True, check=True
+    )
+    (line,) = done.stdout.splitlines()
+    found = json.loads(line.removeprefix("FOUND "))
+    assert done.stderr == ""
+    assert found["cpus"] >= 64
+    assert all(address.startswith("127.") for address in found["addresses"])
+    assert found["children"] > 0
+    assert found["token_mode"] == "0o600"
+    assert found["alive"] == []
+    assert not found["folder_left"]
+    assert found["changed"] == []
+    assert len(found["warnings"]) == 1
+    assert "64 workers" in found["warnings"][0]
+    assert (logs / "raylet.out").is_file()
