@@ -85,7 +85,7 @@ def tensorflows_own(paths: list[Path], size: int, threads: int) -> tf.data.Datas
 
 @dataclass(frozen=True)
 class Speed:
-    """What one run took: images/s by the clock, and CPU milliseconds an image over all threads (steadier under load)."""
+    """What one run took: images/s by the clock, and CPU milliseconds an image over all threads (steady under load)."""
 
     images_per_s: float
     cpu_ms: float
