@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,10 +57,6 @@ class EndpointReplica:
         """Fail if the replica can no longer answer; Serve then replaces it."""
         if not self._pool.is_alive:
             raise RuntimeError("a worker thread has died")
-
-    def loaded_modules(self) -> list[str]:
-        """Names of all modules imported in this process."""
-        return sorted(sys.modules)
 
 
 def _load_models(config: ReplicaConfig, threads: int) -> list[ServedModel]:

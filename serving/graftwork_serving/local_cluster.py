@@ -66,13 +66,6 @@ class LocalCluster:
         except RuntimeError as error:
             raise PermanentError(_reason(error)) from error
 
-    def loaded_modules(self) -> list[str]:
-        """Names of all modules that a replica has imported."""
-        from ray import serve
-
-        modules: list[str] = serve.get_app_handle(_APPLICATION).loaded_modules.remote().result()
-        return modules
-
 
 @contextmanager
 def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Reporter) -> Iterator[LocalCluster]:

@@ -212,8 +212,7 @@ class WorkPool:
             self._decoded.append(example)
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
-        images = [example.data for example in examples]
-        batch = images[0][None] if len(images) == 1 else np.stack(images)
+        batch = np.stack([example.data for example in examples])
         scores = examples[0].request.model.predict(batch, alone=alone)
         for example, row in zip(examples, scores, strict=True):
             request = example.request

@@ -132,7 +132,10 @@ def _parse_input(inputs: Any, image: ImageSpec) -> list[bytes] | list[NDArray[np
         raise _wrong("inputs[0]", _kind(tensor), "an object", "Give it name, shape, datatype and data.")
     if tensor.get("name") != INPUT_NAME:
         raise _wrong("inputs[0].name", _short(tensor.get("name")), f'"{INPUT_NAME}"', "Use that name.")
-    if "binary_data_size" in (tensor.get("parameters") or {}):
+    parameters = tensor.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _wrong("inputs[0].parameters", _kind(parameters), "an object", "Leave it out.")
+    if "binary_data_size" in parameters:
         raise RequestError(400, "The binary tensor extension is not supported. Put the values into data as JSON.")
     match tensor.get("datatype"):
         case "UINT8" | "FP32":

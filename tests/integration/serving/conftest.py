@@ -1,0 +1,108 @@
+"""Real bundles, made once a session, and real endpoints of theirs."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import yaml
+
+from graftwork.bundle.directory import Bundle
+from graftwork.endpoint_state import EndpointState, running_endpoint
+from graftwork.settings import Settings
+from tests.support.bundles import small_model, write_bundle
+
+if TYPE_CHECKING:
+    import keras
+
+GRAFT = (sys.executable, "-c", "from graftwork.cli.main import main; main()")
+START_TIMEOUT_S = 180
+
+
+@pytest.fixture(scope="session")
+def small_keras_model() -> keras.Model:
+    """The Keras model behind `small_bundle`."""
+    return small_model(seed=0)
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_keras_model: keras.Model, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of a small network."""
+    return write_bundle(small_keras_model, tmp_path_factory.mktemp("bundles") / "small")
+
+
+@pytest.fixture(scope="session")
+def other_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle of another small network with the same labels."""
+    return write_bundle(small_model(seed=1), tmp_path_factory.mktemp("bundles") / "small")
+
+
+@pytest.fixture(scope="session")
+def wrong_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """A bundle whose golden examples are not what its model says."""
+    return write_bundle(small_model(seed=2), tmp_path_factory.mktemp("bundles") / "wrong", shift_golden=0.1)
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def write_endpoint(file: Path, bundle: Path, *, port: int, name: str = "small", **spec: object) -> Path:
+    """An endpoint spec file with one model."""
+    content = {
+        "apiVersion": "graftwork.dev/v1alpha1",
+        "kind": "InferenceEndpoint",
+        "metadata": {"name": name},
+        "spec": {"models": [{"model": str(bundle), "name": "small"}], "http": {"port": port}, **spec},
+    }
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.fixture(scope="session")
+def endpoint(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointState]:
+    """`graft serve` in the foreground, ended with Ctrl-C after the last test."""
+    folder = tmp_path_factory.mktemp("endpoint")
+    file = write_endpoint(
+        folder / "endpoint.yaml",
+        small_bundle.path,
+        port=free_port(),
+        limits={"maxRequestBytes": 200_000, "maxImagePixels": 1_000_000},
+    )
+    environment = {"GRAFT_HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    log = folder / "serve.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen([*GRAFT, "serve", str(file)], env=environment, stdout=stream, stderr=stream)
+    try:
+        yield _wait(process, Settings.at(folder), log)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def client(endpoint: EndpointState) -> Iterator[httpx.Client]:
+    """A client of the endpoint."""
+    with httpx.Client(base_url=endpoint.url, timeout=30, trust_env=False) as http_client:
+        yield http_client
+
+
+def _wait(process: subprocess.Popen[bytes], settings: Settings, log: Path) -> EndpointState:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
+        state = running_endpoint(settings.endpoints_dir, "small")
+        if state is not None and state.ready:
+            return state
+        time.sleep(0.1)
+    process.kill()
+    raise RuntimeError(f"graft serve did not become ready:\n{log.read_text()}")

@@ -1,0 +1,273 @@
+"""One running endpoint, asked in every way it answers."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from graftwork import __version__
+from graftwork.bundle.directory import Bundle
+from graftwork.endpoint_state import EndpointState
+from graftwork.preprocess.image import decode_image
+from tests.support.bundles import SMALL_LABELS, keras_scores, picture_bytes
+
+if TYPE_CHECKING:
+    import keras
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+PREDICT = "/v1/endpoints/small/predict"
+INFER = "/v2/models/small/infer"
+
+
+def tensor(pixels: np.ndarray, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "image",
+        "shape": list(pixels.shape),
+        "datatype": "UINT8",
+        "data": pixels.ravel().tolist(),
+    } | changes
+
+
+def test_served_scores_are_the_keras_models(
+    client: httpx.Client, small_keras_model: keras.Model, small_bundle: Bundle
+) -> None:
+    """For pictures the bundle has never seen, the endpoint says what the Keras model says."""
+    pictures = [picture_bytes(seed=100 + seed, size=(60, 33), file_format="JPEG") for seed in range(6)]
+    expected = keras_scores(small_keras_model, pictures, small_bundle.image_spec)
+    assert len({int(row.argmax()) for row in expected}) > 1, "the pictures must not all look the same to the model"
+    for picture, scores in zip(pictures, expected, strict=True):
+        answer = client.post(PREDICT, content=picture).raise_for_status().json()
+        prediction = answer["predictions"][0]
+        assert prediction["label"] == SMALL_LABELS[int(scores.argmax())]
+        received = [prediction["scores"][label] for label in SMALL_LABELS]
+        np.testing.assert_allclose(received, scores, atol=1e-4)
+
+
+def test_many_clients_at_once_get_their_own_answers(
+    client: httpx.Client, small_keras_model: keras.Model, small_bundle: Bundle
+) -> None:
+    """Requests that share a batch do not mix."""
+    pictures = [picture_bytes(seed=200 + seed) for seed in range(48)]
+    expected = keras_scores(small_keras_model, pictures, small_bundle.image_spec)
+    with ThreadPoolExecutor(16) as threads:
+        answers = list(threads.map(lambda picture: client.post(PREDICT, content=picture).json(), pictures))
+    received = [[answer["predictions"][0]["scores"][label] for label in SMALL_LABELS] for answer in answers]
+    np.testing.assert_allclose(received, expected, atol=1e-4)
+
+
+def test_a_form_with_several_files_gets_one_answer_each(client: httpx.Client) -> None:
+    """Answers come in the order of the files and carry their names."""
+    pictures = [picture_bytes(seed=seed) for seed in (1, 2)]
+    answer = client.post(PREDICT, files=[("file", ("a.png", pictures[0])), ("file", ("b.png", pictures[1]))]).json()
+    singles = [client.post(PREDICT, content=picture).json()["predictions"][0] for picture in pictures]
+    assert [prediction["file"] for prediction in answer["predictions"]] == ["a.png", "b.png"]
+    for prediction, single in zip(answer["predictions"], singles, strict=True):
+        assert prediction["score"] == pytest.approx(single["score"], abs=1e-5)
+
+
+def test_top_limits_the_labels(client: httpx.Client) -> None:
+    """?top=1 lists the likeliest label only."""
+    answer = client.post(PREDICT, params={"top": 1}, content=picture_bytes(seed=1)).json()
+    prediction = answer["predictions"][0]
+    assert prediction["scores"] == {prediction["label"]: prediction["score"]}
+
+
+def test_curl_needs_no_options(endpoint: EndpointState, tmp_path: Path) -> None:
+    """The command that the documentation shows works as it stands."""
+    (tmp_path / "cat.png").write_bytes(picture_bytes(seed=1))
+    result = subprocess.run(
+        ["curl", "-sS", "--data-binary", "@cat.png", endpoint.url + PREDICT],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"label":' in result.stdout
+
+
+def test_the_three_ways_to_send_a_picture_agree(client: httpx.Client, small_bundle: Bundle) -> None:
+    """Pixels, base64 and a plain file give the same scores; id and selected outputs come back."""
+    picture = picture_bytes(seed=5)
+    pixels = decode_image(picture, small_bundle.image_spec)[None]
+    encoded = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(picture).decode()]}
+    plain = client.post(PREDICT, content=picture).json()["predictions"][0]["scores"]
+    for sent in (tensor(pixels), tensor(pixels, datatype="FP32", data=pixels.astype(float).tolist()), encoded):
+        answer = client.post(INFER, json={"id": "42", "inputs": [sent]}).raise_for_status().json()
+        assert answer["id"] == "42"
+        scores, label = answer["outputs"]
+        assert (scores["name"], scores["datatype"], scores["shape"]) == ("scores", "FP32", [1, 3])
+        np.testing.assert_allclose(scores["data"], [plain[name] for name in SMALL_LABELS], atol=1e-6)
+        assert label["data"] == [max(plain, key=lambda name: plain[name])]
+    only = client.post(INFER, json={"inputs": [encoded], "outputs": [{"name": "label"}]}).json()
+    assert [output["name"] for output in only["outputs"]] == ["label"]
+
+
+def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_bundle: Bundle) -> None:
+    """A tensor of n pictures gets n rows, each as if it had been sent alone."""
+    pixels = np.stack([decode_image(picture_bytes(seed=seed), small_bundle.image_spec) for seed in range(5)])
+    batch = client.post(INFER, json={"inputs": [tensor(pixels)]}).json()["outputs"][0]
+    alone = [client.post(INFER, json={"inputs": [tensor(row[None])]}).json()["outputs"][0]["data"] for row in pixels]
+    assert batch["shape"] == [5, 3]
+    np.testing.assert_allclose(np.reshape(batch["data"], (5, 3)), alone, atol=1e-5)
+
+
+def test_metadata_describes_what_works(client: httpx.Client, small_bundle: Bundle) -> None:
+    """Metadata routes answer with and without the version, and describe the real tensors."""
+    assert client.get("/v2").json() == {"name": "graftwork", "version": __version__, "extensions": []}
+    model = client.get("/v2/models/small").json()
+    version = small_bundle.digest[:12]
+    assert model["versions"] == [version]
+    assert model["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 32, 32, 3]}]
+    assert client.get(f"/v2/models/small/versions/{version}").json() == model
+    assert client.get(f"/v2/models/small/versions/{version}/ready").json()["ready"] is True
+    for path in ("/healthz", "/readyz", "/v2/health/live", "/v2/health/ready", "/openapi.json"):
+        assert client.get(path).status_code == 200, path
+    assert client.get("/").json()["routes"]["predict"] == f"POST {PREDICT}"
+
+
+PICTURE = picture_bytes(seed=1)
+GOOD_TENSOR = tensor(np.zeros((1, 32, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status", "part"),
+    [
+        ("POST", PREDICT, {"content": b"this is no picture"}, 400, "no picture"),
+        ("POST", PREDICT, {"content": PICTURE[: len(PICTURE) // 2]}, 400, "damaged"),
+        ("POST", PREDICT, {"content": b""}, 400, "empty"),
+        ("POST", PREDICT, {"json": {"image": 1}}, 415, "application/json"),
+        ("POST", PREDICT, {"content": PICTURE, "headers": {"content-type": "text/html"}}, 415, "text/html"),
+        ("POST", PREDICT, {"content": PICTURE, "headers": {"content-encoding": "gzip"}}, 415, "gzip"),
+        ("POST", PREDICT, {"content": bytes(200_001)}, 413, "200,000"),
+        ("POST", PREDICT, {"content": picture_bytes(seed=1, size=(1001, 1000), file_format="JPEG")}, 413, "1,000,000"),
+        ("POST", PREDICT, {"content": PICTURE, "params": {"top": "many"}}, 400, "top"),
+        ("POST", PREDICT, {"content": PICTURE, "params": {"model": "smal"}}, 404, "Did you mean `small`"),
+        ("POST", "/v1/endpoints/other/predict", {"content": PICTURE}, 404, "/v1/endpoints/small/predict"),
+        ("GET", PREDICT, {}, 405, "POST"),
+        ("DELETE", "/v2/models/small", {}, 405, "GET"),
+        ("GET", "/nowhere", {}, 404, "GET /"),
+        ("POST", "/v2/models/other/infer", {"json": {"inputs": [GOOD_TENSOR]}}, 404, "other"),
+        ("POST", "/v2/models/small/versions/9/infer", {"json": {"inputs": [GOOD_TENSOR]}}, 404, "version"),
+        ("GET", "/v2/models/other", {}, 404, "other"),
+        ("POST", INFER, {"content": b"{", "headers": {"content-type": "application/json"}}, 400, "JSON"),
+        ("POST", INFER, {"json": {}}, 400, "inputs"),
+        ("POST", INFER, {"json": {"inputs": [GOOD_TENSOR | {"shape": [1, 16, 64, 3]}]}}, 400, "shape"),
+        ("POST", INFER, {"json": {"inputs": [GOOD_TENSOR | {"datatype": "INT32"}]}}, 400, "datatype"),
+        ("POST", INFER, {"json": {"inputs": [GOOD_TENSOR | {"data": [1, 2]}]}}, 400, "data"),
+        ("POST", INFER, {"content": PICTURE, "headers": {"content-type": "image/png"}}, 415, "image/png"),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong(
+    client: httpx.Client, method: str, path: str, options: dict[str, Any], status: int, part: str
+) -> None:
+    """Always 4xx, always JSON with a sentence, never a traceback; and the endpoint answers the next request."""
+    response = client.request(method, path, **options)
+    assert response.status_code == status
+    message = response.json()["error"]
+    assert part in message
+    assert "Traceback" not in response.text
+    assert client.post(PREDICT, content=PICTURE).status_code == 200
+
+
+def test_an_oversized_body_is_refused_before_it_is_sent(endpoint: EndpointState) -> None:
+    """The declared length is enough: the answer comes although the body never does."""
+    host, port = endpoint.url.removeprefix("http://").split(":")
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 1000000000\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_an_oversized_body_of_unknown_length_is_refused(client: httpx.Client) -> None:
+    """A chunked body is counted while it arrives."""
+    response = client.post(PREDICT, content=(bytes(50_000) for _ in range(5)))
+    assert response.status_code == 413
+
+
+def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
+    """Requests, examples and status codes appear as Prometheus series."""
+
+    def value(series: str) -> float:
+        for line in client.get("/metrics").text.splitlines():
+            if line.startswith(series + " "):
+                return float(line.rpartition(" ")[2])
+        return 0.0
+
+    labels = 'code="{}",endpoint="small",model="small",protocol="plain"'
+    good, bad = (f"graftwork_requests_total{{{labels.format(code)}}}" for code in (200, 400))
+    before = value(good), value(bad)
+    client.post(PREDICT, content=PICTURE)
+    client.post(PREDICT, content=b"no picture")
+    assert (value(good), value(bad)) == (before[0] + 1, before[1] + 1)
+    assert value('graftwork_request_duration_seconds_count{endpoint="small",model="small",protocol="plain"}') > 0
+    assert "graftwork_model_info{" in client.get("/metrics").text
+
+
+def test_serving_imports_no_training_framework(endpoint: EndpointState) -> None:
+    """No process of the endpoint has TensorFlow's libraries in its memory."""
+    processes = [psutil.Process(endpoint.pid), *psutil.Process(endpoint.pid).children(recursive=True)]
+    mapped = {Path(region.path).name for process in processes for region in process.memory_maps()}
+    assert any("openvino" in name for name in mapped), "the replica must be among the processes looked at"
+    assert not [name for name in mapped if name.startswith(("libtensorflow", "_pywrap_tensorflow"))]
+
+
+def test_loading_and_predicting_imports_no_training_framework(small_bundle: Bundle) -> None:
+    """What a replica does, from its imports to a prediction, brings in neither TensorFlow nor Keras."""
+    code = f"""
+import sys
+import numpy as np
+from graftwork_serving.deployment import EndpointReplica, _load_models
+from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
+model = ModelConfig(name="small", version="1", path={str(small_bundle.path)!r})
+config = ReplicaConfig(endpoint="e", models=[model], max_batch_size=4, max_request_bytes=9999,
+                       max_image_pixels=9999, max_queued_requests=9)
+(loaded,) = _load_models(config, threads=1)
+assert loaded.predict(np.zeros((3, 32, 32, 3), np.uint8), alone=False).shape == (3, 3)
+found = {{"tensorflow", "keras", "graftwork_jobs", "mlflow", "openvino"}} & set(sys.modules)
+assert found == {{"openvino"}}, found
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_only_the_endpoints_port_takes_http_from_outside_of_rays_token(endpoint: EndpointState) -> None:
+    """HAProxy listens nowhere but on the endpoint's address."""
+    haproxies = [
+        process for process in psutil.Process(endpoint.pid).children(recursive=True) if process.name() == "haproxy"
+    ]
+    listening = {
+        (connection.laddr.ip, connection.laddr.port)
+        for process in haproxies
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert listening == {("127.0.0.1", int(endpoint.url.rpartition(":")[2]))}
+
+
+def test_graft_predict_prints_labels(endpoint: EndpointState, tmp_path: Path) -> None:
+    """The command answers for several files, by URL."""
+    files = [tmp_path / name for name in ("a.png", "b.png")]
+    for seed, file in enumerate(files):
+        file.write_bytes(picture_bytes(seed=seed))
+    result = _graft("predict", endpoint.url, *map(str, files))
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["FILE", "LABEL", "SCORE"]
+    assert [line.split()[0] for line in lines[1:] if "/" in line] == list(map(str, files))
+
+
+def test_graft_predict_names_the_file_that_is_wrong(endpoint: EndpointState, tmp_path: Path) -> None:
+    """A file that is no picture is named, with the endpoint's reason."""
+    (tmp_path / "text.png").write_text("hello")
+    result = _graft("predict", endpoint.url, str(tmp_path / "text.png"))
+    assert result.returncode == 1
+    assert "text.png: The bytes are no picture" in result.stderr

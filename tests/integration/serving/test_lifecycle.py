@@ -1,0 +1,181 @@
+"""How endpoints start, change and end."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from graftwork.bundle.directory import Bundle
+from graftwork.bundle.manifest import KERAS_MODEL_FILE
+from tests.integration.serving.conftest import GRAFT, START_TIMEOUT_S, free_port, write_endpoint
+from tests.support.bundles import picture_bytes
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
+PICTURE = picture_bytes(seed=1)
+
+
+def graft(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GRAFT, *arguments],
+        env={"GRAFT_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=START_TIMEOUT_S,
+        check=False,
+    )
+
+
+def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
+    small_bundle: Bundle, other_bundle: Bundle, home: Path, tmp_path: Path
+) -> None:
+    """It is listed, answers by name, follows its file without losing a request, refuses bad changes, and ends whole."""
+    port = free_port()
+    file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=port)
+    (tmp_path / "cat.png").write_bytes(PICTURE)
+    started = graft(home, "serve", "--detach", str(file), "-o", "json")
+    assert started.returncode == 0, started.stdout + started.stderr
+    state = json.loads(started.stdout)
+    tree = _tree(state["pid"])
+    try:
+        again = graft(home, "serve", str(file))
+        assert (again.returncode, "which runs already" in again.stderr) == (2, True)
+        listed = json.loads(graft(home, "endpoints", "list", "-o", "json").stdout)
+        assert [item["name"] for item in listed] == ["small"]
+
+        before = json.loads(graft(home, "predict", "small", str(tmp_path / "cat.png"), "-o", "json").stdout)
+        with _Load(state["url"]) as load:
+            write_endpoint(file, other_bundle.path, port=port)
+            updated = graft(home, "endpoints", "update", "small")
+        assert updated.returncode == 0, updated.stderr
+        assert set(load.statuses) == {200}
+        after = json.loads(graft(home, "predict", str(file), str(tmp_path / "cat.png"), "-o", "json").stdout)
+        (old,), (new,) = before.values(), after.values()
+        assert (old["version"], new["version"]) == (small_bundle.digest[:12], other_bundle.digest[:12])
+        assert old["scores"] != new["scores"]
+
+        write_endpoint(file, tmp_path / "nowhere", port=port)
+        refused = graft(home, "endpoints", "update", "small")
+        assert (refused.returncode, "goes on as before" in refused.stderr) == (1, True)
+        assert httpx.get(f"{state['url']}/readyz", trust_env=False).status_code == 200
+    finally:
+        stopped = graft(home, "endpoints", "stop", "small")
+    assert stopped.returncode == 0, stopped.stderr
+    assert not _alive(tree)
+    assert graft(home, "endpoints", "list").stdout.startswith("No endpoint runs here")
+
+
+def test_killing_the_process_leaves_nothing_listening(small_bundle: Bundle, home: Path, tmp_path: Path) -> None:
+    """After kill -9 of `graft serve`, Ray and HAProxy end by themselves and the name is free again."""
+    file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=free_port())
+    state = json.loads(graft(home, "serve", "--detach", str(file), "-o", "json").stdout)
+    tree = _tree(state["pid"])
+    assert "haproxy" in {process.name() for process in tree}
+    psutil.Process(state["pid"]).send_signal(signal.SIGKILL)
+    _, alive = psutil.wait_procs(tree, timeout=60)
+    assert not alive
+    assert graft(home, "endpoints", "list", "-o", "json").stdout.strip() == "[]"
+
+
+def test_a_bundle_that_answers_differently_is_not_served(wrong_bundle: Bundle, home: Path, tmp_path: Path) -> None:
+    """Golden examples that do not come out right stop the start, and the error says so."""
+    file = write_endpoint(tmp_path / "endpoint.yaml", wrong_bundle.path, port=free_port())
+    result = graft(home, "serve", str(file))
+    assert result.returncode == 1
+    assert "golden example golden/0.png differs" in result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_port_in_use_is_named_before_anything_starts(small_bundle: Bundle, home: Path, tmp_path: Path) -> None:
+    """The error names the field, the port and the way out, within seconds."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=port)
+        result = graft(home, "serve", str(file))
+    assert result.returncode == 2
+    assert f"spec.http.port: received {port}, which is in use" in result.stderr
+    assert "Start Ray" not in result.stdout
+
+
+def test_a_changed_bundle_is_refused_before_anything_starts(small_bundle: Bundle, home: Path, tmp_path: Path) -> None:
+    """One changed byte is enough."""
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(small_bundle.path, copy)
+    content = bytearray((copy / KERAS_MODEL_FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / KERAS_MODEL_FILE).write_bytes(content)
+    file = write_endpoint(tmp_path / "endpoint.yaml", copy, port=free_port())
+    result = graft(home, "serve", "--detach", str(file))
+    assert result.returncode == 1
+    assert "SHA-256" in result.stderr
+
+
+def test_no_bundle_and_no_endpoint_are_told_apart(home: Path, tmp_path: Path) -> None:
+    """A missing bundle, a missing endpoint and a missing file each have their own sentence."""
+    file = write_endpoint(tmp_path / "endpoint.yaml", tmp_path / "nowhere", port=free_port())
+    assert "no such directory" in graft(home, "serve", str(file)).stderr
+    (tmp_path / "cat.png").write_bytes(PICTURE)
+    assert "graft serve FILE" in graft(home, "predict", "small", str(tmp_path / "cat.png")).stderr
+    assert "no such file" in graft(home, "predict", "small", str(tmp_path / "dog.png")).stderr
+    url = f"http://127.0.0.1:{free_port()}"
+    unreachable = graft(home, "predict", url, str(tmp_path / "cat.png"))
+    assert (unreachable.returncode, "Is the endpoint running?" in unreachable.stderr) == (1, True)
+
+
+def test_two_models_of_one_name_are_refused(small_bundle: Bundle, home: Path, tmp_path: Path) -> None:
+    """Names in URLs must be told apart."""
+    file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=free_port())
+    content = yaml.safe_load(file.read_text())
+    content["spec"]["models"] *= 2
+    file.write_text(yaml.safe_dump(content))
+    result = graft(home, "serve", str(file))
+    assert result.returncode == 2
+    assert "spec.models[1].name" in result.stderr
+
+
+class _Load:
+    """Requests one after the other in a thread while a block runs."""
+
+    def __init__(self, url: str) -> None:
+        self.statuses: list[int] = []
+        self._url = f"{url}/v1/endpoints/small/predict"
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def __enter__(self) -> _Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _ask(self) -> None:
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            while not self._over.is_set():
+                self.statuses.append(client.post(self._url, content=PICTURE).status_code)
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    process = psutil.Process(pid)
+    return [process, *process.children(recursive=True)]
+
+
+def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
+    deadline = time.monotonic() + 20
+    gone, alive = psutil.wait_procs(processes, timeout=max(0.0, deadline - time.monotonic()))
+    del gone
+    return alive

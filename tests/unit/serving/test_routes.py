@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from graftwork_serving.web.openapi import openapi_document
+from graftwork_serving.web.routes import Route, RouteKind, allowed_methods, match_route
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", Route(kind=RouteKind.ROOT)),
+        ("/v2/", Route(kind=RouteKind.SERVER_METADATA)),
+        ("/v2/health/ready", Route(kind=RouteKind.READY)),
+        ("/v2/models/m", Route(kind=RouteKind.MODEL_METADATA, name="m")),
+        ("/v2/models/m/versions/3", Route(kind=RouteKind.MODEL_METADATA, name="m", version="3")),
+        ("/v2/models/m/versions/3/infer", Route(kind=RouteKind.INFER, name="m", version="3")),
+        ("/v2/models/m/ready", Route(kind=RouteKind.MODEL_READY, name="m")),
+        ("/v1/endpoints/e/predict", Route(kind=RouteKind.PREDICT, name="e")),
+        ("/v1/endpoints/e", None),
+        ("/v2/models/m/unknown", None),
+        ("/../etc/passwd", None),
+    ],
+)
+def test_paths_mean_what_the_protocols_say(path: str, expected: Route | None) -> None:
+    """Every documented path is known, and nothing else is."""
+    assert match_route(path) == expected
+
+
+def test_the_openapi_document_describes_only_routes_that_exist() -> None:
+    """Every path and method in the document is one that the application takes."""
+    for path, item in openapi_document("e", 1000)["paths"].items():
+        route = match_route(path)
+        assert route is not None, path
+        methods = {key.upper() for key in item if key != "parameters"}
+        assert methods <= set(allowed_methods(route.kind))
