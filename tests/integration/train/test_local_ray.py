@@ -41,7 +41,8 @@ _, alive = psutil.wait_procs(children, timeout=30)
 found["alive"] = [process.name() for process in alive]
 found["folder_left"] = folder.exists()
 found["changed"] = sorted(
-    name for name in set(before) | set(os.environ) if before.get(name) != os.environ.get(name)
+    # Ray's own debugger hook stays.
+    name for name in (set(before) | set(os.environ)) - {"PYTHONBREAKPOINT"} if before.get(name) != os.environ.get(name)
 )
 found["warnings"] = Recorder.warnings
 print("FOUND " + json.dumps(found))
