@@ -35,7 +35,7 @@ with start_local_ray(
     children = psutil.Process().children(recursive=True)
     found["children"] = len(children)
     token = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-    found["token_mode"] = oct(token.stat().st_mode & 0o777)
+    found["file_mode"] = oct(token.stat().st_mode & 0o777)
     folder = token.parent
 _, alive = psutil.wait_procs(children, timeout=30)
 found["alive"] = [process.name() for process in alive]
@@ -61,7 +61,7 @@ def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert found["cpus"] >= 64
     assert all(address.startswith("127.") for address in found["addresses"])
     assert found["children"] > 0
-    assert found["token_mode"] == "0o600"
+    assert found["file_mode"] == "0o600"
     assert found["alive"] == []
     assert not found["folder_left"]
     assert found["changed"] == []
