@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import zipfile
-from collections.abc import Callable
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 
@@ -98,8 +101,12 @@ def load_weights(model: keras.Model, weights: Path, name: str) -> None:
         SpecError: it is damaged or belongs to another network.
     """
     try:
-        model.load_weights(str(weights))
-    except (ValueError, OSError, KeyError, TypeError, IndexError, zipfile.BadZipFile) as error:
+        with warnings.catch_warnings():
+            # Keras only warns about layers it found nothing for.
+            warnings.simplefilter("error", UserWarning)
+            with _named_by_content(weights) as path:
+                model.load_weights(str(path))
+    except (ValueError, OSError, KeyError, TypeError, IndexError, UserWarning) as error:
         raise SpecError(
             Problem(
                 where="spec.backbone.weights",
@@ -108,6 +115,17 @@ def load_weights(model: keras.Model, weights: Path, name: str) -> None:
                 fix="Give a file that Keras saved with save_weights() from this very network.",
             )
         ) from error
+
+
+@contextmanager
+def _named_by_content(weights: Path) -> Iterator[Path]:
+    """Keras tells its two formats apart by name; copies of remote files and others' files carry any name."""
+    with h5py.File(weights, "r") as file:
+        is_old = "layer_names" in file.attrs or "model_weights" in file
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / ("old.h5" if is_old else "new.weights.h5")
+        link.symlink_to(weights.absolute())
+        yield link
 
 
 def _divide_by_deviation_again(model: keras.Model) -> None:
@@ -119,7 +137,7 @@ def _divide_by_deviation_again(model: keras.Model) -> None:
     """
     for layer in leaf_layers(model):
         if isinstance(layer, keras.layers.Normalization):
-            mean, variance, *_ = (np.asarray(value) for value in layer.get_weights())
+            mean, variance, *_ = (weight.numpy() for weight in layer.weights)
             if not np.allclose(mean.reshape(-1), _IMAGENET_MEAN, atol=1e-3):
                 return
             layer.adapt_variance.assign(variance * np.asarray(_IMAGENET_DEVIATION, np.float32).reshape(variance.shape))

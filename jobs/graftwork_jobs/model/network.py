@@ -80,7 +80,7 @@ def build_network(
     if batch_norm_training and dropout_slice is not None:
         trunk = _with_sliced_dropout(trunk, dropout_slice, seed)
     image = keras.Input(shape=trunk.inputs[0].shape[1:], dtype="float32", name="image")
-    features = trunk(image) if batch_norm_training else trunk(image, training=False)
+    features = trunk(image) if batch_norm_training else _InferenceMode(trunk)(image)
     top = _head(features.shape[1:], features.dtype, head, classes=classes, seed=seed, dropout=dropout)
     return Network(
         model=keras.Model(image, top(features), name="network"),
@@ -119,6 +119,25 @@ def inference_model(network: Network) -> keras.Model:
     for layer in leaf_layers(model):
         layer.trainable = True
     return model
+
+
+class _InferenceMode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no stubs
+    """Runs a model in inference mode even while what it is part of trains; its weights train all the same.
+
+    `model(inputs, training=False)` in a functional model does not: Keras 3 replaces that argument by the `training` the
+    whole model is called with.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="inference_mode")
+        self.model = model
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        return self.model(inputs, training=False)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return self.model.compute_output_shape(input_shape)
 
 
 def _with_sliced_dropout(trunk: keras.Model, part: DropoutSlice, seed: int) -> keras.Model:

@@ -85,7 +85,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
 def _copy_statistics(source: keras.Model, target: keras.Model) -> None:
     for ours, theirs in zip(leaf_layers(target), leaf_layers(source), strict=True):
         if isinstance(ours, keras.layers.Normalization):
-            ours.set_weights(theirs.get_weights())
+            for weight, value in zip(ours.weights, theirs.weights, strict=True):
+                weight.assign(value)
     finalize(target)
 
 
@@ -114,7 +115,7 @@ def weights_digest(model: keras.Model) -> str:
     """
     digest = hashlib.sha256()
     for position, weight in enumerate(model.weights):
-        values = np.asarray(keras.ops.convert_to_numpy(weight))
+        values = weight.numpy()
         name = _COUNTER.sub("", weight.name)
         digest.update(f"{position} {name} {values.shape} {values.dtype}\n".encode())
         digest.update(np.ascontiguousarray(values).tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import httpx
 
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
-from graftwork_jobs.data.fetch import FetchError, absolute_uri, is_remote, local_path
+from graftwork_jobs.data.fetch import FetchError, absolute_uri, is_remote, local_path, open_file_system
 from graftwork_jobs.model.catalog import Architecture, WeightsFile
 
 _CHUNK_BYTES = 1024 * 1024
@@ -55,7 +56,9 @@ def file_at(uri: str, *, base_dir: Path, cache_dir: Path, where: str) -> Path:
         SpecError: nothing is there or it cannot be read.
     """
     try:
-        path = local_path(absolute_uri(uri, base_dir), cache_dir)
+        path = _folder(uri, cache_dir) if is_remote(uri) else None
+        if path is None:
+            path = local_path(absolute_uri(uri, base_dir), cache_dir)
     except FetchError as error:
         raise SpecError(
             Problem(
@@ -76,6 +79,26 @@ def file_at(uri: str, *, base_dir: Path, cache_dir: Path, where: str) -> Path:
             )
         )
     return path
+
+
+def _folder(uri: str, cache_dir: Path) -> Path | None:
+    """A local copy of a remote folder; None if the URI is not one."""
+    target = cache_dir / "folders" / hashlib.sha256(uri.encode()).hexdigest()
+    if target.exists():
+        return target
+    file_system, path = open_file_system(uri)
+    try:
+        if not file_system.isdir(path):
+            return None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
+            copy = Path(temporary) / "folder"
+            file_system.get(path.rstrip("/") + "/", str(copy), recursive=True)
+            if not target.exists():
+                copy.rename(target)
+    except Exception as error:
+        raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
+    return target
 
 
 def _download(file: WeightsFile, path: Path, reporter: Reporter) -> None:
