@@ -78,9 +78,13 @@ def child_environment(changes: Mapping[str, str]) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
-def set_process_environment(changes: Mapping[str, str]) -> None:
-    """Set variables for libraries that can be told in no other way; call it before they are imported."""
-    os.environ.update(changes)
+def set_process_defaults(defaults: Mapping[str, str]) -> None:
+    """Set variables that the user has not set, for libraries that can be told in no other way.
+
+    Call it before they are imported.
+    """
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)
 
 
 def _embedded_tracking_uri(home: Path) -> str:

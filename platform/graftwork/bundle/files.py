@@ -135,6 +135,8 @@ def disk_full_errors(destination: Path, needed_bytes: int) -> Iterator[None]:
 
 
 def _says_disk_full(error: BaseException) -> bool:
+    if isinstance(error, shutil.Error):  # copying a tree collects what went wrong as text
+        return any(f"[Errno {number}]" in str(error) for number in _DISK_FULL)
     return isinstance(error, OSError) and error.errno in _DISK_FULL
 
 

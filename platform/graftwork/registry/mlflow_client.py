@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from graftwork.errors import PermanentError, TransientError
-from graftwork.settings import set_process_environment
+from graftwork.settings import set_process_defaults
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
 
-# MLflow reads these when it is imported and while it works.
-_QUIET: Final = {
+# MLflow reads these when it is imported and while it works: quiet, and nothing sent home.
+_DEFAULTS: Final = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
     "MLFLOW_CONFIGURE_LOGGING": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # A server that is down is told after seconds, not after the four minutes of MLflow's own default.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 _RETRY_DELAY_S = 5.0
 
@@ -41,7 +43,7 @@ def connect(settings: Settings, reporter: Reporter) -> MlflowClient:
 
     Importing MLflow takes seconds and making the database a few more, so the latter is told.
     """
-    set_process_environment(_QUIET)
+    set_process_defaults(_DEFAULTS)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
