@@ -19,6 +19,7 @@ from graftwork import __version__
 from graftwork.bundle.directory import Bundle
 from graftwork.endpoint_state import EndpointState
 from graftwork.preprocess.image import decode_image
+from tests.integration.serving.conftest import GRAFT
 from tests.support.bundles import SMALL_LABELS, keras_scores, picture_bytes
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def tensor(pixels: np.ndarray, **changes: Any) -> dict[str, Any]:
         "datatype": "UINT8",
         "data": pixels.ravel().tolist(),
     } | changes
+
+
+def _graft(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*GRAFT, *arguments], capture_output=True, text=True, check=False)
 
 
 def test_served_scores_are_the_keras_models(

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import httpx
 import psutil
@@ -155,7 +156,7 @@ class _Load:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._ask)
 
-    def __enter__(self) -> _Load:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 

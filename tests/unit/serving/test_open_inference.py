@@ -37,7 +37,7 @@ def test_pixels_arrive_as_sent(datatype: str, nested: bool) -> None:
     sent = tensor(datatype=datatype, data=data.tolist() if nested else data.ravel().tolist())
     parsed = parse_infer(request({"id": "a", "inputs": [sent]}), IMAGE)
     assert parsed.id == "a"
-    np.testing.assert_array_equal(np.stack(parsed.examples), PIXELS)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(np.stack(parsed.examples), PIXELS)
 
 
 def test_encoded_pictures_arrive_as_sent() -> None:
