@@ -28,28 +28,39 @@ def cut_at(model: keras.Model, output_layer: str | None) -> keras.Model:
 
 
 def _output_of(model: keras.Model, name: str) -> Any:
-    layers = {layer.name: layer for layer in model.layers}
-    layer = layers.get(name)
-    maps = [known for known, candidate in layers.items() if _is_map(candidate.output)]
-    if layer is None:
+    outputs = _outputs_by_layer(model)
+    output = outputs.get(name)
+    maps = [known for known, candidate in outputs.items() if _is_map(candidate)]
+    if output is None:
         raise SpecError(
             Problem(
                 where="spec.backbone.outputLayer",
                 received=name,
-                expected=f"one of the backbone's {len(layers)} layers",
+                expected=f"one of the backbone's {len(outputs)} layers",
                 fix=did_you_mean(name, maps) or f"The last ones that give a feature map are {', '.join(maps[-5:])}.",
             )
         )
-    if not _is_map(layer.output):
+    if not _is_map(output):
         raise SpecError(
             Problem(
                 where="spec.backbone.outputLayer",
-                received=f"{name}, which gives shape {shape_text(getattr(layer.output, 'shape', ()))}",
+                received=f"{name}, which gives shape {shape_text(getattr(output, 'shape', ()))}",
                 expected="a layer that gives a feature map (batch, height, width, channels)",
                 fix=f"The last ones that do are {', '.join(maps[-5:])}.",
             )
         )
-    return layer.output
+    return output
+
+
+def _outputs_by_layer(model: keras.Model) -> dict[str, Any]:
+    """What each layer gives in this very model, in topological order; `layer.output` may be that of another one."""
+    nodes = model._nodes_by_depth  # noqa: SLF001 - the only list of a model's own nodes
+    return {
+        node.operation.name: node.output_tensors[0]
+        for depth in sorted(nodes, reverse=True)
+        for node in nodes[depth]
+        if not node.is_input
+    }
 
 
 def _last_feature_map(model: keras.Model) -> Any:

@@ -84,5 +84,5 @@ def test_the_smallest_size_is_the_smallest_keras_takes(name: str) -> None:
     side = architecture.min_image_size
     height, width = build(include_top=False, weights=None, input_shape=(side, side, 3)).output_shape[1:3]
     assert min(height, width) >= 1
-    with pytest.raises(ValueError, match="at least|Negative dimension|negative|must be"):
+    with pytest.raises(ValueError, match=r"at least|Negative dimension|negative|must be"):
         build(include_top=False, weights=None, input_shape=(side - 1, side - 1, 3))

@@ -1,0 +1,131 @@
+"""Every architecture through the whole of `graftwork_jobs.model`: build, freeze, save, load elsewhere, export."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import openvino
+import pytest
+
+from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Backbone, Head, Unfreeze
+from graftwork_jobs.model.backbone import load_backbone
+from graftwork_jobs.model.catalog import ARCHITECTURES
+from graftwork_jobs.model.freeze import apply_freeze, backbone_layers, resolve_unfreeze
+from graftwork_jobs.model.network import DropoutSlice, Network, build_network, inference_model
+
+_ONE_A_FAMILY = (
+    "ConvNeXtTiny",
+    "DenseNet121",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "ResNet50",
+    "ResNet50V2",
+    "VGG16",
+    "Xception",
+)
+_ARCHITECTURES = [pytest.param(name, marks=() if name in _ONE_A_FAMILY else pytest.mark.slow) for name in ARCHITECTURES]
+_CLASSES = 5
+_LOAD_WITHOUT_GRAFTWORK = """
+import sys
+sys.modules["graftwork"] = sys.modules["graftwork_jobs"] = sys.modules["keras_hub"] = None
+import keras, numpy
+model = keras.models.load_model(sys.argv[1], safe_mode=True)
+numpy.save(sys.argv[3], model(numpy.load(sys.argv[2])).numpy())
+"""
+
+
+def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) -> Network:
+    architecture = ARCHITECTURES[name]
+    side = max(64, architecture.min_image_size)
+    backbone = load_backbone(
+        Backbone(name=name, weights="none"),
+        image_size=(side, side),
+        base_dir=tmp_path,
+        weights_dir=tmp_path,
+        reporter=SilentReporter(),
+        seed=3,
+    )
+    network = build_network(
+        backbone,
+        Head(hidden=[8], dropout=0.2),
+        classes=_CLASSES,
+        seed=1,
+        batch_norm_training=batch_norm_training,
+        dropout_slice=DropoutSlice(rows=2, offset=0),
+    )
+    _let_signals_through(network)
+    return network
+
+
+def _pixels(network: Network) -> np.ndarray[Any, np.dtype[np.float32]]:
+    _, height, width, _ = network.model.input_shape
+    return np.random.default_rng(0).uniform(0, 255, (2, height, width, 3)).astype(np.float32)
+
+
+def _let_signals_through(network: Network) -> None:
+    """Give normalisation layers the statistics of a batch: random deep networks else shrink or blow up their signal."""
+    for layer in backbone_layers(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum, layer.kept_momentum = 0.0, layer.momentum
+    keras.Model(network.backbone.inputs[0], network.backbone.outputs[0])(_pixels(network), training=True)
+    for layer in backbone_layers(network):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = layer.kept_momentum
+
+
+def _count(network: Network) -> int:
+    return sum(math.prod(weight.shape) for weight in network.model.trainable_weights)
+
+
+@pytest.mark.parametrize("name", _ARCHITECTURES)
+def test_an_architecture_goes_all_the_way(name: str, tmp_path: Path) -> None:
+    """Freezing counts right; the bundle's model answers alike in a bare Keras and in OpenVINO."""
+    network = _network(name, tmp_path)
+    pixels = _pixels(network)
+
+    for unfreeze in ("none", Unfreeze(last_layers=5), Unfreeze(fraction=0.4), "all"):
+        boundary = resolve_unfreeze(network, unfreeze)
+        apply_freeze(network, boundary)
+        assert boundary.trainable_parameters == _count(network)
+    assert boundary.total_parameters == network.model.count_params()
+
+    model = inference_model(network)
+    expected = model(pixels).numpy()
+    logits = network.model(pixels, training=False).numpy()
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(expected, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.ptp(expected) > 1e-4
+    assert np.abs(expected[0] - expected[1]).max() > 1e-5, "the answer must depend on the picture"
+
+    np.testing.assert_allclose(_scores_elsewhere(model, pixels, tmp_path), expected, atol=1e-6)
+    np.testing.assert_allclose(_scores_of_openvino(model, pixels, tmp_path), expected, atol=1e-4)
+
+
+def _scores_elsewhere(model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarray[Any, Any]:
+    model.save(folder / "model.keras")
+    np.save(folder / "pixels.npy", pixels)
+    subprocess.run(
+        [sys.executable, "-c", _LOAD_WITHOUT_GRAFTWORK]
+        + [str(folder / file) for file in ("model.keras", "pixels.npy", "scores.npy")],
+        check=True,
+        capture_output=True,
+    )
+    return np.asarray(np.load(folder / "scores.npy"))
+
+
+def _scores_of_openvino(model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarray[Any, Any]:
+    model.export(folder / "model.xml", format="openvino", verbose=False)
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.asarray(compiled(pixels)[0])
