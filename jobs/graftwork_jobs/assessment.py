@@ -191,9 +191,7 @@ def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path)
             source=split.uris[wrong.row],
             test=_TEST,
         )
-        for wrong in most_confident_mistakes(
-            assessment.predictions[_TEST], split.labels, limit=_MISTAKES_SHOWN
-        )
+        for wrong in most_confident_mistakes(assessment.predictions[_TEST], split.labels, limit=_MISTAKES_SHOWN)
     ]
 
 

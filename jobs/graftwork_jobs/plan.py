@@ -280,7 +280,8 @@ def _trainable_share(network: Network, boundary: FreezeBoundary) -> float:
 def _activation_sizes(network: Network) -> Mapping[str, int]:
     """Elements each backbone layer gives out for one example."""
     return {
-        layer.name: sum(int(np.prod(tensor.shape[1:])) for tensor in _outputs(layer)) for layer in network.backbone.layers
+        layer.name: sum(int(np.prod(tensor.shape[1:])) for tensor in _outputs(layer))
+        for layer in network.backbone.layers
     }
 
 

@@ -265,6 +265,7 @@ class _Run:
             image=self.planned.image,
             weights_dir=self.settings.weights_dir,
             data_cache_dir=self.settings.data_dir,
+            features_dir=self.settings.features_dir,
             run_name=self.paths.run_id,
         )
 

@@ -51,6 +51,11 @@ class Settings:
         return self.home / "cache" / "bundles"
 
     @property
+    def features_dir(self) -> Path:
+        """Outputs of frozen trunks, kept for later phases, runs and jobs."""
+        return self.home / "cache" / "features"
+
+    @property
     def artifacts_dir(self) -> Path:
         """Where the embedded MLflow registry keeps bundles."""
         return self.home / "mlflow" / "artifacts"

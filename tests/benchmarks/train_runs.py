@@ -56,6 +56,7 @@ def run_on(workers: int, spec: dict[str, Any], *, size: int, folder: Path) -> tu
         image=ImageSpec(height=size, width=size),
         weights_dir=folder / "weights",
         data_cache_dir=folder / "cache",
+        features_dir=folder / "features",
         run_name=f"bench-{workers}",
     )
     with start_local_ray(

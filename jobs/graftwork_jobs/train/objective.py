@@ -8,35 +8,39 @@ import keras
 import tensorflow as tf
 
 from graftwork_jobs.distributed.batch_norm import valid_rows
-from graftwork_jobs.model.network import Network
 
 
-class TrainingModel(keras.Model):
-    """A network together with which rows of its batch are real; its variables are the network's.
+class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
+    """The part of a network that a phase runs, together with which rows of its batch are real.
 
-    Calls the backbone itself rather than the whole network: Keras 3.15 lets `training=True` of an outer call win over
-    the `training=False` that a nested model was given when it was called symbolically, so BatchNorm layers that must
-    keep their statistics would not.
+    Its variables are the network's. Calls backbone and head one after the other rather than the network: Keras 3.15
+    lets `training=True` of an outer call win over the `training=False` that a nested model was given when it was called
+    symbolically, so BatchNorm layers that must keep their statistics would not.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: keras.Model, *, backbone: keras.Model | None, head: keras.Model, backbone_trains: bool
+    ) -> None:
         super().__init__()
-        self.network = network.model
-        self._backbone_trains = network.batch_norm_training
-        self._backbone = network.backbone
-        self._head = network.head
+        self.network = network
+        self._backbone = backbone
+        self._head = head
+        self._backbone_trains = backbone_trains
 
-    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:  # noqa: FBT001, FBT002 - the signature Keras calls
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Logits.
 
         Args:
-            inputs: `image`: RGB 0..255, shape (rows, height, width, 3), float32; `valid`: 1 for a real row, 0 for
-                padding, shape (rows,), float32.
+            inputs: `values`: what the backbone takes (pictures, RGB 0..255, shape (rows, height, width, 3), or
+                features), or the head where there is no backbone; float32. `valid`: 1 for a real row, 0 for padding,
+                shape (rows,), float32.
             training: whether layers behave as in training.
         """
+        values = inputs["values"]
         with valid_rows(inputs["valid"]):
-            features = self._backbone(inputs["image"], training=training and self._backbone_trains)
-            return self._head(features, training=training)
+            if self._backbone is not None:
+                values = self._backbone(values, training=training and self._backbone_trains)
+            return self._head(values, training=training)
 
 
 class ExampleLoss:
@@ -104,6 +108,6 @@ class Tally(keras.metrics.Metric):
         return tf.math.divide_no_nan(self.sums[0], self.sums[2])
 
 
-def with_validity(images: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
+def with_validity(values: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
     """A pipeline's element as `TrainingModel` takes it."""
-    return {"image": images, "valid": tf.cast(weights > 0, tf.float32)}, labels, weights
+    return {"values": values, "valid": tf.cast(weights > 0, tf.float32)}, labels, weights

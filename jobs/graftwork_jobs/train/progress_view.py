@@ -37,6 +37,8 @@ class TrainingView:
                 self._reporter.say(epoch_line(event))
             case "phase_finished":
                 self.close()
+            case "features":
+                self._reporter.say(features_line(event))
             case "warning":
                 self._reporter.warn(event["message"])
 
@@ -85,3 +87,9 @@ def epoch_line(event: dict[str, Any]) -> str:
     if event["stopped"]:
         line += "  (no more progress: phase ends)"
     return line
+
+
+def features_line(event: Event) -> str:
+    """What became of the features of a frozen trunk, in one line."""
+    how = "taken from the store" if event["hit"] else f"computed once in {event['seconds']:.1f} s"
+    return f"features of {event['examples']:,} {event['split']} pictures at {event['cut']}: {how}"

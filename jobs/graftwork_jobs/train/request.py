@@ -24,6 +24,7 @@ class TrainRequest:
         image: what every picture is brought to.
         weights_dir: cache of pre-trained weights.
         data_cache_dir: cache of remote pictures.
+        features_dir: store of features of frozen trunks.
         run_name: unique name of the run; a second call with the same one goes on where the first was interrupted.
     """
 
@@ -34,6 +35,7 @@ class TrainRequest:
     image: ImageSpec
     weights_dir: Path
     data_cache_dir: Path
+    features_dir: Path
     run_name: str
 
     @property

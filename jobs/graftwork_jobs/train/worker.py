@@ -21,11 +21,12 @@ from graftwork.errors import PermanentError
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Phase
 from graftwork_jobs.data.batch_plan import BatchPlan
-from graftwork_jobs.data.index import DatasetIndex, Split
-from graftwork_jobs.data.pipeline import eval_batches, readable_data_errors, train_batches
+from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.events import append_event
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
+from graftwork_jobs.train.feeds import FeatureFeed, Feed, PictureFeed, Rows, picture_eval_batches
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 
 if TYPE_CHECKING:
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork_jobs.data.pipeline import Augmenter
+    from graftwork_jobs.features.extract import Extractor
+    from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
     from graftwork_jobs.train.evaluate import Evaluator
 
 _PROGRESS_EVERY_S = 1.0
-_EVAL_BATCH = 64
 # Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
 _CHECK_EVERY_UPDATES = 16
 
@@ -55,23 +57,30 @@ class _Run:
     evaluator: Evaluator
     class_weights: NDArray[np.float32] | None
     augment: Augmenter | None
-    model: keras.Model
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Append an event, on rank 0."""
         if self.collectives.rank == 0:
             append_event(self.request.events_file, kind, **fields)
 
-    def eval_batches(self, split: Split) -> Any:
-        """This worker's share of a split."""
-        return eval_batches(
-            split,
-            self.request.image,
-            batch_size=_EVAL_BATCH,
-            rank=self.collectives.rank,
-            world=self.collectives.world,
-            cache_dir=self.request.data_cache_dir,
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class _Phase:
+    """What one phase trains, on what; made afresh for each.
+
+    Attributes:
+        spec: of the phase.
+        number: 0-based.
+        model: what is trained; shares its variables with the network.
+        evaluator: of the same part of the network.
+        feed: what goes into both.
+    """
+
+    spec: Phase
+    number: int
+    model: keras.Model
+    evaluator: Evaluator
+    feed: Feed
 
 
 def train_worker(request: TrainRequest) -> None:
@@ -110,7 +119,7 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
 
     from graftwork_jobs.model.augment import build_augmenter
     from graftwork_jobs.train.evaluate import Evaluator
-    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
+    from graftwork_jobs.train.objective import ExampleLoss
 
     spec = request.job.spec
     keras.config.set_dtype_policy(_dtype_policy(spec.training.mixed_precision))
@@ -135,7 +144,6 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
         evaluator=Evaluator(network.model, loss, classes=classes, collectives=collectives),
         class_weights=_class_weights(index) if spec.training.class_weights == "balanced" else None,
         augment=build_augmenter(spec.augment),
-        model=TrainingModel(network),
     )
 
 
@@ -175,13 +183,15 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
 
     spec = run.request.job.spec
     phase = spec.phases[number]
-    train, validation = run.index.splits["train"], run.index.splits["validation"]
+    train = run.index.splits["train"]
     updates = run.plan.updates(len(train))
 
-    apply_freeze(run.network, resolve_unfreeze(run.network, phase.unfreeze))
+    boundary = resolve_unfreeze(run.network, phase.unfreeze)
+    apply_freeze(run.network, boundary)
+    part = _make_phase(run, number, boundary)
     learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
-    optimizer = make_optimizer(spec.training, learning_rate, run.model.trainable_variables, run.collectives)
-    tally = _compile(run, optimizer, Tally)
+    optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives)
+    tally = _compile(run, part.model, optimizer, Tally)
     best = values_of(run.network.model.variables)
     if checkpoint is not None and state.epochs_done:
         assign(optimizer.variables, checkpoint.optimizer)
@@ -193,9 +203,9 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
         learning_rate.scale.assign(state.phase_state.learning_rate_scale)
         began = time.perf_counter()
         tally.reset_state()
-        _train_epoch(run, number, epoch, optimizer)
+        _train_epoch(run, part, epoch, optimizer)
         seconds = time.perf_counter() - began
-        figures = _epoch_figures(run, tally, validation, phase, epoch)
+        figures = _epoch_figures(run, part, tally, epoch)
         decision = decide(
             state.phase_state,
             epoch=epoch,
@@ -232,45 +242,97 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
     return replace(state, phase=number + 1, epochs_done=0, phase_ended=False, phase_state=PhaseState())
 
 
-def _compile(run: _Run, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
+def _make_phase(run: _Run, number: int, boundary: FreezeBoundary) -> _Phase:
+    """Choose between pictures and features of the frozen trunk, and bind the part of the network that takes them."""
+    from graftwork_jobs.features.phase_cut import cut_for_phase
+    from graftwork_jobs.train.evaluate import Evaluator
+    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
+
+    request, network = run.request, run.network
+    spec = request.job.spec
+    train, held_out = run.index.splits["train"], run.index.splits["validation"]
+    rows = Rows(plan=run.plan, seed=spec.training.seed, phase=number, class_weights=run.class_weights)
+    extractor = _extractor(run)
+    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and run.augment is None else None
+    if cut is None or not extractor.fits(cut, len(train) + len(held_out)):
+        return _Phase(
+            spec=spec.phases[number],
+            number=number,
+            model=TrainingModel(
+                network.model, backbone=network.backbone, head=network.head, backbone_trains=network.batch_norm_training
+            ),
+            evaluator=run.evaluator,
+            feed=PictureFeed(
+                rows=rows,
+                train=train,
+                held_out=held_out,
+                image=request.image,
+                augment=run.augment,
+                cache_dir=request.data_cache_dir,
+            ),
+        )
+    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=spec.training.label_smoothing)
+    return _Phase(
+        spec=spec.phases[number],
+        number=number,
+        model=TrainingModel(
+            network.model, backbone=cut.rest, head=cut.head, backbone_trains=network.batch_norm_training
+        ),
+        evaluator=Evaluator(cut.top(), loss, classes=len(run.index.labels), collectives=run.collectives),
+        feed=FeatureFeed(
+            rows=rows,
+            train=extractor.features(cut, train),
+            train_labels=train.labels,
+            held_out=extractor.features(cut, held_out),
+            held_out_labels=held_out.labels,
+        ),
+    )
+
+
+def _extractor(run: _Run) -> Extractor:
+    import ray.train
+
+    from graftwork_jobs.features.extract import Extractor, NodeShare
+    from graftwork_jobs.features.store import FeatureStore
+
+    context = ray.train.get_context()
+    return Extractor(
+        store=FeatureStore.below(run.request.features_dir),
+        collectives=run.collectives,
+        node=NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size()),
+        owner=run.request.run_name,
+        image=run.request.image,
+        data_cache_dir=run.request.data_cache_dir,
+        tell=run.tell,
+    )
+
+
+def _compile(run: _Run, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
     """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
     from graftwork_jobs.train.objective import BatchLoss, ExampleLoss
 
     loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=run.request.job.spec.training.label_smoothing)
     tally = tally_class(loss)
     # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
-    run.model.compile(optimizer=optimizer, loss=BatchLoss(loss), weighted_metrics=[tally], jit_compile=False)
-    run.model.make_train_function(force=True)
+    model.compile(optimizer=optimizer, loss=BatchLoss(loss), weighted_metrics=[tally], jit_compile=False)
+    model.make_train_function(force=True)
     return tally
 
 
-def _train_epoch(run: _Run, number: int, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
+def _train_epoch(run: _Run, part: _Phase, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
     """Go through the training data once."""
     from graftwork_jobs.train.objective import with_validity
 
-    request, train = run.request, run.index.splits["train"]
-    phase = request.job.spec.phases[number]
-    batches = train_batches(
-        train,
-        request.image,
-        run.plan,
-        seed=request.job.spec.training.seed,
-        phase=number,
-        epoch=epoch,
-        class_weights=run.class_weights,
-        augment=run.augment,
-        cache_dir=request.data_cache_dir,
-    )
-    steps = run.plan.steps(len(train))
-    iterator = iter(batches.map(with_validity))
+    steps = run.plan.steps(len(run.index.splits["train"]))
+    iterator = iter(part.feed.training(epoch).map(with_validity))
     told = time.monotonic()
     for step in range(1, steps + 1):
-        run.model.train_function(iterator)
+        part.model.train_function(iterator)
         if step % (_CHECK_EVERY_UPDATES * run.plan.pieces) == 0 or step == steps:
-            _refuse_nan(run, optimizer, phase, epoch)
+            _refuse_nan(run, optimizer, part.spec, epoch)
         if time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
-            run.tell("progress", phase=phase.name, epoch=epoch + 1, step=step, steps=steps)
+            run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=steps)
 
 
 def _refuse_nan(run: _Run, optimizer: keras.optimizers.Optimizer, phase: Phase, epoch: int) -> None:
@@ -291,14 +353,14 @@ def _nan_message(phase: Phase, epoch: int, what: str) -> str:
     )
 
 
-def _epoch_figures(run: _Run, tally: Any, validation: Split, phase: Phase, epoch: int) -> dict[str, float]:
+def _epoch_figures(run: _Run, part: _Phase, tally: Any, epoch: int) -> dict[str, float]:
     """Loss and accuracy of training and validation, the same on all workers."""
     from graftwork_jobs.train.evaluate import figures_of
 
     trained = figures_of(tally.sums.numpy(), run.collectives)
-    validated = run.evaluator.figures(run.eval_batches(validation))
+    validated = part.evaluator.figures(part.feed.validation())
     if not np.isfinite(validated.loss):
-        raise PermanentError(_nan_message(phase, epoch, ": the validation loss is NaN or infinite"))
+        raise PermanentError(_nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
     return {
         "loss": trained.loss,
         "accuracy": trained.accuracy,
@@ -349,7 +411,9 @@ def _predict(run: _Run) -> dict[str, Path]:
     for name, split in run.index.splits.items():
         if name in {"train", "validation"}:
             continue
-        scores = run.evaluator.scores(run.eval_batches(split), examples=len(split))
+        scores = run.evaluator.scores(
+            picture_eval_batches(split, run.request.image, run.plan, run.request.data_cache_dir), examples=len(split)
+        )
         written[name] = run.request.predictions_dir / f"{name}.npz"
         if run.collectives.rank == 0:
             with _replacing(written[name]) as temporary, temporary.open("wb") as stream:

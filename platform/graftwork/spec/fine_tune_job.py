@@ -14,7 +14,7 @@ from graftwork.spec.base import Inconsistency, SpecModel, SpecObject, refuse_if_
 from graftwork.spec.job_data import Augment, Data, DataSource, ImageInput, NamedDataSource, SplitSource
 from graftwork.spec.job_evaluation import Evaluation, Gate, Register
 from graftwork.spec.job_model import Backbone, Head
-from graftwork.spec.job_training import EarlyStopping, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
+from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
 
 __all__ = [
     "Augment",
@@ -23,6 +23,7 @@ __all__ = [
     "DataSource",
     "EarlyStopping",
     "Evaluation",
+    "Features",
     "FineTuneJob",
     "FineTuneJobSpec",
     "Gate",
@@ -56,6 +57,8 @@ class FineTuneJobSpec(SpecModel):
     """The new layers."""
     phases: Annotated[list[Phase], Field(min_length=1)]
     """Stretches of training, in order."""
+    features: Features = Features()
+    """What becomes of the outputs of layers that do not train."""
     training: Training = Training()
     """How to train."""
     scaling: Scaling = Scaling()

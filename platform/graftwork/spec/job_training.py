@@ -68,6 +68,14 @@ class Phase(SpecModel):
         return self
 
 
+class Features(SpecModel):
+    """What becomes of the outputs of layers that do not train."""
+
+    cache: Literal["auto", "none"] = "auto"
+    """`auto`: in a phase without augmentation, compute what lies below the freeze boundary once per picture rather than
+    once per epoch, and keep it for later phases, runs and jobs on the same pictures. `none`: compute it every time."""
+
+
 class EarlyStopping(SpecModel):
     """End a phase when the validation data shows no more progress; the phase keeps its best epoch."""
 

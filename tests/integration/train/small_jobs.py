@@ -119,6 +119,7 @@ def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: A
         image=ImageSpec(height=_SIDE, width=_SIDE),
         weights_dir=data.root / "weights",
         data_cache_dir=data.root / "cache",
+        features_dir=data.root / "features",
         run_name=run_dir.name,
     )
 

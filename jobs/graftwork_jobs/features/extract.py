@@ -1,0 +1,150 @@
+"""Runs a frozen trunk once over every picture of a split, all workers together, and keeps the result in the store.
+
+Workers of one machine share its store: each computes every n-th row of what is missing. Machines do not share.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.preprocess.image import ImageSpec
+from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.pipeline import eval_batches
+from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.features.phase_cut import PhaseCut
+from graftwork_jobs.features.store import FeatureStore, feature_key
+
+if TYPE_CHECKING:
+    import keras
+
+_FORMAT_VERSION = 1
+_BATCH = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeShare:
+    """This worker among those on its machine.
+
+    Attributes:
+        rank: 0 .. world - 1.
+        world: workers on this machine.
+    """
+
+    rank: int
+    world: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extractor:
+    """Gets features from the store, or computes them into it.
+
+    Attributes:
+        store: of this machine.
+        collectives: this worker among all.
+        node: this worker among those of its machine.
+        owner: the run; names unfinished files.
+        image: what pictures are brought to.
+        data_cache_dir: where copies of remote pictures are kept.
+        tell: takes an event about what was found or computed: kind and fields.
+    """
+
+    store: FeatureStore
+    collectives: Collectives
+    node: NodeShare
+    owner: str
+    image: ImageSpec
+    data_cache_dir: Path
+    tell: Callable[..., None]
+
+    def fits(self, cut: PhaseCut, examples: int) -> bool:
+        """Whether the features of that many examples are within every machine's limit; the same on all workers."""
+        needed = examples * int(np.prod(cut.shape)) * np.dtype(np.float32).itemsize
+        return self._agree(needed <= self.store.limit_bytes)
+
+    def features(self, cut: PhaseCut, split: Split) -> NDArray[np.float32]:
+        """Features of a split in its order, memory-mapped, shape (examples, *cut.shape).
+
+        All workers must call it alike.
+        """
+        key = feature_key(
+            {
+                "version": _FORMAT_VERSION,
+                "trunk": _digest(cut.trunk),
+                "image": asdict(self.image),
+                "pictures": hashlib.sha256("".join(split.digests).encode()).hexdigest(),
+            }
+        )
+        began = time.perf_counter()
+        stored = self.store.open(key)
+        hit = self._agree(stored is not None)
+        if not hit:
+            stored = self._compute(key, cut, split, have=stored is not None)
+        if stored is None:
+            raise FileNotFoundError(f"{self.store.root}: features {key} vanished while they were being read")
+        seconds = time.perf_counter() - began
+        self.tell("features", split=split.name, cut=cut.name, examples=len(split), hit=hit, seconds=round(seconds, 3))
+        return stored
+
+    def _compute(self, key: str, cut: PhaseCut, split: Split, *, have: bool) -> NDArray[np.float32] | None:
+        """Fill in what this machine lacks; a machine that has it only keeps step with the others."""
+        leader = self.node.rank == 0
+        if leader and not have:
+            self.store.begin(key, self.owner, (len(split), *cut.shape))
+        self._wait()
+        if not have:
+            self._fill(self.store.unfinished(key, self.owner), cut, split)
+        self._wait()
+        if leader and not have:
+            self.store.commit(key, self.owner)
+        self._wait()
+        return self.store.open(key)
+
+    def _fill(self, path: Path, cut: PhaseCut, split: Split) -> None:
+        import tensorflow as tf
+
+        rows = range(self.node.rank, len(split), self.node.world)
+        forward = tf.function(
+            lambda images: tf.cast(cut.trunk(images, training=False), tf.float32),
+            input_signature=[tf.TensorSpec([None, self.image.height, self.image.width, 3], tf.float32)],
+            autograph=False,
+        )
+        target = np.load(path, mmap_mode="r+", allow_pickle=False)
+        done = 0
+        batches = eval_batches(
+            split,
+            self.image,
+            batch_size=_BATCH,
+            rank=self.node.rank,
+            world=self.node.world,
+            cache_dir=self.data_cache_dir,
+        )
+        for images, _ in batches:
+            values = forward(images).numpy()
+            target[rows[done] : rows[done + len(values) - 1] + 1 : self.node.world] = values
+            done += len(values)
+        target.flush()
+
+    def _agree(self, own: bool) -> bool:  # noqa: FBT001 (a yes or no is what it is about)
+        """Whether all workers say yes."""
+        votes = self.collectives.sum_array(np.array([int(own)], np.int64))
+        return int(votes[0]) == self.collectives.world
+
+    def _wait(self) -> None:
+        """Until all workers are here."""
+        self._agree(True)  # noqa: FBT003
+
+
+def _digest(trunk: keras.Model) -> str:
+    """SHA-256 of what a trunk computes: its layers and their weights."""
+    state = hashlib.sha256(trunk.to_json().encode())
+    for variable in trunk.variables:
+        state.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    return state.hexdigest()

@@ -1,0 +1,134 @@
+"""What a phase learns from: pictures, or features of its frozen trunk. Both give the same rows in the same order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.preprocess.image import ImageSpec
+from graftwork_jobs.data.batch_plan import BatchPlan
+from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.pipeline import eval_batches, train_batches
+from graftwork_jobs.features.batches import feature_eval_batches, feature_train_batches
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from graftwork_jobs.data.pipeline import Augmenter
+
+EVAL_BATCH = 64
+
+
+class Feed(Protocol):
+    """Batches of one phase for one worker."""
+
+    def training(self, epoch: int) -> tf.data.Dataset:
+        """One epoch: elements (inputs, class numbers, weights)."""
+        ...
+
+    def validation(self) -> tf.data.Dataset:
+        """This worker's share of the validation data: elements (inputs, class numbers)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """Which rows a phase goes through.
+
+    Attributes:
+        plan: how global batches are cut up.
+        seed: the job's seed.
+        phase: 0-based number of the phase.
+        class_weights: weight of each class; None for 1 throughout.
+    """
+
+    plan: BatchPlan
+    seed: int
+    phase: int
+    class_weights: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFeed:
+    """Reads, decodes and augments pictures in every epoch.
+
+    Attributes:
+        rows: which rows.
+        train: training data.
+        held_out: validation data.
+        image: what pictures are brought to.
+        augment: random change to each training picture; None for none.
+        cache_dir: where copies of remote pictures are kept.
+    """
+
+    rows: Rows
+    train: Split
+    held_out: Split
+    image: ImageSpec
+    augment: Augmenter | None
+    cache_dir: Path
+
+    def training(self, epoch: int) -> tf.data.Dataset:
+        """One epoch of pictures."""
+        return train_batches(
+            self.train,
+            self.image,
+            self.rows.plan,
+            seed=self.rows.seed,
+            phase=self.rows.phase,
+            epoch=epoch,
+            class_weights=self.rows.class_weights,
+            augment=self.augment,
+            cache_dir=self.cache_dir,
+        )
+
+    def validation(self) -> tf.data.Dataset:
+        """This worker's share of the validation pictures."""
+        return picture_eval_batches(self.held_out, self.image, self.rows.plan, self.cache_dir)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureFeed:
+    """Reads features that were computed once.
+
+    Attributes:
+        rows: which rows.
+        train: features of the training data, shape (examples, ...).
+        train_labels: its class numbers.
+        held_out: features of the validation data.
+        held_out_labels: its class numbers.
+    """
+
+    rows: Rows
+    train: NDArray[np.float32]
+    train_labels: NDArray[np.int32]
+    held_out: NDArray[np.float32]
+    held_out_labels: NDArray[np.int32]
+
+    def training(self, epoch: int) -> tf.data.Dataset:
+        """One epoch of features."""
+        return feature_train_batches(
+            self.train,
+            self.train_labels,
+            self.rows.plan,
+            seed=self.rows.seed,
+            phase=self.rows.phase,
+            epoch=epoch,
+            class_weights=self.rows.class_weights,
+        )
+
+    def validation(self) -> tf.data.Dataset:
+        """This worker's share of the validation features."""
+        plan = self.rows.plan
+        return feature_eval_batches(
+            self.held_out, self.held_out_labels, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world
+        )
+
+
+def picture_eval_batches(split: Split, image: ImageSpec, plan: BatchPlan, cache_dir: Path) -> tf.data.Dataset:
+    """This worker's share of a split of pictures: elements (pictures, class numbers)."""
+    return eval_batches(split, image, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world, cache_dir=cache_dir)
