@@ -18,6 +18,7 @@ from graftwork.progress import Reporter
 
 # An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
 _LOOPBACK = "127.0.0.2"
+_FOLDER_PREFIX = "graft-ray-"
 _OBJECT_STORE_BYTES = 128 * 1024**2
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -62,7 +63,8 @@ def start_local_ray(
             f"spec.scaling.workers: {max(1, int(cores / cpus_per_worker))} would fit."
         )
     # Sockets live below this folder and their paths may have 107 characters: it must be short.
-    folder = Path(tempfile.mkdtemp(prefix="graft-"))
+    _remove_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
     with _environment({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(_write_token(folder))}):
         _read_settings_anew()
         try:
@@ -81,6 +83,15 @@ def start_local_ray(
         finally:
             ray.shutdown()
             _keep_logs(folder, log_dir)
+
+
+def _remove_leftovers() -> None:
+    """Delete folders of drivers that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDER_PREFIX}*"):
+        owner = folder.name.removeprefix(_FOLDER_PREFIX).split("-")[0]
+        if owner.isdecimal() and not psutil.pid_exists(int(owner)):
+            # Another user's folder stays: it cannot be deleted, and need not be.
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_token(folder: Path) -> Path:

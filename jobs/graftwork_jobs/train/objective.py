@@ -10,7 +10,7 @@ import tensorflow as tf
 from graftwork_jobs.distributed.batch_norm import valid_rows
 
 
-class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
+class TrainingModel(keras.Model):
     """The part of a network that a phase runs, together with which rows of its batch are real.
 
     Its variables are the network's. Calls backbone and head one after the other rather than the network: Keras 3.15
@@ -27,7 +27,7 @@ class TrainingModel(keras.Model):  # type: ignore[misc]  # Keras ships no types
         self._head = head
         self._backbone_trains = backbone_trains
 
-    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:  # noqa: FBT001, FBT002 - as Keras calls it
         """Logits.
 
         Args:

@@ -7,7 +7,7 @@ others for ever, so every decision here follows from numbers that are the same o
 from __future__ import annotations
 
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY_S = 1.0
 # Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
 _CHECK_EVERY_UPDATES = 16
+_UNCOMMITTED = "uncommitted"
 
 
 @dataclass(kw_only=True)
@@ -378,9 +379,13 @@ def _report(run: _Run, checkpoint: Checkpoint, figures: dict[str, float]) -> Non
     if run.collectives.rank != 0:
         ray.train.report(figures)
         return
-    with tempfile.TemporaryDirectory(prefix="graft-checkpoint-") as folder:
-        write_checkpoint(checkpoint, Path(folder))
-        ray.train.report(figures, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    # Ray copies it from here to its place; a crash before that leaves it here, for the next to overwrite.
+    folder = run.request.checkpoints_dir / _UNCOMMITTED
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    write_checkpoint(checkpoint, folder)
+    ray.train.report(figures, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    shutil.rmtree(folder)
 
 
 def _latest_checkpoint() -> Checkpoint | None:

@@ -38,6 +38,8 @@ pytestmark = [
 _REPOSITORY = Path(__file__).parents[3]
 _DEADLINE_S = 400.0
 _LOOK_EVERY_S = 0.05
+# Workers die with their raylet at once; Ray's agents first try to report its death to who is dead, too.
+_RAY_AGENTS_GIVE_UP_S = 180.0
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +90,10 @@ def _workers() -> list[psutil.Process]:
 
 
 def _descendants(pid: int) -> Iterator[psutil.Process]:
-    for process in psutil.Process(pid).children(recursive=True):
-        if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-            yield process
+    try:
+        yield from psutil.Process(pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
 
 
 @pytest.mark.parametrize("phase", [phase["name"] for phase in PHASES])
@@ -115,25 +118,22 @@ def test_a_killed_driver_changes_nothing(
     request = small_request(small_data, tmp_path / f"driver-{phase}", workers=2, **RECOVERY)
     command = [sys.executable, "-m", "tests.integration.train.drive", str(small_data.root), str(request.run_dir)]
     driver = subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    left_over: list[psutil.Process] = []
-
-    def kill() -> None:
-        left_over.extend(_descendants(driver.pid))
-        driver.kill()
-
-    watcher = _when_first_epoch_is_done(request, phase, kill)
-    assert driver.wait(timeout=_DEADLINE_S) == -signal.SIGKILL
+    watcher = _when_first_epoch_is_done(request, phase, driver.kill)
+    started: set[psutil.Process] = set()
+    while driver.poll() is None:
+        started.update(_descendants(driver.pid))
+        time.sleep(_LOOK_EVERY_S)
     watcher.join(timeout=1)
-    _, alive = psutil.wait_procs(left_over, timeout=60)
+    assert driver.returncode == -signal.SIGKILL
+    _, alive = psutil.wait_procs(started, timeout=_RAY_AGENTS_GIVE_UP_S)
     assert not alive, f"still running: {alive}"
     assert not request.result_file.exists()
+    assert _starts_of_phases(request)[-1] == phase
 
-    before = len(read_events(request.events_file))
     train(request, SilentReporter())
-    resumed = [event for event in read_events(request.events_file)[before:] if event["kind"] == "epoch"]
-    repeated = len(resumed) + sum(event["kind"] == "epoch" for event in read_events(request.events_file)[:before])
-    # It went on: at most the epoch under way was done again.
-    assert len(history_of(request)) <= repeated <= len(history_of(request)) + 1
+    done = [event for event in read_events(request.events_file) if event["kind"] == "epoch"]
+    # It went on: at most the epoch that was not committed yet was done again.
+    assert len(history_of(request)) <= len(done) <= len(history_of(request)) + 1
     _assert_same_outcome(request, undisturbed)
 
 
