@@ -11,7 +11,7 @@ from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork_jobs.evaluation import advice
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, ClassMetrics
-from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, SIGNIFICANT_ERRORS, standard_error, wilson_interval
+from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, SIGNIFICANT_ERRORS, chance_of_at_most, standard_error
 
 # Differences of accuracy that are beyond chance and yet too small to act on.
 FLATTERING_GAP: Final = 0.03
@@ -81,14 +81,14 @@ def _weak_classes(
 ) -> Finding | None:
     """Classes whose recall is surely and clearly below that of all examples together."""
     accuracy = test.summary["accuracy"]
-    # Bonferroni: as many comparisons as classes, so each is made at a confidence that much higher.
-    confidence = 1 - (1 - CONFIDENCE) / len(test.labels)
+    # Bonferroni: as many comparisons as classes, so each is held to a level that much stricter.
+    level = (1 - CONFIDENCE) / len(test.labels)
     weak = [
         row
         for row in test.per_class
         if row.recall is not None
         and row.recall < accuracy - WEAK_RECALL_GAP
-        and wilson_interval(row.recall, row.support, confidence=confidence)[1] < accuracy
+        and chance_of_at_most(round(row.recall * row.support), row.support, accuracy) < level
     ]
     if not weak:
         return None

@@ -35,6 +35,23 @@ def wilson_interval(share: float, examples: int, *, confidence: float = CONFIDEN
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def chance_of_at_most(hits: int, examples: int, share: float) -> float:
+    """Chance of so few hits or fewer when each of `examples` independent draws hits with chance `share`.
+
+    The exact binomial tail: approximations convict too easily when there are only a few examples.
+    """
+    if share <= 0.0 or hits >= examples:
+        return 1.0
+    if share >= 1.0:
+        return 0.0
+    log_hit, log_miss = math.log(share), math.log1p(-share)
+    whole = math.lgamma(examples + 1)
+    return math.fsum(
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(examples - k + 1) + k * log_hit + (examples - k) * log_miss)
+        for k in range(hits + 1)
+    )
+
+
 def beyond_chance(accuracy: float, chance: float) -> float:
     """Accuracy rescaled so that 0 is what guessing reaches and 1 is perfect (Cohen's kappa with known chance)."""
     return (accuracy - chance) / (1 - chance) if chance < 1 else 0.0

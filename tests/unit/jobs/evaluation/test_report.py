@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from graftwork_jobs.evaluation import report
+from graftwork_jobs.evaluation.history import EpochRecord
+from graftwork_jobs.evaluation.report import write_report
+from tests.unit.jobs.evaluation.builders import content_with
+
+_VOID = {"meta", "source", "img", "br"}
+
+
+class _Page(HTMLParser):
+    """Collects a page's tags, attributes and visible text, and checks that tags close in order."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._open: list[str] = []
+        self.feed(html)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self._open:
+            self.text += data
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> _Page:
+    """The page of an ordinary report."""
+    return _Page(write_report(content_with(), tmp_path / "report").read_text(encoding="utf-8"))
+
+
+def test_a_report_is_page_figures_and_charts(tmp_path: Path) -> None:
+    """The directory holds the page, the figures and a PNG of every chart, nothing else, and nothing beside it."""
+    path = write_report(content_with(), tmp_path / "report")
+    assert path == tmp_path / "report" / "report.html"
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        "calibration.png",
+        "calibration_elsewhere.png",
+        "confusion_matrix.png",
+        "confusion_matrix_elsewhere.png",
+        "learning_curve_accuracy.png",
+        "learning_curve_loss.png",
+        "metrics.json",
+        "report.html",
+    ]
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+
+
+def test_the_page_needs_nothing_else(page: _Page) -> None:
+    """Every picture is embedded and decodes; no script, no link elsewhere, and a policy that forbids both."""
+    sources = [
+        attributes.get("src") or attributes.get("srcset") for tag, attributes in page.tags if tag in {"img", "source"}
+    ]
+    assert len(sources) >= 9
+    for source in sources:
+        assert source is not None
+        assert source.startswith("data:image/")
+        with Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))) as image:
+            image.load()
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object"}
+    assert all((attributes["href"] or "").startswith("#") for tag, attributes in page.tags if tag == "a")
+    policy = [attributes["content"] for tag, attributes in page.tags if "http-equiv" in attributes]
+    assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
+
+
+def test_every_section_link_leads_somewhere(page: _Page) -> None:
+    """The navigation's targets are there."""
+    targets = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
+    assert {attributes["href"] for tag, attributes in page.tags if tag == "a"} <= targets
+
+
+def test_the_page_tells_what_matters(page: _Page) -> None:
+    """Accuracy, gain, findings, gates, warnings, spec and how to use the model are on it."""
+    content = content_with()
+    first = content.tests[0]
+    assert first.gain is not None
+    for text in (
+        f"{first.metrics.summary['accuracy']:.3f}",
+        f"{first.gain:+.3f}",
+        "A healthy run",
+        "Too sure",
+        "accuracy meets it.",
+        "one picture is unreadable",
+        "kind: FineTuneJob",
+        "graft predict flowers a.jpg",
+        "1 min 01 s",
+    ):
+        assert text in page.text
+
+
+@pytest.mark.parametrize("bad", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
+def test_what_users_name_is_shown_not_executed(tmp_path: Path, bad: str) -> None:
+    """Labels, sources, spec and sentences with markup appear as text."""
+    content = content_with(labels=(bad, "b", "c"))
+    content = replace(
+        content,
+        job=bad,
+        spec_yaml=bad,
+        warnings=(bad,),
+        facts={bad: bad},
+        mistakes=(replace(content.mistakes[0], source=bad),),
+        tests=(content.tests[0], replace(content.tests[1], name="other")),
+    )
+    page = _Page(write_report(content, tmp_path / "report").read_text(encoding="utf-8"))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert not [attributes for _, attributes in page.tags if "onerror" in attributes]
+    assert page.text.count(bad) >= 6
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("label", ["$\\frac{$", "日本語のラベル", "عربى", "a_b^c%&#", "x" * 300])
+def test_any_label_can_be_drawn(tmp_path: Path, label: str) -> None:
+    """Dollar signs are no mathematics, missing glyphs no failure, long names no overflow."""
+    path = write_report(content_with(labels=(label, "b", "c")), tmp_path / "report")
+    assert label in _Page(path.read_text(encoding="utf-8")).text
+
+
+def test_the_same_content_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Reports can be compared and sealed by digest."""
+    written = []
+    for name in ("one", "two"):
+        folder = write_report(content_with(), tmp_path / name).parent
+        written.append({file.name: file.read_bytes() for file in folder.iterdir()})
+    assert written[0] == written[1]
+
+
+def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
+    """The matrix and the table are cut with a note; the figures hold all classes."""
+    path = write_report(content_with(1000), tmp_path / "report")
+    page = _Page(path.read_text(encoding="utf-8"))
+    text = " ".join(page.text.split())
+    assert "the other 976 are added up" in text
+    assert "Shown are 40 of 1,000 classes; all are in metrics.json." in text
+    assert len([tag for tag, _ in page.tags if tag == "tr"]) < 300
+    assert path.stat().st_size < 3_000_000
+    assert len(json.loads((path.parent / "metrics.json").read_text())["tests"]["test"]["perClass"]) == 1000
+
+
+def test_an_earlier_report_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    """Nothing of an earlier report stays."""
+    folder = tmp_path / "report"
+    folder.mkdir()
+    (folder / "old.png").write_bytes(b"old")
+    write_report(content_with(), folder)
+    assert not (folder / "old.png").exists()
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When writing fails halfway, the earlier report is untouched and no debris remains."""
+    folder = tmp_path / "report"
+    before = write_report(content_with(), folder).read_bytes()
+
+    def full(*_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(report, "render_page", full)
+    with pytest.raises(OSError, match="No space"):
+        write_report(replace(content_with(), job="other"), folder)
+    assert (folder / "report.html").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+
+
+def test_a_failed_rename_puts_the_earlier_report_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earlier report steps aside only as long as the new one comes."""
+    folder = tmp_path / "report"
+    before = write_report(content_with(), folder).read_bytes()
+    rename = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if target == folder and self.name.startswith(".report-") and self.parent == tmp_path:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OSError, match="Input/output"):
+        write_report(replace(content_with(), job="other"), folder)
+    assert (folder / "report.html").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["report"]
+
+
+def test_figures_are_json_even_when_training_broke_down(tmp_path: Path) -> None:
+    """Losses that are not numbers are null in the figures and a dash or a gap on the page."""
+    broken = EpochRecord(phase="tune", epoch=3, loss=math.nan, val_loss=math.inf, accuracy=0.1, val_accuracy=0.1)
+    content = content_with()
+    content = replace(content, history=(*content.history, broken))
+    path = write_report(content, tmp_path / "report")
+    figures = json.loads((path.parent / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert figures["history"][-1]["loss"] is None
+    assert figures["tests"]["test"]["summary"] == content.tests[0].metrics.summary
+    assert not re.search(r"\b(nan|inf)\b", _Page(path.read_text(encoding="utf-8")).text)
+
+
+def test_a_picture_that_cannot_be_read_any_more_leaves_a_place(tmp_path: Path) -> None:
+    """One damaged picture does not spoil the report."""
+    content = content_with()
+    content = replace(content, mistakes=(replace(content.mistakes[0], picture=b"no picture"),))
+    assert "not readable" in _Page(write_report(content, tmp_path / "report").read_text(encoding="utf-8")).text
+
+
+def test_a_bare_minimum_gives_a_report(tmp_path: Path) -> None:
+    """Without history, gates, findings, baseline, mistakes and facts the page still stands."""
+    whole = content_with()
+    bare = replace(
+        whole,
+        phases=(),
+        history=(),
+        findings=(),
+        tests=(replace(whole.tests[0], baseline=None),),
+        gates=(),
+        mistakes=(),
+        facts={},
+        timings={},
+        environment={},
+        lineage={},
+        serve=(),
+        warnings=(),
+    )
+    page = _Page(write_report(bare, tmp_path / "report").read_text(encoding="utf-8"))
+    assert "Gain from pre-training" not in page.text
+    assert "Test accuracy" in page.text

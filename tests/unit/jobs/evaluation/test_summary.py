@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graftwork_jobs.evaluation.summary import summary_lines
+from tests.unit.jobs.evaluation.builders import content_with
+
+
+def test_a_summary_names_accuracies_gain_gates_finding_and_report() -> None:
+    """One line a test set with its gain, then gates, diagnosis and where the report is."""
+    content = content_with()
+    lines = summary_lines(content, "runs/report.html")
+    here, there = (test.metrics.summary["accuracy"] for test in content.tests)
+    assert lines == [
+        f"accuracy on test       {here:.3f} (400 pictures), {here - 0.25:+.3f} against random weights (0.250)",
+        f"accuracy on elsewhere  {there:.3f} (400 pictures), {there - 0.25:+.3f} against random weights (0.250)",
+        "the gate passed",
+        "diagnosis: A healthy run. All fits.",
+        "  also: Too sure",
+        "report: runs/report.html",
+    ]
+
+
+def test_every_failed_gate_is_named() -> None:
+    """A failed gate is told with its sentence, passed ones are not."""
+    content = content_with()
+    failed = replace(content.gates[0], passed=False, sentence="accuracy misses it.")
+    lines = summary_lines(replace(content, gates=(content.gates[0], failed)), "r")
+    assert "gate failed: accuracy misses it." in lines
+    assert not any("passed" in line for line in lines)
+
+
+def test_without_a_baseline_no_gain_is_claimed() -> None:
+    """No random-weights run, no comparison."""
+    content = content_with()
+    tests = tuple(replace(test, baseline=None) for test in content.tests)
+    assert not any("random weights" in line for line in summary_lines(replace(content, tests=tests), "r"))
+
+
+def test_what_to_try_follows_the_finding() -> None:
+    """Advice of the main finding stands on a line of its own."""
+    content = content_with()
+    finding = replace(content.findings[0], severity="warning", advice=("one", "two", "three", "four"))
+    assert "  try: one; two; three" in summary_lines(replace(content, findings=(finding,)), "r")
