@@ -77,7 +77,6 @@ class Registry:
 
     def track_run(
         self,
-        *,
         job_name: str,
         run_id: str,
         spec: Mapping[str, Any],
@@ -416,9 +415,20 @@ class Registry:
         with _Undo() as undo:
             undo.add(lambda: self._client.delete_registered_model_tag(name, key))
             self._client.set_registered_model_tag(name, key, value)
+            undo.add(lambda: self._restore_alias(change))
             self._client.set_registered_model_alias(name, alias, str(version))
             undo.forget()
         return change
+
+    def _restore_alias(self, change: AliasChange) -> None:
+        """Take a move back that failed here but may have reached the server."""
+        target = self._client.get_registered_model(change.name).aliases.get(change.alias)
+        if target is None or int(target) != change.after:
+            return
+        if change.before is None:
+            self._client.delete_registered_model_alias(change.name, change.alias)
+        else:
+            self._client.set_registered_model_alias(change.name, change.alias, str(change.before))
 
 
 class _Undo:
