@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,64 +24,23 @@ from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.events import append_event
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
-from graftwork_jobs.train.feeds import FeatureFeed, Feed, PictureFeed, Rows, picture_eval_batches
+from graftwork_jobs.train.feeds import picture_eval_batches
+from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
 from graftwork_jobs.train.request import TrainRequest, TrainResult
+from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
     import keras
     from numpy.typing import NDArray
 
-    from graftwork_jobs.data.pipeline import Augmenter
-    from graftwork_jobs.features.extract import Extractor
-    from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
-    from graftwork_jobs.train.evaluate import Evaluator
 
 _PROGRESS_EVERY_S = 1.0
 # Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
 _CHECK_EVERY_UPDATES = 16
 _UNCOMMITTED = "uncommitted"
-
-
-@dataclass(kw_only=True)
-class _Run:
-    """What one worker holds during a run."""
-
-    request: TrainRequest
-    index: DatasetIndex
-    collectives: Collectives
-    plan: BatchPlan
-    network: Network
-    evaluator: Evaluator
-    class_weights: NDArray[np.float32] | None
-    augment: Augmenter | None
-
-    def tell(self, kind: str, **fields: Any) -> None:
-        """Append an event, on rank 0."""
-        if self.collectives.rank == 0:
-            append_event(self.request.events_file, kind, **fields)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Phase:
-    """What one phase trains, on what; made afresh for each.
-
-    Attributes:
-        spec: of the phase.
-        number: 0-based.
-        model: what is trained; shares its variables with the network.
-        evaluator: of the same part of the network.
-        feed: what goes into both.
-    """
-
-    spec: Phase
-    number: int
-    model: keras.Model
-    evaluator: Evaluator
-    feed: Feed
 
 
 def train_worker(request: TrainRequest) -> None:
@@ -98,6 +57,9 @@ def train_worker(request: TrainRequest) -> None:
     run = _set_up(request, collectives)
     checkpoint = _latest_checkpoint()
     state = _restore_position(run, checkpoint)
+    if checkpoint is None and request.job.spec.backbone.weights == "none":
+        with readable_data_errors():
+            calibrate(run)
     timings = {"set_up_s": time.perf_counter() - started}
 
     for number in range(state.phase, len(request.job.spec.phases)):
@@ -114,7 +76,7 @@ def train_worker(request: TrainRequest) -> None:
     _finish(run, state, predictions, timings)
 
 
-def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
+def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
     """Everything that stays the same over the phases."""
     import keras
 
@@ -136,7 +98,7 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> _Run:
     # Same seed, same weights; but only the broadcast makes sure.
     collectives.broadcast(network.model.variables)
     loss = ExampleLoss(classes=classes, label_smoothing=spec.training.label_smoothing)
-    return _Run(
+    return RunContext(
         request=request,
         index=index,
         collectives=collectives,
@@ -175,7 +137,7 @@ def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Netw
     return network
 
 
-def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
+def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
     """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
     from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
     from graftwork_jobs.train.checkpoint import Checkpoint, assign, values_of
@@ -189,7 +151,7 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
 
     boundary = resolve_unfreeze(run.network, phase.unfreeze)
     apply_freeze(run.network, boundary)
-    part = _make_phase(run, number, boundary)
+    part = make_phase(run, number, boundary)
     learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
     optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives)
     tally = _compile(run, part.model, optimizer, Tally)
@@ -243,72 +205,7 @@ def _train_phase(run: _Run, number: int, state: TrainState, checkpoint: Checkpoi
     return replace(state, phase=number + 1, epochs_done=0, phase_ended=False, phase_state=PhaseState())
 
 
-def _make_phase(run: _Run, number: int, boundary: FreezeBoundary) -> _Phase:
-    """Choose between pictures and features of the frozen trunk, and bind the part of the network that takes them."""
-    from graftwork_jobs.features.phase_cut import cut_for_phase
-    from graftwork_jobs.train.evaluate import Evaluator
-    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
-
-    request, network = run.request, run.network
-    spec = request.job.spec
-    train, held_out = run.index.splits["train"], run.index.splits["validation"]
-    rows = Rows(plan=run.plan, seed=spec.training.seed, phase=number, class_weights=run.class_weights)
-    extractor = _extractor(run)
-    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and run.augment is None else None
-    if cut is None or not extractor.fits(cut, len(train) + len(held_out)):
-        return _Phase(
-            spec=spec.phases[number],
-            number=number,
-            model=TrainingModel(
-                network.model, backbone=network.backbone, head=network.head, backbone_trains=network.batch_norm_training
-            ),
-            evaluator=run.evaluator,
-            feed=PictureFeed(
-                rows=rows,
-                train=train,
-                held_out=held_out,
-                image=request.image,
-                augment=run.augment,
-                cache_dir=request.data_cache_dir,
-            ),
-        )
-    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=spec.training.label_smoothing)
-    return _Phase(
-        spec=spec.phases[number],
-        number=number,
-        model=TrainingModel(
-            network.model, backbone=cut.rest, head=cut.head, backbone_trains=network.batch_norm_training
-        ),
-        evaluator=Evaluator(cut.top(), loss, classes=len(run.index.labels), collectives=run.collectives),
-        feed=FeatureFeed(
-            rows=rows,
-            train=extractor.features(cut, train),
-            train_labels=train.labels,
-            held_out=extractor.features(cut, held_out),
-            held_out_labels=held_out.labels,
-        ),
-    )
-
-
-def _extractor(run: _Run) -> Extractor:
-    import ray.train
-
-    from graftwork_jobs.features.extract import Extractor, NodeShare
-    from graftwork_jobs.features.store import FeatureStore
-
-    context = ray.train.get_context()
-    return Extractor(
-        store=FeatureStore.below(run.request.features_dir),
-        collectives=run.collectives,
-        node=NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size()),
-        owner=run.request.run_name,
-        image=run.request.image,
-        data_cache_dir=run.request.data_cache_dir,
-        tell=run.tell,
-    )
-
-
-def _compile(run: _Run, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
+def _compile(run: RunContext, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
     """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
     from graftwork_jobs.train.objective import BatchLoss, ExampleLoss
 
@@ -320,7 +217,7 @@ def _compile(run: _Run, model: keras.Model, optimizer: keras.optimizers.Optimize
     return tally
 
 
-def _train_epoch(run: _Run, part: _Phase, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
+def _train_epoch(run: RunContext, part: PhaseParts, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
     """Go through the training data once."""
     from graftwork_jobs.train.objective import with_validity
 
@@ -336,7 +233,7 @@ def _train_epoch(run: _Run, part: _Phase, epoch: int, optimizer: keras.optimizer
             run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=steps)
 
 
-def _refuse_nan(run: _Run, optimizer: keras.optimizers.Optimizer, phase: Phase, epoch: int) -> None:
+def _refuse_nan(run: RunContext, optimizer: keras.optimizers.Optimizer, phase: Phase, epoch: int) -> None:
     from graftwork_jobs.distributed.optimizer import first_bad_update
 
     update = first_bad_update(optimizer)
@@ -354,7 +251,7 @@ def _nan_message(phase: Phase, epoch: int, what: str) -> str:
     )
 
 
-def _epoch_figures(run: _Run, part: _Phase, tally: Any, epoch: int) -> dict[str, float]:
+def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) -> dict[str, float]:
     """Loss and accuracy of training and validation, the same on all workers."""
     from graftwork_jobs.train.evaluate import figures_of
 
@@ -370,7 +267,7 @@ def _epoch_figures(run: _Run, part: _Phase, tally: Any, epoch: int) -> dict[str,
     }
 
 
-def _report(run: _Run, checkpoint: Checkpoint, figures: dict[str, float]) -> None:
+def _report(run: RunContext, checkpoint: Checkpoint, figures: dict[str, float]) -> None:
     """Commit a checkpoint. A barrier: every worker calls it once an epoch."""
     import ray.train
 
@@ -400,7 +297,7 @@ def _latest_checkpoint() -> Checkpoint | None:
         return read_checkpoint(Path(folder))
 
 
-def _restore_position(run: _Run, checkpoint: Checkpoint | None) -> TrainState:
+def _restore_position(run: RunContext, checkpoint: Checkpoint | None) -> TrainState:
     """Put the network where the checkpoint left it."""
     from graftwork_jobs.train.checkpoint import TrainState, assign
 
@@ -410,7 +307,7 @@ def _restore_position(run: _Run, checkpoint: Checkpoint | None) -> TrainState:
     return checkpoint.state
 
 
-def _predict(run: _Run) -> dict[str, Path]:
+def _predict(run: RunContext) -> dict[str, Path]:
     """Score every test set; rank 0 writes."""
     written: dict[str, Path] = {}
     for name, split in run.index.splits.items():
@@ -426,7 +323,7 @@ def _predict(run: _Run) -> dict[str, Path]:
     return written
 
 
-def _finish(run: _Run, state: TrainState, predictions: dict[str, Path], timings: dict[str, float]) -> None:
+def _finish(run: RunContext, state: TrainState, predictions: dict[str, Path], timings: dict[str, float]) -> None:
     """Write the final weights and, last of all, the result."""
     if run.collectives.rank != 0:
         return

@@ -1,0 +1,109 @@
+"""Which part of the network a phase runs, on what: pictures, or features of the trunk below its freeze boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graftwork.spec.fine_tune_job import Phase
+from graftwork_jobs.train.feeds import FeatureFeed, Feed, PictureFeed, Rows
+from graftwork_jobs.train.run_context import RunContext
+
+if TYPE_CHECKING:
+    import keras
+
+    from graftwork_jobs.features.extract import Extractor
+    from graftwork_jobs.model.freeze import FreezeBoundary
+    from graftwork_jobs.train.evaluate import Evaluator
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseParts:
+    """What one phase trains, on what; made afresh for each.
+
+    Attributes:
+        spec: of the phase.
+        model: what is trained; shares its variables with the network.
+        evaluator: of the same part of the network.
+        feed: what goes into both.
+    """
+
+    spec: Phase
+    model: keras.Model
+    evaluator: Evaluator
+    feed: Feed
+
+
+def calibrate(run: RunContext) -> None:
+    """Fit the statistics of a random backbone to the first batches of the first epoch."""
+    from graftwork_jobs.train.calibrate import calibrate_batch_norm
+    from graftwork_jobs.train.objective import with_validity
+
+    calibrate_batch_norm(run.network.backbone, _picture_feed(run, 0).training(0).map(with_validity))
+
+
+def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseParts:
+    """Choose between pictures and features of the frozen trunk, and bind the part of the network that takes them."""
+    from graftwork_jobs.features.phase_cut import cut_for_phase
+    from graftwork_jobs.train.evaluate import Evaluator
+    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
+
+    network, spec = run.network, run.request.job.spec
+    train, held_out = run.index.splits["train"], run.index.splits["validation"]
+    trains = network.batch_norm_training
+    extractor = _extractor(run)
+    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and run.augment is None else None
+    if cut is None or not extractor.fits(cut, len(train) + len(held_out)):
+        return PhaseParts(
+            spec=spec.phases[number],
+            model=TrainingModel(network.model, backbone=network.backbone, head=network.head, backbone_trains=trains),
+            evaluator=run.evaluator,
+            feed=_picture_feed(run, number),
+        )
+    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=spec.training.label_smoothing)
+    return PhaseParts(
+        spec=spec.phases[number],
+        model=TrainingModel(network.model, backbone=cut.rest, head=cut.head, backbone_trains=trains),
+        evaluator=Evaluator(cut.top(), loss, classes=len(run.index.labels), collectives=run.collectives),
+        feed=FeatureFeed(
+            rows=_rows(run, number),
+            train=extractor.features(cut, train),
+            train_labels=train.labels,
+            held_out=extractor.features(cut, held_out),
+            held_out_labels=held_out.labels,
+        ),
+    )
+
+
+def _rows(run: RunContext, number: int) -> Rows:
+    seed = run.request.job.spec.training.seed
+    return Rows(plan=run.plan, seed=seed, phase=number, class_weights=run.class_weights)
+
+
+def _picture_feed(run: RunContext, number: int) -> PictureFeed:
+    return PictureFeed(
+        rows=_rows(run, number),
+        train=run.index.splits["train"],
+        held_out=run.index.splits["validation"],
+        image=run.request.image,
+        augment=run.augment,
+        cache_dir=run.request.data_cache_dir,
+    )
+
+
+def _extractor(run: RunContext) -> Extractor:
+    import ray.train
+
+    from graftwork_jobs.features.extract import Extractor, NodeShare
+    from graftwork_jobs.features.store import FeatureStore
+
+    context = ray.train.get_context()
+    return Extractor(
+        store=FeatureStore.below(run.request.features_dir),
+        collectives=run.collectives,
+        node=NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size()),
+        owner=run.request.run_name,
+        image=run.request.image,
+        data_cache_dir=run.request.data_cache_dir,
+        tell=run.tell,
+    )

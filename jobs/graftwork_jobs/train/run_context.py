@@ -1,0 +1,40 @@
+"""What one worker holds during a run, whatever the phase."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graftwork_jobs.data.batch_plan import BatchPlan
+from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.events import append_event
+from graftwork_jobs.train.request import TrainRequest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graftwork_jobs.data.pipeline import Augmenter
+    from graftwork_jobs.model.network import Network
+    from graftwork_jobs.train.evaluate import Evaluator
+
+
+@dataclass(kw_only=True)
+class RunContext:
+    """What one worker holds during a run."""
+
+    request: TrainRequest
+    index: DatasetIndex
+    collectives: Collectives
+    plan: BatchPlan
+    network: Network
+    evaluator: Evaluator
+    class_weights: NDArray[np.float32] | None
+    augment: Augmenter | None
+
+    def tell(self, kind: str, **fields: Any) -> None:
+        """Append an event, on rank 0."""
+        if self.collectives.rank == 0:
+            append_event(self.request.events_file, kind, **fields)
