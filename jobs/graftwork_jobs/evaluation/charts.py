@@ -132,12 +132,14 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
     """
 
     def draw(figure: Figure, palette: _Palette) -> None:
+        from matplotlib.patches import Patch
+
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
         middles = [(row.low + row.high) / 2 for row in bins]
         width = 0.92 * (bins[0].high - bins[0].low)
         upper.plot([0, 1], [0, 1], color=palette.muted, linewidth=1, linestyle=(0, (4, 3)), label="perfect")
         heights = [row.accuracy or 0.0 for row in bins]
-        bars = upper.bar(middles, heights, width, color=palette.second, label="accuracy")
+        bars = upper.bar(middles, heights, width, color=palette.second)
         for bar, row in zip(bars, bins, strict=True):
             bar.set_alpha(0.25 if row.examples < _FEW_EXAMPLES else 0.85)
         seen = [row for row in bins if row.confidence is not None]
@@ -152,9 +154,9 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
             label="mean confidence",
         )
         upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy")
-        handles, names = upper.get_legend_handles_labels()
+        handles = [*upper.get_legend_handles_labels()[0], Patch(color=palette.second, alpha=0.85, label="accuracy")]
         figure.legend(
-            handles, names, loc="outside upper left", ncols=3, frameon=False, labelcolor=palette.ink, fontsize=9
+            handles=handles, loc="outside upper left", ncols=3, frameon=False, labelcolor=palette.ink, fontsize=9
         )
         lower.bar(middles, [row.examples for row in bins], width, color=palette.first)
         lower.set(xlabel="confidence", ylabel="examples")

@@ -227,4 +227,4 @@ def _absent_note(absent: list[str], classes: int) -> tuple[str, ...]:
     if not absent:
         return ()
     shown = ", ".join(absent[:_CLASSES_NAMED]) + (", ..." if len(absent) > _CLASSES_NAMED else "")
-    return (f"{len(absent)} of {classes} classes have no example here ({shown}); macro averages leave them out.",)
+    return (f"{len(absent)} of {classes:,} classes have no example here ({shown}); macro averages leave them out.",)

@@ -165,16 +165,17 @@ def _test_view(test: TestReport, index: int) -> TestView:
 
 
 def _cells(view: ConfusionView) -> list[list[Cell]]:
-    rows = []
-    for index, row in enumerate(view.matrix.tolist()):
-        support = max(sum(row), 1)
-        rows.append(
-            [
-                Cell(examples=examples, share=examples / support, right=index == column)
-                for column, examples in enumerate(row)
-            ]
-        )
-    return rows
+    return [
+        [_cell(view, row, column, examples, support=sum(counts)) for column, examples in enumerate(counts)]
+        for row, counts in enumerate(view.matrix.tolist())
+    ]
+
+
+def _cell(view: ConfusionView, row: int, column: int, examples: int, *, support: int) -> Cell:
+    # Where the classes left out meet, right and wrong are mixed: such a cell gets no colour.
+    is_mixed = bool(view.left_out) and row == column == len(view.labels) - 1
+    share = 0.0 if is_mixed else examples / max(support, 1)
+    return Cell(examples=examples, share=share, right=row == column)
 
 
 def _phase_views(content: ReportContent) -> list[PhaseView]:
