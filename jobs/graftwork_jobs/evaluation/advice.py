@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graftwork.spec.fine_tune_job import FineTuneJobSpec, Phase, Unfreeze
+from graftwork.spec.fine_tune_job import FineTuneJobSpec
 
 # Usual strengths, not optima: dropout 0.3 and 0.5 are the values of Srivastava et al. 2014 (JMLR 15) for dense layers;
 # label smoothing 0.1 is that of Szegedy et al. 2016 (arXiv:1512.00567); weight decay 1e-4 that of the ResNet paper
@@ -98,11 +98,7 @@ def _unfrozen(spec: FineTuneJobSpec, phase: str) -> bool:
 
 
 def _everything_unfrozen(spec: FineTuneJobSpec) -> bool:
-    return any(_is_all(entry) for entry in spec.phases)
-
-
-def _is_all(phase: Phase) -> bool:
-    return phase.unfreeze == "all" and not isinstance(phase.unfreeze, Unfreeze)
+    return any(entry.unfreeze == "all" for entry in spec.phases)
 
 
 def _has_warmup(spec: FineTuneJobSpec, phase: str) -> bool:

@@ -119,11 +119,6 @@ def classification_metrics(
     )
 
 
-def majority_share(metrics: ClassificationMetrics) -> float:
-    """Accuracy of always naming the test set's most frequent class."""
-    return max(row.support for row in metrics.per_class) / metrics.examples
-
-
 def _check(scores: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[str, ...] | list[str]) -> None:
     if scores.ndim != _MATRIX_AXES or labels.ndim != 1 or len(scores) != len(labels):
         raise ValueError(

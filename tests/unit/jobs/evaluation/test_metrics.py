@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
-from graftwork_jobs.evaluation.metrics import classification_metrics, majority_share
+from graftwork_jobs.evaluation.metrics import classification_metrics
 from tests.unit.jobs.evaluation.builders import draw_scores
 
 Drawn = tuple[NDArray[np.float32], NDArray[np.int32]]
@@ -142,9 +142,3 @@ def test_as_dict_is_plain_json(drawn: Drawn) -> None:
     assert restored["summary"] == metrics.summary
     assert restored["confusion"] == metrics.confusion.tolist()
     assert [row["label"] for row in restored["perClass"]] == list(_NAMES)
-
-
-def test_majority_share_is_that_of_the_largest_class() -> None:
-    """Always naming the most frequent class reaches its share."""
-    scores = np.full((4, 2), 0.5, np.float32)
-    assert majority_share(classification_metrics(scores, np.array([0, 1, 1, 1], np.int32), ("a", "b"))) == 0.75
