@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from graftwork.errors import PermanentError, TransientError
@@ -45,23 +48,44 @@ def connect(settings: Settings, reporter: Reporter) -> MlflowClient:
     """
     set_process_defaults(_DEFAULTS)
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    if settings.is_embedded_registry:
-        database = settings.home / "mlflow" / "mlflow.db"
-        if not database.exists():
-            database.parent.mkdir(parents=True, exist_ok=True)
-            reporter.say(f"making the model registry in {database} (once, a few seconds)")
     with registry_errors(settings):
+        if settings.is_embedded_registry:
+            _make_database(settings.home / "mlflow" / "mlflow.db", reporter)
         client = MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
-        try:
-            client.get_registered_model("graftwork-probe")
-        except MlflowException as error:
-            if not is_missing(error):
-                raise
+        _touch(client)
         return client
+
+
+def _make_database(database: Path, reporter: Reporter) -> None:
+    """Make the embedded database if there is none.
+
+    It is made under another name and appears whole: MLflow's own way leaves a broken database behind when it is cut
+    off, and fails when two processes make it at the same time.
+    """
+    from mlflow import MlflowClient
+
+    if database.exists():
+        return
+    reporter.say(f"making the model registry in {database} (once, a few seconds)")
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=database.parent) as folder:
+        draft, whole = Path(folder) / "draft.db", Path(folder) / "whole.db"
+        uri = f"sqlite:///{draft}"
+        _touch(MlflowClient(tracking_uri=uri, registry_uri=uri))
+        # MLflow keeps the draft open; the copy is nobody's yet.
+        with closing(sqlite3.connect(draft)) as source, closing(sqlite3.connect(whole)) as target:
+            source.backup(target)
+        with suppress(FileExistsError):  # another process was first: its database is as good
+            database.hardlink_to(whole)
+
+
+def _touch(client: MlflowClient) -> None:
+    """Make MLflow open (and make) the tables of tracking and registry now rather than in the middle of work."""
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
 
 
 @contextmanager

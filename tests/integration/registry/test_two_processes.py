@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -35,29 +36,34 @@ def test_both_get_a_version_of_their_own(settings: Settings, tmp_path: Path, dat
         assert Registry(settings).list_models() == ()
     bundles = [make_small_bundle(tmp_path / str(seed), seed=seed) for seed in (1, 2)]
     environment = child_environment({"GRAFT_HOME": str(settings.home)})
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _REGISTER, str(bundle.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        for bundle in bundles
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    answers = []
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    for process in processes:
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
-        answers.append(int(output))
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", _REGISTER, str(bundle.path)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    env=environment,
+                )
+            )
+            for bundle in bundles
+        ]
+        for process in processes:
+            stack.callback(process.kill)
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = []
+        for process in processes:
+            output, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+            answers.append(int(output))
     assert sorted(answers) == [1, 2]
     registry = Registry(settings)
     assert {registry.resolve(f"colours/{number}").digest for number in (1, 2)} == {bundle.digest for bundle in bundles}
