@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,30 @@ _ONE_A_FAMILY = (
 )
 _ARCHITECTURES = [pytest.param(name, marks=() if name in _ONE_A_FAMILY else pytest.mark.slow) for name in ARCHITECTURES]
 _CLASSES = 5
-_LOAD_WITHOUT_GRAFTWORK = """
+_BARE_KERAS = """
 import sys
 sys.modules["graftwork"] = sys.modules["graftwork_jobs"] = sys.modules["keras_hub"] = None
 import keras, numpy
-model = keras.models.load_model(sys.argv[1], safe_mode=True)
-numpy.save(sys.argv[3], model(numpy.load(sys.argv[2])).numpy())
+for line in sys.stdin:
+    model_file, pixels_file, scores_file = line.split()
+    numpy.save(scores_file, keras.models.load_model(model_file, safe_mode=True)(numpy.load(pixels_file)).numpy())
+    print("done", flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def bare_keras() -> Iterator[subprocess.Popen[str]]:
+    """A process that knows Keras and nothing of ours; started once, because importing TensorFlow takes seconds."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _BARE_KERAS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) -> Network:
@@ -89,7 +107,7 @@ def _count(network: Network) -> int:
 
 
 @pytest.mark.parametrize("name", _ARCHITECTURES)
-def test_an_architecture_goes_all_the_way(name: str, tmp_path: Path) -> None:
+def test_an_architecture_goes_all_the_way(name: str, bare_keras: subprocess.Popen[str], tmp_path: Path) -> None:
     """Freezing counts right; the bundle's model answers alike in a bare Keras and in OpenVINO."""
     network = _network(name, tmp_path)
     pixels = _pixels(network)
@@ -108,24 +126,27 @@ def test_an_architecture_goes_all_the_way(name: str, tmp_path: Path) -> None:
     assert np.ptp(expected) > 1e-4
     assert np.abs(expected[0] - expected[1]).max() > 1e-5, "the answer must depend on the picture"
 
-    np.testing.assert_allclose(_scores_elsewhere(model, pixels, tmp_path), expected, atol=1e-6)
+    np.testing.assert_allclose(_scores_elsewhere(bare_keras, model, pixels, tmp_path), expected, atol=1e-6)
     np.testing.assert_allclose(_scores_of_openvino(model, pixels, tmp_path), expected, atol=1e-4)
 
 
-def _scores_elsewhere(model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarray[Any, Any]:
-    model.save(folder / "model.keras")
-    np.save(folder / "pixels.npy", pixels)
-    subprocess.run(
-        [sys.executable, "-c", _LOAD_WITHOUT_GRAFTWORK]
-        + [str(folder / file) for file in ("model.keras", "pixels.npy", "scores.npy")],
-        check=True,
-        capture_output=True,
-    )
-    return np.asarray(np.load(folder / "scores.npy"))
+def _scores_elsewhere(
+    process: subprocess.Popen[str], model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path
+) -> np.ndarray[Any, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    model_file, pixels_file, scores_file = (folder / name for name in ("model.keras", "pixels.npy", "scores.npy"))
+    model.save(model_file)
+    np.save(pixels_file, pixels)
+    process.stdin.write(f"{model_file} {pixels_file} {scores_file}\n")
+    process.stdin.flush()
+    assert process.stdout.readline() == "done\n", "the model does not load without our packages"
+    return np.asarray(np.load(scores_file))
 
 
 def _scores_of_openvino(model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarray[Any, Any]:
-    model.export(folder / "model.xml", format="openvino", verbose=False)
+    file = str(folder / "model.xml")
+    model.export(file, format="openvino", verbose=False)
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(folder / "model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.asarray(compiled(pixels)[0])
