@@ -27,7 +27,7 @@ LABELS = ["red", "green", "blue"]
 def colour_shares(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """An engine that can be computed by hand: the share of each colour in a picture."""
     totals = images.astype(np.float64).sum(axis=(1, 2))
-    return (totals / totals.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(totals / totals.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def picture(seed: int) -> bytes:

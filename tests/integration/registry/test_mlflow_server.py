@@ -89,7 +89,7 @@ def remote(server: str, settings: Settings) -> Settings:
     return Settings(home=settings.home, tracking_uri=server)
 
 
-def test_bundle_comes_back_from_a_server(remote: Settings, tmp_path: Path):
+def test_bundle_comes_back_from_a_server(remote: Settings, tmp_path: Path) -> None:
     """Registered over HTTP, fetched into the local cache of another machine, same content; nothing local is used."""
     bundle = make_small_bundle(tmp_path / "b", seed=1)
     registration = Registry(remote).register(bundle, "there-and-back", "champion")
@@ -101,7 +101,7 @@ def test_bundle_comes_back_from_a_server(remote: Settings, tmp_path: Path):
     assert not (remote.home / "mlflow").exists()
 
 
-def test_damaged_cache_is_fetched_again(remote: Settings, tmp_path: Path):
+def test_damaged_cache_is_fetched_again(remote: Settings, tmp_path: Path) -> None:
     """A changed byte in the cache costs a download, not a wrong answer."""
     bundle = make_small_bundle(tmp_path / "b", seed=2)
     registry = Registry(remote)
@@ -112,7 +112,7 @@ def test_damaged_cache_is_fetched_again(remote: Settings, tmp_path: Path):
     assert open_bundle(cached).digest == bundle.digest
 
 
-def test_aliases_and_history_live_on_the_server(remote: Settings, tmp_path: Path):
+def test_aliases_and_history_live_on_the_server(remote: Settings, tmp_path: Path) -> None:
     """A rollback from another machine sees the same history."""
     for seed in (3, 4):
         Registry(remote).register(make_small_bundle(tmp_path / str(seed), seed=seed), "rolled", "champion")
@@ -123,7 +123,7 @@ def test_aliases_and_history_live_on_the_server(remote: Settings, tmp_path: Path
 
 def test_failed_registration_leaves_the_server_as_it_was(
     remote: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The upload is removed again, through the server."""
     registry = Registry(remote)
     run = registry.track_run("broken", "r1", {"a": 1}, [{"loss": 1.0}], {"accuracy": 0.5})
@@ -141,7 +141,7 @@ def test_failed_registration_leaves_the_server_as_it_was(
         registry.resolve("broken@champion")
 
 
-def test_bundle_exchanged_on_the_server_is_refused(remote: Settings, tmp_path: Path):
+def test_bundle_exchanged_on_the_server_is_refused(remote: Settings, tmp_path: Path) -> None:
     """What the server holds must be what was registered."""
     registry = Registry(remote)
     registry.register(make_small_bundle(tmp_path / "b", seed=5), "exchanged", "champion")
@@ -154,7 +154,7 @@ def test_bundle_exchanged_on_the_server_is_refused(remote: Settings, tmp_path: P
         elsewhere.resolve("exchanged@champion")
 
 
-def test_server_that_is_down_is_told(settings: Settings):
+def test_server_that_is_down_is_told(settings: Settings) -> None:
     """No traceback of a connection pool: which address, and what to check."""
     nobody = Settings(home=settings.home, tracking_uri=f"http://127.0.0.1:{_free_port()}")
     with pytest.raises(RegistryUnavailableError, match="Check MLFLOW_TRACKING_URI"):

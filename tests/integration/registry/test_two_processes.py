@@ -30,7 +30,7 @@ print(registration.version, flush=True)
 
 
 @pytest.mark.parametrize("database", ["new", "existing"])
-def test_both_get_a_version_of_their_own(settings: Settings, tmp_path: Path, database: str):
+def test_both_get_a_version_of_their_own(settings: Settings, tmp_path: Path, database: str) -> None:
     """Both registrations succeed with different numbers, even when they also make the database; the alias is on one."""
     if database == "existing":
         assert Registry(settings).list_models() == ()

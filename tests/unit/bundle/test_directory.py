@@ -33,13 +33,13 @@ def rewrite_manifest(directory: Path, **changes: Any) -> None:
     file.write_text(text.replace('"' + "0" * 64 + '"', '"' + hashlib.sha256(text.encode()).hexdigest() + '"'))
 
 
-def test_sealed_bundle_opens_with_the_same_manifest(tmp_path: Path):
+def test_sealed_bundle_opens_with_the_same_manifest(tmp_path: Path) -> None:
     """What was sealed is what is read."""
     sealed = make_small_bundle(tmp_path / "bundle")
     assert open_bundle(sealed.path) == sealed
 
 
-def test_manifest_lists_the_digest_of_every_file(bundle_dir: Path):
+def test_manifest_lists_the_digest_of_every_file(bundle_dir: Path) -> None:
     """Digests agree with hashlib, and no file is left out."""
     manifest = open_bundle(bundle_dir).manifest
     expected = {
@@ -50,7 +50,7 @@ def test_manifest_lists_the_digest_of_every_file(bundle_dir: Path):
     assert manifest.files == expected
 
 
-def test_any_changed_byte_in_any_file_is_refused(bundle_dir: Path):
+def test_any_changed_byte_in_any_file_is_refused(bundle_dir: Path) -> None:
     """First, middle and last byte of every file, the manifest included, are guarded."""
     names = files_below(bundle_dir)
     assert MANIFEST_FILE in names
@@ -68,7 +68,7 @@ def test_any_changed_byte_in_any_file_is_refused(bundle_dir: Path):
     open_bundle(bundle_dir)
 
 
-def test_every_byte_of_the_manifest_is_guarded(bundle_dir: Path):
+def test_every_byte_of_the_manifest_is_guarded(bundle_dir: Path) -> None:
     """No byte of the manifest can be changed, not even white space or a digit of a metric."""
     file = bundle_dir / MANIFEST_FILE
     original = file.read_bytes()
@@ -85,14 +85,14 @@ def test_every_byte_of_the_manifest_is_guarded(bundle_dir: Path):
     assert accepted == []
 
 
-def test_missing_file_is_named(bundle_dir: Path):
+def test_missing_file_is_named(bundle_dir: Path) -> None:
     """A bundle that lost a file says which."""
     (bundle_dir / "openvino" / "model.bin").unlink()
     with pytest.raises(BundleError, match=r"lacks openvino/model\.bin"):
         open_bundle(bundle_dir)
 
 
-def test_unlisted_file_is_refused(bundle_dir: Path):
+def test_unlisted_file_is_refused(bundle_dir: Path) -> None:
     """A file that was slipped in is named."""
     (bundle_dir / "extra.txt").write_text("x")
     with pytest.raises(BundleError, match=r"does not list: extra\.txt"):
@@ -100,7 +100,7 @@ def test_unlisted_file_is_refused(bundle_dir: Path):
 
 
 @pytest.mark.parametrize("name", ["model.keras", "golden", MANIFEST_FILE])
-def test_symbolic_link_is_refused(bundle_dir: Path, tmp_path: Path, name: str):
+def test_symbolic_link_is_refused(bundle_dir: Path, tmp_path: Path, name: str) -> None:
     """A link could lead anywhere, even to the right content now and other content later."""
     (bundle_dir / name).rename(tmp_path / "elsewhere")
     (bundle_dir / name).symlink_to(tmp_path / "elsewhere")
@@ -108,7 +108,7 @@ def test_symbolic_link_is_refused(bundle_dir: Path, tmp_path: Path, name: str):
         open_bundle(bundle_dir)
 
 
-def test_socket_in_a_bundle_is_refused(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch):
+def test_socket_in_a_bundle_is_refused(bundle_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only plain files and directories belong into a bundle."""
     monkeypatch.chdir(bundle_dir)  # a socket's path may be 107 characters long at most
     with socket.socket(socket.AF_UNIX) as server:
@@ -118,7 +118,7 @@ def test_socket_in_a_bundle_is_refused(bundle_dir: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "golden/../../secret", "a//b", "./a", "", "a\\b"])
-def test_path_that_leaves_the_bundle_is_refused(bundle_dir: Path, path: str):
+def test_path_that_leaves_the_bundle_is_refused(bundle_dir: Path, path: str) -> None:
     """A manifest cannot make a reader open files outside the bundle."""
     files = open_bundle(bundle_dir).manifest.files
     rewrite_manifest(bundle_dir, files={**files, path: "0" * 63 + "1"})
@@ -126,7 +126,7 @@ def test_path_that_leaves_the_bundle_is_refused(bundle_dir: Path, path: str):
         open_bundle(bundle_dir)
 
 
-def test_golden_example_outside_the_listed_files_is_refused(bundle_dir: Path):
+def test_golden_example_outside_the_listed_files_is_refused(bundle_dir: Path) -> None:
     """Golden pictures are under the same digests as everything else."""
     golden = [{"file": "golden/9.png", "label": "red", "scores": [1, 0, 0]}]
     rewrite_manifest(bundle_dir, golden=golden)
@@ -134,46 +134,46 @@ def test_golden_example_outside_the_listed_files_is_refused(bundle_dir: Path):
         open_bundle(bundle_dir)
 
 
-def test_unknown_format_version_is_refused(bundle_dir: Path):
+def test_unknown_format_version_is_refused(bundle_dir: Path) -> None:
     """A newer format is not read as if it were this one."""
     rewrite_manifest(bundle_dir, format_version=2)
     with pytest.raises(BundleError, match="format_version"):
         open_bundle(bundle_dir)
 
 
-def test_unknown_manifest_keys_are_tolerated(bundle_dir: Path):
+def test_unknown_manifest_keys_are_tolerated(bundle_dir: Path) -> None:
     """A newer version may add keys within the same format."""
     rewrite_manifest(bundle_dir, added_later=1)
     assert open_bundle(bundle_dir).manifest.metrics["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe"])
-def test_damaged_manifest_is_a_bundle_error(bundle_dir: Path, content: bytes):
+def test_damaged_manifest_is_a_bundle_error(bundle_dir: Path, content: bytes) -> None:
     """Whatever the manifest holds, the user gets a sentence."""
     (bundle_dir / MANIFEST_FILE).write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         open_bundle(bundle_dir)
 
 
-def test_missing_directory_is_the_users_error(tmp_path: Path):
+def test_missing_directory_is_the_users_error(tmp_path: Path) -> None:
     """A wrong path says how to name a model."""
     with pytest.raises(SpecError, match="NAME@ALIAS"):
         open_bundle(tmp_path / "nothing")
 
 
-def test_digest_names_content_not_place(bundle_dir: Path, tmp_path: Path):
+def test_digest_names_content_not_place(bundle_dir: Path, tmp_path: Path) -> None:
     """A copy has the same digest, other content another."""
     copy = Path(shutil.copytree(bundle_dir, tmp_path / "copy"))
     other = make_small_bundle(tmp_path / "other", seed=1)
     assert open_bundle(copy).digest == open_bundle(bundle_dir).digest != other.digest
 
 
-def test_sealing_leaves_no_temporary_file(bundle_dir: Path):
+def test_sealing_leaves_no_temporary_file(bundle_dir: Path) -> None:
     """Only what the manifest lists, and the manifest."""
     assert set(files_below(bundle_dir)) == {MANIFEST_FILE, *open_bundle(bundle_dir).manifest.files}
 
 
-def test_sealing_refuses_a_link(tmp_path: Path):
+def test_sealing_refuses_a_link(tmp_path: Path) -> None:
     """What a reader would refuse is not written."""
     directory = tmp_path / "bundle"
     (directory / "golden").mkdir(parents=True)
@@ -184,7 +184,7 @@ def test_sealing_refuses_a_link(tmp_path: Path):
     assert not (directory / MANIFEST_FILE).exists()
 
 
-def test_replay_gives_the_largest_difference(bundle_dir: Path):
+def test_replay_gives_the_largest_difference(bundle_dir: Path) -> None:
     """The engine sees the golden pictures as preprocessed, and the worst difference is returned."""
     bundle = open_bundle(bundle_dir)
     assert replay_golden(bundle, colour_shares) <= 1e-7
@@ -192,7 +192,7 @@ def test_replay_gives_the_largest_difference(bundle_dir: Path):
     assert moved == pytest.approx(5e-4, rel=1e-3)
 
 
-def test_replay_names_the_differing_example(bundle_dir: Path):
+def test_replay_names_the_differing_example(bundle_dir: Path) -> None:
     """An engine that answers one picture differently is refused, with the picture and the amount."""
 
     def wrong_on_the_second(images: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -204,13 +204,13 @@ def test_replay_names_the_differing_example(bundle_dir: Path):
         replay_golden(open_bundle(bundle_dir), wrong_on_the_second)
 
 
-def test_replay_refuses_not_a_number(bundle_dir: Path):
+def test_replay_refuses_not_a_number(bundle_dir: Path) -> None:
     """NaN is never within tolerance."""
     with pytest.raises(BundleError, match="differs by nan"):
         replay_golden(open_bundle(bundle_dir), lambda images: colour_shares(images) * np.float32(np.nan))
 
 
-def test_replay_refuses_another_shape(bundle_dir: Path):
+def test_replay_refuses_another_shape(bundle_dir: Path) -> None:
     """An engine with another number of classes is refused."""
     with pytest.raises(BundleError, match="shape"):
         replay_golden(open_bundle(bundle_dir), lambda images: colour_shares(images)[:, :2])

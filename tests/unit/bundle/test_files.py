@@ -28,7 +28,7 @@ def stage_and_fail(target: Path, error: Exception, *, replace: bool = False) -> 
         raise error
 
 
-def test_directory_appears_when_the_block_ends(tmp_path: Path):
+def test_directory_appears_when_the_block_ends(tmp_path: Path) -> None:
     """Nothing is at the destination before, everything after, nothing beside it."""
     target = tmp_path / "a" / "b"
     with staged_directory(target, needed_bytes=1) as staged:
@@ -37,14 +37,14 @@ def test_directory_appears_when_the_block_ends(tmp_path: Path):
     assert files_below(tmp_path) == ["a/b/x"]
 
 
-def test_failure_leaves_nothing(tmp_path: Path):
+def test_failure_leaves_nothing(tmp_path: Path) -> None:
     """An error in the block passes through and nothing stays."""
     with pytest.raises(ZeroDivisionError):
         stage_and_fail(tmp_path / "b", ZeroDivisionError())
     assert list(tmp_path.iterdir()) == []
 
 
-def test_failure_keeps_what_was_there(tmp_path: Path):
+def test_failure_keeps_what_was_there(tmp_path: Path) -> None:
     """Replacing happens only when the new content is complete."""
     target = tmp_path / "b"
     target.mkdir()
@@ -54,7 +54,7 @@ def test_failure_keeps_what_was_there(tmp_path: Path):
     assert files_below(tmp_path) == ["b/old"]
 
 
-def test_replacing_leaves_only_the_new_content(tmp_path: Path):
+def test_replacing_leaves_only_the_new_content(tmp_path: Path) -> None:
     """The old directory is gone afterwards."""
     target = tmp_path / "b"
     target.mkdir()
@@ -64,7 +64,7 @@ def test_replacing_leaves_only_the_new_content(tmp_path: Path):
     assert files_below(tmp_path) == ["b/new"]
 
 
-def test_occupied_destination_is_refused_before_work(tmp_path: Path):
+def test_occupied_destination_is_refused_before_work(tmp_path: Path) -> None:
     """Without leave to replace, existing content is not touched."""
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "old").write_text("1")
@@ -72,7 +72,7 @@ def test_occupied_destination_is_refused_before_work(tmp_path: Path):
         pytest.fail("the block must not run")
 
 
-def test_too_little_space_is_found_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_too_little_space_is_found_before_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The message says how much is needed and how much is free."""
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10_000, 8_766, 1_234))
     with (
@@ -84,18 +84,14 @@ def test_too_little_space_is_found_before_work(tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_disk_that_fills_up_meanwhile(tmp_path: Path, number: int):
+def test_disk_that_fills_up_meanwhile(tmp_path: Path, number: int) -> None:
     """A full disk or quota while writing is told the same way, and nothing stays."""
-    with (
-        pytest.raises(DiskFullError, match="about 1 bytes"),
-        staged_directory(tmp_path / "b", needed_bytes=1) as staged,
-    ):
-        (staged / "x").write_text("1")
-        raise OSError(number, "full")
+    with pytest.raises(DiskFullError, match="about 1 bytes"):
+        stage_and_fail(tmp_path / "b", OSError(number, "full"))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_library_error_on_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_library_error_on_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Libraries hide the cause; with no space left it is the disk."""
     answers = iter([Usage(10_000, 0, 10_000), Usage(10_000, 10_000, 0)])
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: next(answers))
@@ -103,14 +99,14 @@ def test_library_error_on_a_full_disk_is_told_as_such(tmp_path: Path, monkeypatc
         stage_and_fail(tmp_path / "b", RuntimeError("cannot write"))
 
 
-def test_copying_a_tree_to_a_full_disk(tmp_path: Path):
+def test_copying_a_tree_to_a_full_disk(tmp_path: Path) -> None:
     """Tree copies collect errors as text; they are recognised."""
     full = shutil.Error([("a", "b", "[Errno 28] No space left on device: 'b'")])
     with pytest.raises(DiskFullError), disk_full_errors(tmp_path / "x" / "y", 10):
         raise full
 
 
-def test_other_errors_pass_through(tmp_path: Path):
+def test_other_errors_pass_through(tmp_path: Path) -> None:
     """Only a full disk is told as a full disk."""
     with pytest.raises(PermissionError), disk_full_errors(tmp_path, 10):
         raise PermissionError(errno.EACCES, "no")

@@ -37,7 +37,7 @@ def state(registry: Registry, settings: Settings) -> tuple[Any, ...]:
 # Registering and resolving
 
 
-def test_registered_bundle_comes_back_by_alias_and_version(registry: Registry, tmp_path: Path):
+def test_registered_bundle_comes_back_by_alias_and_version(registry: Registry, tmp_path: Path) -> None:
     """Both references lead to a checked copy with the same content."""
     bundle = make_small_bundle(tmp_path / "b")
     registration = registry.register(bundle, "colours", "champion")
@@ -49,7 +49,7 @@ def test_registered_bundle_comes_back_by_alias_and_version(registry: Registry, t
     assert files_below(by_alias.path) == files_below(bundle.path)
 
 
-def test_registered_bundle_survives_the_run_folder(registry: Registry, tmp_path: Path):
+def test_registered_bundle_survives_the_run_folder(registry: Registry, tmp_path: Path) -> None:
     """The registry holds a copy of its own."""
     bundle = make_small_bundle(tmp_path / "b")
     registry.register(bundle.path, "colours", "champion")
@@ -57,13 +57,13 @@ def test_registered_bundle_survives_the_run_folder(registry: Registry, tmp_path:
     assert registry.resolve("colours@champion").digest == bundle.digest
 
 
-def test_alias_follows_the_newest_registration(two_versions: Registry):
+def test_alias_follows_the_newest_registration(two_versions: Registry) -> None:
     """The second bundle takes the alias; the first keeps its number."""
     assert two_versions.resolve("colours@champion").version == 2
     assert two_versions.resolve("colours/1").bundle.manifest.metrics["accuracy"] == 0.1
 
 
-def test_same_bundle_keeps_its_version(two_versions: Registry, tmp_path: Path):
+def test_same_bundle_keeps_its_version(two_versions: Registry, tmp_path: Path) -> None:
     """Registering again, as a continued run does, makes no second version, but moves the alias."""
     again = two_versions.register(tmp_path / "1", "colours", "champion")
     assert (again.version, again.created) == (1, False)
@@ -71,7 +71,7 @@ def test_same_bundle_keeps_its_version(two_versions: Registry, tmp_path: Path):
     assert len(two_versions.show_model("colours").versions) == 2
 
 
-def test_lost_copy_is_registered_anew(two_versions: Registry, tmp_path: Path):
+def test_lost_copy_is_registered_anew(two_versions: Registry, tmp_path: Path) -> None:
     """A version whose stored bundle is damaged is not passed off as this bundle."""
     stored = two_versions.resolve("colours/1").path / "model.keras"
     stored.write_bytes(b"damaged")
@@ -79,7 +79,7 @@ def test_lost_copy_is_registered_anew(two_versions: Registry, tmp_path: Path):
     assert (again.version, again.created) == (3, True)
 
 
-def test_without_alias_none_moves(two_versions: Registry, tmp_path: Path):
+def test_without_alias_none_moves(two_versions: Registry, tmp_path: Path) -> None:
     """A version can be registered for later."""
     two_versions.register(make_small_bundle(tmp_path / "3", seed=3), "colours")
     model = two_versions.show_model("colours")
@@ -87,7 +87,7 @@ def test_without_alias_none_moves(two_versions: Registry, tmp_path: Path):
     assert [version.version for version in model.versions] == [3, 2, 1]
 
 
-def test_bundle_path_needs_no_registry(tmp_path: Path, settings: Settings):
+def test_bundle_path_needs_no_registry(tmp_path: Path, settings: Settings) -> None:
     """A bundle directory is resolved without a database being made."""
     bundle = make_small_bundle(tmp_path / "made" / "flowers")
     resolved = Registry(settings).resolve(str(bundle.path))
@@ -95,7 +95,7 @@ def test_bundle_path_needs_no_registry(tmp_path: Path, settings: Settings):
     assert not (settings.home / "mlflow").exists()
 
 
-def test_damaged_bundle_is_not_registered(registry: Registry, settings: Settings, tmp_path: Path):
+def test_damaged_bundle_is_not_registered(registry: Registry, settings: Settings, tmp_path: Path) -> None:
     """What would be refused later is refused now."""
     bundle = make_small_bundle(tmp_path / "b")
     (bundle.path / "model.keras").write_bytes(b"x")
@@ -104,7 +104,7 @@ def test_damaged_bundle_is_not_registered(registry: Registry, settings: Settings
     assert registry.list_models() == ()
 
 
-def test_damage_in_the_registry_is_noticed(two_versions: Registry):
+def test_damage_in_the_registry_is_noticed(two_versions: Registry) -> None:
     """A byte changed in the registry's storage is named when the bundle is asked for."""
     stored = two_versions.resolve("colours/2").path
     (stored / "openvino" / "model.bin").write_bytes(b"x")
@@ -112,7 +112,7 @@ def test_damage_in_the_registry_is_noticed(two_versions: Registry):
         two_versions.resolve("colours@champion")
 
 
-def test_exchanged_bundle_in_the_registry_is_noticed(two_versions: Registry):
+def test_exchanged_bundle_in_the_registry_is_noticed(two_versions: Registry) -> None:
     """A whole bundle in the place of another is not the one that was registered."""
     first, second = (two_versions.resolve(f"colours/{number}").path for number in (1, 2))
     for name in files_below(first):
@@ -133,19 +133,21 @@ def test_exchanged_bundle_in_the_registry_is_noticed(two_versions: Registry):
         ("./nothing", "no such directory"),
     ],
 )
-def test_unknown_reference_lists_what_there_is(two_versions: Registry, reference: str, message: str):
+def test_unknown_reference_lists_what_there_is(two_versions: Registry, reference: str, message: str) -> None:
     """The error names the models, versions or aliases that exist."""
     with pytest.raises(SpecError, match=message):
         two_versions.resolve(reference)
 
 
-def test_empty_registry_says_the_next_step(registry: Registry):
+def test_empty_registry_says_the_next_step(registry: Registry) -> None:
     """Nothing to list yet: how to get something."""
     with pytest.raises(SpecError, match="graft run"):
         registry.resolve("colours@champion")
 
 
-def test_directory_that_looks_like_a_version(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_directory_that_looks_like_a_version(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error tells how to name the directory."""
     make_small_bundle(tmp_path / "colours" / "3")
     monkeypatch.chdir(tmp_path)
@@ -155,7 +157,7 @@ def test_directory_that_looks_like_a_version(registry: Registry, tmp_path: Path,
 
 
 @pytest.mark.parametrize(("name", "alias"), [("Colours", "champion"), ("colours", "latest"), ("a/b", None)])
-def test_unusable_names_are_refused_first(registry: Registry, tmp_path: Path, name: str, alias: str | None):
+def test_unusable_names_are_refused_first(registry: Registry, tmp_path: Path, name: str, alias: str | None) -> None:
     """Nothing is written under a name no reference could hold."""
     bundle = make_small_bundle(tmp_path / "b")
     with pytest.raises(SpecError, match="expected 1 to 63 lower-case letters"):
@@ -186,7 +188,7 @@ def fail(*_args: object, **_kwargs: object) -> None:
 )
 def test_failed_registration_leaves_the_registry_as_it_was(
     registry: Registry, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, existing: bool
-):
+) -> None:
     """Whichever step fails: same models, versions, aliases, history, files and runs; and it can be repeated."""
     if existing:
         registry.register(make_small_bundle(tmp_path / "1", seed=1), "colours", "champion")
@@ -215,7 +217,7 @@ def damage_one_file(registry: Registry, log_artifacts: Callable[..., None]) -> C
 
 def test_upload_damaged_on_its_way_is_not_registered(
     registry: Registry, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The copy is checked before a version exists."""
     before = state(registry, settings)
     monkeypatch.setattr(registry._client, "log_artifacts", damage_one_file(registry, registry._client.log_artifacts))
@@ -226,7 +228,7 @@ def test_upload_damaged_on_its_way_is_not_registered(
 
 def test_full_disk_is_told_and_leaves_nothing(
     registry: Registry, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """Half an upload is removed again."""
     before = state(registry, settings)
     log_artifacts = registry._client.log_artifacts
@@ -243,7 +245,7 @@ def test_full_disk_is_told_and_leaves_nothing(
 
 def test_failed_registration_keeps_the_tracked_run(
     registry: Registry, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The record of the training is not the registration's to remove."""
     run = registry.track_run("colours", "r1", {}, [], {"accuracy": 0.5})
     before = state(registry, settings)
@@ -256,7 +258,7 @@ def test_failed_registration_keeps_the_tracked_run(
 # Looking
 
 
-def test_versions_tell_metrics_and_lineage(two_versions: Registry, tmp_path: Path):
+def test_versions_tell_metrics_and_lineage(two_versions: Registry, tmp_path: Path) -> None:
     """What the manifest says is what the registry shows."""
     newest = two_versions.show_model("colours").versions[0]
     manifest = open_bundle(tmp_path / "2").manifest
@@ -267,14 +269,14 @@ def test_versions_tell_metrics_and_lineage(two_versions: Registry, tmp_path: Pat
     assert newest.aliases == ("champion",)
 
 
-def test_models_are_listed_by_name(two_versions: Registry, tmp_path: Path):
+def test_models_are_listed_by_name(two_versions: Registry, tmp_path: Path) -> None:
     """All models, with their versions."""
     two_versions.register(make_small_bundle(tmp_path / "x"), "animals", "champion")
     models = two_versions.list_models()
     assert [(model.name, len(model.versions)) for model in models] == [("animals", 1), ("colours", 2)]
 
 
-def test_alias_metrics_for_gates(two_versions: Registry):
+def test_alias_metrics_for_gates(two_versions: Registry) -> None:
     """The champion's test metrics; none without a champion or a model."""
     assert two_versions.alias_metrics("colours", "champion") == two_versions.show_model("colours").versions[0].metrics
     assert two_versions.alias_metrics("colours", "challenger") is None
@@ -284,7 +286,7 @@ def test_alias_metrics_for_gates(two_versions: Registry):
 # Aliases
 
 
-def test_rollback_goes_back_step_by_step(two_versions: Registry, tmp_path: Path):
+def test_rollback_goes_back_step_by_step(two_versions: Registry, tmp_path: Path) -> None:
     """3, 2, 1, and then there is nothing before."""
     two_versions.register(make_small_bundle(tmp_path / "3", seed=3), "colours", "champion")
     steps = [two_versions.rollback("colours", "champion") for _ in range(2)]
@@ -294,7 +296,7 @@ def test_rollback_goes_back_step_by_step(two_versions: Registry, tmp_path: Path)
         two_versions.rollback("colours", "champion")
 
 
-def test_setting_an_alias_is_recorded(two_versions: Registry):
+def test_setting_an_alias_is_recorded(two_versions: Registry) -> None:
     """The history tells each move; setting what is set already is none."""
     change = two_versions.set_alias("colours", "champion", 1)
     assert (change.before, change.after) == (2, 1)
@@ -303,7 +305,7 @@ def test_setting_an_alias_is_recorded(two_versions: Registry):
     assert moves == [("set", 1), ("set", 2), ("set", 1)]
 
 
-def test_aliases_have_histories_of_their_own(two_versions: Registry):
+def test_aliases_have_histories_of_their_own(two_versions: Registry) -> None:
     """Rolling one back does not look at the other's moves."""
     two_versions.set_alias("colours", "stable", 1)
     assert two_versions.rollback("colours", "champion").after == 1
@@ -311,14 +313,16 @@ def test_aliases_have_histories_of_their_own(two_versions: Registry):
         two_versions.rollback("colours", "stable")
 
 
-def test_alias_of_an_unknown_version(two_versions: Registry):
+def test_alias_of_an_unknown_version(two_versions: Registry) -> None:
     """The versions that exist are named, and the alias stays."""
     with pytest.raises(SpecError, match="versions of colours: 1, 2"):
         two_versions.set_alias("colours", "champion", 7)
     assert two_versions.show_model("colours").aliases == {"champion": 2}
 
 
-def test_failed_alias_move_is_not_recorded(two_versions: Registry, settings: Settings, monkeypatch: pytest.MonkeyPatch):
+def test_failed_alias_move_is_not_recorded(
+    two_versions: Registry, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """History and alias stay together."""
     before = state(two_versions, settings)
     monkeypatch.setattr(two_versions._client, "set_registered_model_alias", fail)
@@ -329,7 +333,7 @@ def test_failed_alias_move_is_not_recorded(two_versions: Registry, settings: Set
 
 def test_move_that_arrived_but_was_not_confirmed_is_taken_back(
     two_versions: Registry, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """A lost answer must not cost the champion: the alias points where it did."""
     before = state(two_versions, settings)
     client = two_versions._client
@@ -349,14 +353,14 @@ def test_move_that_arrived_but_was_not_confirmed_is_taken_back(
 # Export
 
 
-def test_export_copies_a_bundle_out(two_versions: Registry, tmp_path: Path):
+def test_export_copies_a_bundle_out(two_versions: Registry, tmp_path: Path) -> None:
     """The copy opens by itself and has the same digest."""
     exported = two_versions.export("colours/1", tmp_path / "out" / "colours")
     assert open_bundle(tmp_path / "out" / "colours") == exported
     assert exported.digest == open_bundle(tmp_path / "1").digest
 
 
-def test_export_overwrites_nothing(two_versions: Registry, tmp_path: Path):
+def test_export_overwrites_nothing(two_versions: Registry, tmp_path: Path) -> None:
     """An occupied destination is the user's."""
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("x")
@@ -368,7 +372,7 @@ def test_export_overwrites_nothing(two_versions: Registry, tmp_path: Path):
 # Tracking
 
 
-def test_tracked_run_holds_spec_curves_and_report(registry: Registry, tmp_path: Path):
+def test_tracked_run_holds_spec_curves_and_report(registry: Registry, tmp_path: Path) -> None:
     """Parameters by dotted path, metrics by epoch, test metrics, report."""
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.html").write_text("x")
@@ -383,7 +387,7 @@ def test_tracked_run_holds_spec_curves_and_report(registry: Registry, tmp_path: 
     assert [file.path for file in client.list_artifacts(run, "report")] == ["report/report.html"]
 
 
-def test_long_history_is_recorded_whole(registry: Registry):
+def test_long_history_is_recorded_whole(registry: Registry) -> None:
     """More values than MLflow takes in one call."""
     spec = {"spec": {f"key{index}": index for index in range(250)}}
     run = registry.track_run("colours", "r1", spec, [{"a": step, "b": step} for step in range(700)], {})
@@ -391,14 +395,14 @@ def test_long_history_is_recorded_whole(registry: Registry):
     assert len(registry._client.get_metric_history(run, "b")) == 700
 
 
-def test_recording_a_run_again_gives_the_first_record(registry: Registry):
+def test_recording_a_run_again_gives_the_first_record(registry: Registry) -> None:
     """A continued run is not recorded twice."""
     first = registry.track_run("colours", "r1", {}, [{"loss": 1.0}], {})
     assert registry.track_run("colours", "r1", {}, [{"loss": 1.0}], {}) == first
     assert registry.track_run("colours", "r2", {}, [], {}) != first
 
 
-def test_half_recorded_run_is_replaced(registry: Registry, monkeypatch: pytest.MonkeyPatch):
+def test_half_recorded_run_is_replaced(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """A record that was cut off does not stay beside the whole one."""
     with monkeypatch.context() as patch:
         patch.setattr(registry._client, "set_terminated", fail)

@@ -93,7 +93,7 @@ def skip_keras_check(monkeypatch: pytest.MonkeyPatch, model: keras.Model) -> Non
 
 def test_bundle_is_whole_and_loads_without_graftwork(
     request_for: Callable[[keras.Model], BundleRequest], model: keras.Model
-):
+) -> None:
     """All files are there, verified through both engines; the metrics without a value are left out."""
     request = request_for(model)
     bundle = write_bundle(request, SilentReporter())
@@ -110,7 +110,7 @@ def test_bundle_is_whole_and_loads_without_graftwork(
 
 def test_golden_scores_are_those_of_the_trained_model(
     request_for: Callable[[keras.Model], BundleRequest], model: keras.Model, skip_keras_check: None
-):
+) -> None:
     """The manifest holds what the Keras model itself says to the preprocessed files."""
     bundle = write_bundle(request_for(model), SilentReporter())
     for example in bundle.manifest.golden:
@@ -119,7 +119,7 @@ def test_golden_scores_are_those_of_the_trained_model(
         np.testing.assert_allclose(example.scores, expected, atol=1e-6)
 
 
-def test_exported_model_agrees_on_other_pictures_and_batch_sizes(tmp_path: Path, model: keras.Model):
+def test_exported_model_agrees_on_other_pictures_and_batch_sizes(tmp_path: Path, model: keras.Model) -> None:
     """OpenVINO gives what Keras gives, for any number of rows."""
     export_openvino(model, tmp_path / "o" / "model.xml")
     predict = openvino_engine(tmp_path / "o" / "model.xml")
@@ -134,7 +134,7 @@ def test_wrong_export_leaves_nothing(
     model: keras.Model,
     skip_keras_check: None,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """An engine export with other weights is refused, naming the example and the difference."""
     other = small_model(seed=1)
     monkeypatch.setattr(bundle_writer, "export_openvino", lambda _model, file: export_openvino(other, file))
@@ -149,7 +149,7 @@ def test_failed_writing_keeps_the_earlier_bundle(
     model: keras.Model,
     skip_keras_check: None,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """A run continued over an existing bundle replaces it only with a good one."""
     request = request_for(model)
     first = write_bundle(request, SilentReporter())
@@ -163,7 +163,7 @@ def test_failed_writing_keeps_the_earlier_bundle(
 
 def test_no_space_is_found_before_writing(
     request_for: Callable[[keras.Model], BundleRequest], model: keras.Model, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The message says what is needed and what is free."""
     free = shutil.disk_usage("/")._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
@@ -178,7 +178,7 @@ def test_disk_that_fills_up_leaves_nothing(
     model: keras.Model,
     skip_keras_check: None,
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     """No half-written bundle stays when the disk fills up in the middle."""
 
     def full(_model: keras.Model, file: Path) -> None:
@@ -195,7 +195,7 @@ def test_disk_that_fills_up_leaves_nothing(
 
 def test_changed_bundle_is_refused_and_replays_otherwise(
     request_for: Callable[[keras.Model], BundleRequest], model: keras.Model, skip_keras_check: None
-):
+) -> None:
     """A written bundle replays; with one byte of any file changed it does not open."""
     bundle = write_bundle(request_for(model), SilentReporter())
     assert replay_golden(bundle, openvino_engine(bundle.path / "openvino" / "model.xml")) < 1e-4
@@ -210,7 +210,7 @@ def test_changed_bundle_is_refused_and_replays_otherwise(
         file.write_bytes(content)
 
 
-def test_model_with_own_layers_is_refused(tmp_path: Path):
+def test_model_with_own_layers_is_refused(tmp_path: Path) -> None:
     """A model file that only Graftwork's own code could load is no use to others."""
     image = keras.Input((4, 4, 3), name="image")
     model = keras.Model(image, keras.layers.Softmax()(keras.layers.Flatten()(OwnLayer()(image))))

@@ -1,0 +1,119 @@
+"""`graft models`: what it prints; the registry itself is tested elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from graftwork.cli.main import cli
+from graftwork.errors import Problem, SpecError
+from graftwork.registry import Registry
+from graftwork.registry.alias_history import AliasMove
+from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel
+
+VERSIONS = tuple(
+    ModelVersion(
+        name="flowers",
+        version=number,
+        aliases=("champion",) if number == 2 else (),
+        created_at="2026-01-01T00:00:00+00:00",
+        digest=str(number) * 64,
+        job="flowers",
+        run_id=f"r{number}",
+        data_digest="d",
+        backbone="EfficientNetB0",
+        metrics={"accuracy": number / 10},
+        source="file:///x",
+    )
+    for number in (2, 1)
+)
+MODEL = RegisteredModel(
+    name="flowers",
+    versions=VERSIONS,
+    aliases={"champion": 2},
+    moves=(AliasMove(alias="champion", at_ns=10**18, kind="set", version=2),),
+)
+
+
+def graft(*arguments: str) -> Result:
+    """Run `graft models ...`."""
+    return CliRunner().invoke(cli, ["models", *arguments])
+
+
+def test_empty_registry_says_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not an error, and not an empty table."""
+    monkeypatch.setattr(Registry, "list_models", lambda _self: ())
+    result = graft("list")
+    assert result.exit_code == 0
+    assert "No model is registered yet" in result.stdout
+    assert "graft run FILE" in result.stdout
+
+
+def test_empty_registry_as_json_is_an_empty_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs get data, not sentences."""
+    monkeypatch.setattr(Registry, "list_models", lambda _self: ())
+    assert json.loads(graft("list", "-o", "json").stdout) == []
+
+
+def test_list_shows_aliases_and_figures_of_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line a model."""
+    monkeypatch.setattr(Registry, "list_models", lambda _self: (MODEL,))
+    heading, row = graft("list").stdout.splitlines()
+    assert heading.split()[:3] == ["model", "versions", "newest"]
+    assert row.split()[:6] == ["flowers", "2", "2", "champion", "->", "2"]
+    assert "0.2000" in row
+
+
+def test_show_lists_versions_and_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every version with its metrics, run and digest; then how the aliases moved."""
+    monkeypatch.setattr(Registry, "show_model", lambda _self, _name: MODEL)
+    text = graft("show", "flowers").stdout
+    assert all(word in text for word in ("flowers/r1", "flowers/r2", "0.1000", "0.2000", "222222222222"))
+    assert "2001-09-09T01:46:40+00:00" in text
+
+
+def test_show_as_json_holds_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Versions, metrics, lineage and moves."""
+    monkeypatch.setattr(Registry, "show_model", lambda _self, _name: MODEL)
+    content = json.loads(graft("show", "flowers", "-o", "json").stdout)
+    assert content["aliases"] == {"champion": 2}
+    assert [version["metrics"]["accuracy"] for version in content["versions"]] == [0.2, 0.1]
+    assert content["versions"][0]["digest"] == "2" * 64
+    assert content["moves"][0]["version"] == 2
+
+
+def test_rollback_says_both_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The alias defaults to champion."""
+    change = AliasChange(name="flowers", alias="champion", before=2, after=1)
+    monkeypatch.setattr(Registry, "rollback", lambda _self, _name, alias: change if alias == "champion" else None)
+    assert graft("rollback", "flowers").stdout == "flowers@champion now points to version 1 (before: version 2)\n"
+
+
+def test_alias_that_pointed_there_already(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is claimed to have moved."""
+    change = AliasChange(name="flowers", alias="champion", before=2, after=2)
+    monkeypatch.setattr(Registry, "set_alias", lambda _self, _name, _alias, _version: change)
+    assert "already" in graft("alias", "flowers", "champion", "2").stdout
+
+
+def test_unknown_model_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exit code 2 and the sentence on stderr, also with JSON output."""
+
+    def refuse(_self: Registry, name: str) -> RegisteredModel:
+        raise SpecError(Problem(where=name, received="x", expected="y", fix="Did you mean `flowers`?"))
+
+    monkeypatch.setattr(Registry, "show_model", refuse)
+    result = graft("show", "flower", "-o", "json")
+    assert result.exit_code == 2
+    assert "Did you mean `flowers`?" in result.stderr
+    assert json.loads(result.stdout)["error"]["problems"][0]["where"] == "flower"
+
+
+def test_export_of_a_path(tmp_path: Path) -> None:
+    """A missing bundle is told, and nothing is made."""
+    result = graft("export", str(tmp_path / "nothing"), str(tmp_path / "out"))
+    assert result.exit_code == 2
+    assert not (tmp_path / "out").exists()
