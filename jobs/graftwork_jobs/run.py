@@ -29,6 +29,7 @@ from graftwork_jobs.evaluation.summary import summary_lines
 from graftwork_jobs.events import append_event
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
+from graftwork_jobs.interrupts import sigterm_as_interrupt
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
@@ -242,12 +243,15 @@ class _Run:
     def _train(self) -> tuple[TrainResult, TrainResult | None]:
         """Train the job, and its counterpart on random weights if the spec asks for it."""
         scaling = self.job.spec.scaling
-        with start_local_ray(
-            workers=scaling.workers,
-            cpus_per_worker=scaling.cpus_per_worker,
-            gpus_per_worker=scaling.gpus_per_worker,
-            log_dir=self.paths.root / "ray-logs",
-            reporter=self.reporter,
+        with (
+            start_local_ray(
+                workers=scaling.workers,
+                cpus_per_worker=scaling.cpus_per_worker,
+                gpus_per_worker=scaling.gpus_per_worker,
+                log_dir=self.paths.root / "ray-logs",
+                reporter=self.reporter,
+            ),
+            sigterm_as_interrupt(),
         ):
             result = train(self._request(self.job, self.paths.root), self.reporter)
             if self.job.spec.evaluation.baseline == "none":

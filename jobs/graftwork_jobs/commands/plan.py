@@ -9,7 +9,8 @@ import click
 
 from graftwork.cli.console import console, format_bytes, format_duration, make_reporter, print_json, print_table
 from graftwork.cli.options import Output, output_option
-from graftwork_jobs.commands.job_file import load_job
+from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.load import load_only
 
 if TYPE_CHECKING:
     from graftwork_jobs.plan import Plan
@@ -27,14 +28,14 @@ def command(file: Path, output: Output) -> None:
     """
     from graftwork.settings import load_settings
 
-    job, base_dir = load_job(file)
+    job, source = load_only(file, FineTuneJob)
     reporter = make_reporter(output)
     from graftwork_jobs.keras_setup import set_up_keras
 
     set_up_keras(job.spec.training.backend)
     from graftwork_jobs.plan import make_plan
 
-    planned = make_plan(job, base_dir=base_dir, settings=load_settings(), reporter=reporter)
+    planned = make_plan(job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter)
     if output == "json":
         print_json(planned.plan.as_dict())
     else:

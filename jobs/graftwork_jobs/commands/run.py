@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from graftwork.cli.console import make_reporter, print_json
 from graftwork.cli.options import Output, output_option
-from graftwork_jobs.commands.job_file import load_job
+from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.load import load_only
+from graftwork_jobs.interrupts import sigterm_as_interrupt
 
 
 @click.command("run")
@@ -30,14 +27,16 @@ def command(file: Path, restart: bool, output: Output) -> None:  # noqa: FBT001 
     from graftwork.settings import load_settings
     from graftwork_jobs.keras_setup import set_up_keras
 
-    job, base_dir = load_job(file)
+    job, source = load_only(file, FineTuneJob)
     reporter = make_reporter(output)
     set_up_keras(job.spec.training.backend)
     from graftwork_jobs.run import run_job
 
     try:
-        with _sigterm_as_interrupt():
-            outcome = run_job(job, base_dir=base_dir, settings=load_settings(), reporter=reporter, restart=restart)
+        with sigterm_as_interrupt():
+            outcome = run_job(
+                job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter, restart=restart
+            )
     except KeyboardInterrupt:
         click.echo(f"\nStopped; nothing is left running. Continue with: graft run {file}", err=True)
         raise
@@ -46,17 +45,3 @@ def command(file: Path, restart: bool, output: Output) -> None:  # noqa: FBT001 
     else:
         for line in outcome.summary:
             reporter.say(line)
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """`graft jobs stop` and process managers send SIGTERM; it ends a run like Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -139,7 +139,7 @@ class Extractor:
 
     def _wait(self) -> None:
         """Until all workers are here."""
-        self._agree(True)  # noqa: FBT003
+        self._agree(True)
 
 
 def _digest(trunk: keras.Model) -> str:
