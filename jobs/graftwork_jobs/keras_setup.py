@@ -27,8 +27,8 @@ def set_up_keras(backend: str) -> None:
             f"Keras runs on {loaded.backend.backend()} in this process, the job asks for {backend}. "
             "Start a new process for it."
         )
-    os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ["KERAS_BACKEND"] = backend  # noqa: TID251 (Keras takes it from there; nothing is read)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # noqa: TID251 (likewise, unless the user chose)
     with _native_stderr_kept_back():
         import tensorflow as tf
 

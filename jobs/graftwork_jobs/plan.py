@@ -1,4 +1,4 @@
-"""What a job will do, found out before anything is spent: backbone, data, parameters, steps, memory, time, registration.
+"""What a job will do, found out before anything is spent: backbone, data, parameters, memory, time, registration.
 
 `make_plan` refuses what cannot work. It runs in the driver, before any worker starts.
 """

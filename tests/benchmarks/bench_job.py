@@ -1,7 +1,7 @@
 """A whole job beside the plain Keras script a user would write: wall time and test accuracies, both from this run.
 
-The same pictures, backbone, picture size, phases, learning rates, batch size and number of cores on both sides, in turn,
-`--rounds` times. Graftwork's time is that of the whole `graft run` command: planning, two Ray Train workers, testing,
+The same pictures, backbone, picture size, phases, learning rates, batch size and cores on both sides, in
+turn, `--rounds` times. Graftwork's time is that of the whole `graft run` command: planning, two Ray Train workers, testing,
 report, bundle, registration. The script's time is that of its process; it only trains and evaluates.
 
 Run: python tests/benchmarks/bench_job.py [--rounds 3] [--size 96]
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from graftwork.settings import child_environment
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "examples" / "emoji10"
@@ -86,7 +87,7 @@ def run_graft(folder: Path, size: int, workers: int) -> dict[str, Any]:
     started = time.perf_counter()
     done = subprocess.run(
         [Path(sys.executable).with_name("graft"), "run", "-o", "json", spec],
-        env={**os.environ, "GRAFT_HOME": str(folder / "home")},
+        env=child_environment({"GRAFT_HOME": str(folder / "home")}),
         stdout=subprocess.PIPE,
         stderr=sys.stderr,
         check=True,

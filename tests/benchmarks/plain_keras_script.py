@@ -9,14 +9,10 @@ Run by `bench_job.py`; by hand: python tests/benchmarks/plain_keras_script.py SE
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 

@@ -1,7 +1,7 @@
 """Where a phase's network is cut in two: a trunk that stays as it is, and a top that trains.
 
-The cut lies where a single tensor crosses, at or below the freeze boundary; with the whole backbone frozen it lies after
-the pooling of the head, which has nothing to train either.
+The cut lies where a single tensor crosses, at or below the freeze boundary; with the whole backbone frozen it lies
+after the pooling of the head, which has nothing to train either.
 """
 
 from __future__ import annotations

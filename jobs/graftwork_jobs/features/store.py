@@ -1,4 +1,4 @@
-"""The feature store: one memory-mapped array a trunk, picture setting and data split, named by what decides its content.
+"""The feature store: one memory-mapped array for each trunk, picture setting and split, named by what decides it.
 
 An entry is written under a temporary name and renamed when whole, so a killed writer leaves no half-written entry.
 Knows nothing of Keras; who computes features is `graftwork_jobs.features.extract`.

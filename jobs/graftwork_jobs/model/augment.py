@@ -65,7 +65,7 @@ def _layers(entry: Augment) -> list[Any]:
     raise ValueError(f"unknown augmentation {entry!r}")
 
 
-class _ExampleSeeds(keras.random.SeedGenerator):  # type: ignore[misc]  # Keras has no stubs
+class _ExampleSeeds(keras.random.SeedGenerator):
     """Hands a layer seeds that follow from one example's seed and a counter; holds no variable."""
 
     def __init__(self, seed: tf.Tensor) -> None:

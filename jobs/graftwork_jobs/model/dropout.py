@@ -25,7 +25,7 @@ class DropoutSlice:
     offset: int
 
 
-class SlicedDropout(keras.layers.Layer):  # type: ignore[misc]  # Keras has no stubs
+class SlicedDropout(keras.layers.Layer):
     """Draws one mask for the whole micro-batch and takes this worker's rows of it.
 
     The seed advances by one with each call in training mode, alike on all workers, and is kept in checkpoints as the

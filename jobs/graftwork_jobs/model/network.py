@@ -121,7 +121,7 @@ def inference_model(network: Network) -> keras.Model:
     return model
 
 
-class _InferenceMode(keras.layers.Layer):  # type: ignore[misc]  # Keras has no stubs
+class _InferenceMode(keras.layers.Layer):
     """Runs a model in inference mode even while what it is part of trains; its weights train all the same.
 
     `model(inputs, training=False)` in a functional model does not: Keras 3 replaces that argument by the `training` the

@@ -102,10 +102,8 @@ def _image_backbones() -> Iterator[type[Any]]:
 
 def _is_image_backbone(candidate: type[Any]) -> bool:
     """Whether KerasHub has an image classifier on it."""
-    return any(
-        inspect.isclass(task) and issubclass(task, keras_hub.models.ImageClassifier) and task.backbone_cls is candidate
-        for task in vars(keras_hub.models).values()
-    )
+    tasks: list[Any] = [task for task in vars(keras_hub.models).values() if inspect.isclass(task)]
+    return any(issubclass(task, keras_hub.models.ImageClassifier) and task.backbone_cls is candidate for task in tasks)
 
 
 def _prepared(name: str, weights_dir: Path) -> Path:
