@@ -21,21 +21,10 @@ from graftwork_jobs.model.catalog import ARCHITECTURES
 from graftwork_jobs.model.freeze import apply_freeze, backbone_layers, resolve_unfreeze
 from graftwork_jobs.model.network import DropoutSlice, Network, build_network, inference_model
 
-_ONE_A_FAMILY = (
-    "ConvNeXtTiny",
-    "DenseNet121",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "InceptionV3",
-    "MobileNet",
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "ResNet50",
-    "ResNet50V2",
-    "VGG16",
-    "Xception",
-)
-_ARCHITECTURES = [pytest.param(name, marks=() if name in _ONE_A_FAMILY else pytest.mark.slow) for name in ARCHITECTURES]
+# One for each way of scaling: inside the network, -1..1, BGR.
+_IN_EVERY_RUN = ("EfficientNetB0", "MobileNetV2", "ResNet50")
+_ARCHITECTURES = [pytest.param(name, marks=() if name in _IN_EVERY_RUN else pytest.mark.slow) for name in ARCHITECTURES]
+_ROWS = 16
 _CLASSES = 5
 _BARE_KERAS = """
 import sys
@@ -65,7 +54,7 @@ def bare_keras() -> Iterator[subprocess.Popen[str]]:
 
 def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) -> Network:
     architecture = ARCHITECTURES[name]
-    side = max(64, architecture.min_image_size)
+    side = max(64, 2 * architecture.min_image_size)
     backbone = load_backbone(
         Backbone(name=name, weights="none"),
         image_size=(side, side),
@@ -80,7 +69,7 @@ def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) ->
         classes=_CLASSES,
         seed=1,
         batch_norm_training=batch_norm_training,
-        dropout_slice=DropoutSlice(rows=2, offset=0),
+        dropout_slice=DropoutSlice(rows=_ROWS, offset=0),
     )
     _let_signals_through(network)
     return network
@@ -88,7 +77,7 @@ def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) ->
 
 def _pixels(network: Network) -> np.ndarray[Any, np.dtype[np.float32]]:
     _, height, width, _ = network.model.input_shape
-    return np.random.default_rng(0).uniform(0, 255, (2, height, width, 3)).astype(np.float32)
+    return np.random.default_rng(0).uniform(0, 255, (_ROWS, height, width, 3)).astype(np.float32)
 
 
 def _let_signals_through(network: Network) -> None:
@@ -127,7 +116,10 @@ def test_an_architecture_goes_all_the_way(name: str, bare_keras: subprocess.Pope
     assert np.abs(expected[0] - expected[1]).max() > 1e-5, "the answer must depend on the picture"
 
     np.testing.assert_allclose(_scores_elsewhere(bare_keras, model, pixels, tmp_path), expected, atol=1e-6)
-    np.testing.assert_allclose(_scores_of_openvino(model, pixels, tmp_path), expected, atol=1e-4)
+    # Random deep networks magnify rounding: allow what a millionth of change in the picture makes, or 1e-4.
+    magnified = np.abs(model(pixels * np.float32(1 + 1e-6)).numpy() - expected).max()
+    np.testing.assert_allclose(_scores_of_openvino(model, pixels, tmp_path), expected, atol=max(1e-4, magnified))
+    assert magnified < 1e-2, "the comparison must mean something"
 
 
 def _scores_elsewhere(
