@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _DECIDING_LIBRARIES = ("keras", "keras-hub", "tensorflow", "numpy", "pillow", "ray", "openvino")
 _TEST = "test"
 _MISTAKES_SHOWN = 12
+# Enough of a digest to tell files apart; the lineage holds all of it.
+_DIGEST_SHOWN = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +142,7 @@ def report_content(
         gates=gates,
         mistakes=tuple(_mistakes(planned, assessment, data_cache_dir)),
         warnings=plan.warnings,
-        timings=result.timings,
+        timings={name.removesuffix("_s").replace("_", " "): seconds for name, seconds in result.timings.items()},
         environment=environment(),
         lineage={"data digest": plan.data_digest, "backbone digest": plan.backbone["digest"], "run": run_id},
         serve=_serve_steps(job),
@@ -169,7 +171,7 @@ def _with_rate(record: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(plan: Plan) -> dict[str, str]:
     height, width = plan.image_size
     return {
-        "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights']})",
+        "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights'][:_DIGEST_SHOWN]})",
         "picture size": f"{height} x {width} pixels",
         "classes": str(len(plan.labels)),
         **{f"{split} pictures": f"{sum(counts.values()):,}" for split, counts in plan.counts.items()},

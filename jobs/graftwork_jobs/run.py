@@ -256,9 +256,17 @@ class _Run:
             result = train(self._request(self.job, self.paths.root), self.reporter)
             if self.job.spec.evaluation.baseline == "none":
                 return result, None
-            self.reporter.say("the same job on random weights, for comparison")
-            self.paths.baseline_dir.mkdir(exist_ok=True)
-            return result, train(self._request(on_random_weights(self.job), self.paths.baseline_dir), self.reporter)
+            return result, self._train_baseline()
+
+    def _train_baseline(self) -> TrainResult | None:
+        """The same job on random weights; None if that diverges, which must not cost the job its result."""
+        self.reporter.say("the same job on random weights, for comparison")
+        self.paths.baseline_dir.mkdir(exist_ok=True)
+        try:
+            return train(self._request(on_random_weights(self.job), self.paths.baseline_dir), self.reporter)
+        except PermanentError as error:
+            self.reporter.warn(f"the job on random weights failed and is left out of the report: {error}")
+            return None
 
     def _request(self, job: FineTuneJob, run_dir: Path) -> TrainRequest:
         return TrainRequest(

@@ -184,6 +184,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
             "epoch": epoch + 1,
             **figures,
             "learning_rate": phase.learning_rate * state.phase_state.learning_rate_scale,
+            "seconds": seconds,
             "images_per_s": len(train) / seconds,
             "is_best": decision.is_best,
         }
