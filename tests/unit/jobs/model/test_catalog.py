@@ -11,6 +11,9 @@ from keras.src.utils import file_utils
 from graftwork_jobs.model.catalog import ARCHITECTURES, Architecture
 from graftwork_jobs.model.scaling import named_scaling, scale
 
+# Keras warns where MobileNets have no weights of their own for a size.
+pytestmark = pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
+
 _ALL = list(ARCHITECTURES.values())
 _SMALL = ["MobileNet", "MobileNetV2", "VGG16", "ResNet50", "EfficientNetB0", "ConvNeXtTiny", "MobileNetV3Small"]
 
@@ -74,7 +77,6 @@ def test_weights_trained_at_the_wanted_size_are_preferred(
     assert ARCHITECTURES[name].weights_for((side, side)).url == _asked_for(name, monkeypatch, side)["url"]
 
 
-@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in _SMALL else pytest.mark.slow) for name in ARCHITECTURES]
 )

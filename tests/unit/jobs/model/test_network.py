@@ -23,7 +23,8 @@ def _pixels(rows: int = _ROWS) -> np.ndarray[Any, np.dtype[np.float32]]:
 
 def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    shares: np.ndarray[Any, Any] = powers / powers.sum(axis=1, keepdims=True)
+    return shares
 
 
 def _network(load: Load, path: Path, head: Head, part: DropoutSlice | None, *, training: bool = False) -> Network:

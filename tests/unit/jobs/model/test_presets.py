@@ -96,7 +96,7 @@ def test_offline_the_error_says_what_to_put_where(load: Load, tmp_path: Path, mo
     def refuse(*_: Any, **__: Any) -> None:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(presets.keras_hub.models.Backbone, "from_preset", refuse)
+    monkeypatch.setattr(keras_hub.models.Backbone, "from_preset", refuse)
     with pytest.raises(SpecError) as caught:
         load(preset="resnet_18_imagenet")
     for expected in (str(tmp_path / "weights" / "presets" / "resnet_18_imagenet"), "kaggle://", "save_to_preset"):

@@ -29,7 +29,7 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise httpx.ConnectError("no route to host")
 
-    monkeypatch.setattr(weights.httpx, "stream", refuse)
+    monkeypatch.setattr(httpx, "stream", refuse)
 
 
 def _old_format(model: keras.Model, path: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_download_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Mo
     architecture = dataclasses.replace(ARCHITECTURES["VGG16"], weights={224: known})
     transport = httpx.MockTransport(lambda request: httpx.Response(status, content=content, request=request))
     client = httpx.Client(transport=transport)
-    monkeypatch.setattr(weights.httpx, "stream", client.stream)
+    monkeypatch.setattr(httpx, "stream", client.stream)
     if status == 200:
         path = imagenet_weights(architecture, (64, 64), weights_dir=tmp_path, reporter=SilentReporter())
         assert path.read_bytes() == content
