@@ -18,7 +18,7 @@ from ray.train.backend import Backend, BackendConfig
 from graftwork_jobs.keras_setup import set_up_keras
 
 if TYPE_CHECKING:
-    from ray.train.v2._internal.execution.worker_group.execution_group import ExecutionGroup
+    from ray.train._internal.base_worker_group import BaseWorkerGroup
 
 # Keeps TensorFlow's strategy alive as long as the process: its end would stop watching over the other workers.
 _joined: list[Any] = []
@@ -46,15 +46,15 @@ class KerasBackendConfig(BackendConfig):
 
 
 class _KerasBackend(Backend):
-    def on_start(self, worker_group: ExecutionGroup, backend_config: BackendConfig) -> None:
+    def on_start(self, worker_group: BaseWorkerGroup, backend_config: BackendConfig) -> None:
         assert isinstance(backend_config, KerasBackendConfig)  # noqa: S101  # Ray passes back what `backend_cls` is of
         addresses = worker_group.execute(_reserve_address) if len(worker_group) > 1 else [""]
-        ray.get(
-            [
-                worker_group.execute_single_async(rank, _join, rank, addresses, backend_config.threads)
-                for rank in range(len(worker_group))
-            ]
-        )
+        # Ray's worker groups and `ray.get` name two different types of reference.
+        joining: list[Any] = [
+            worker_group.execute_single_async(rank, _join, rank, addresses, backend_config.threads)
+            for rank in range(len(worker_group))
+        ]
+        ray.get(joining)
 
 
 def _reserve_address() -> str:

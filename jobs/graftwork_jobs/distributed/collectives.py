@@ -51,7 +51,6 @@ class Collectives:
             return value
         import tensorflow as tf
 
-        @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow ships no types
         def exchange(local: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             def backward(upstream: tf.Tensor) -> tf.Tensor:
                 # Every worker's loss depends on every worker's share through the sum.
@@ -59,7 +58,7 @@ class Collectives:
 
             return self._exchange(local, name), backward
 
-        return exchange(value)
+        return tf.custom_gradient(exchange)(value)
 
     def mean_of_all(self, values: Sequence[tf.Tensor], *, name: str) -> list[tf.Tensor]:
         """Average a list of float tensors over all workers in a single exchange.
@@ -75,7 +74,7 @@ class Collectives:
         dense = [tf.convert_to_tensor(value) for value in values]
         flat = tf.concat([tf.reshape(tf.cast(value, tf.float32), [-1]) for value in dense], axis=0)
         mean = self._exchange(flat, name, final_op="Div")
-        parts = tf.split(mean, [int(np.prod(value.shape)) for value in dense])
+        parts = tf.split(mean, [value.shape.num_elements() for value in dense])
         return [tf.cast(tf.reshape(part, value.shape), value.dtype) for part, value in zip(parts, dense, strict=True)]
 
     def sum_array(self, array: NDArray[Any]) -> NDArray[Any]:

@@ -35,7 +35,7 @@ def build_augmenter(entries: Sequence[Augment]) -> Augmenter | None:
         shape = image.shape
         changed = tf.cast(image, tf.float32)
         for number, layer in enumerate(layers):
-            drawn = layer.get_random_transformation(changed, seed=_ExampleSeeds(tf.random.fold_in(seed, number)))
+            drawn = layer.get_random_transformation(changed, seed=_ExampleSeeds(_fold_in(seed, number)))
             changed = layer.transform_images(changed, drawn)
         # Interpolation may overshoot by a rounding error.
         return tf.ensure_shape(tf.clip_by_value(changed, 0.0, _LARGEST), shape)
@@ -76,4 +76,8 @@ class _ExampleSeeds(keras.random.SeedGenerator):
     def next(self, ordered: bool = True) -> tf.Tensor:  # noqa: FBT001, FBT002 - Keras' signature
         """The next of this example's seeds, shape (2,), int32."""
         self._calls += 1
-        return tf.random.fold_in(self._example, self._calls)
+        return _fold_in(self._example, self._calls)
+
+
+def _fold_in(seed: tf.Tensor, number: int) -> tf.Tensor:
+    return tf.random.fold_in(seed, number)  # pyright: ignore[reportReturnType]  # a tensor; its stub says int

@@ -72,8 +72,8 @@ def _fit(request: TrainRequest) -> BaseException | None:
     scaling = request.job.spec.scaling
     try:
         Trainer(
-            train_worker,
-            train_loop_config=request,
+            train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
+            train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
             backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
             scaling_config=ScalingConfig(
                 num_workers=scaling.workers,

@@ -5,7 +5,7 @@ The only module that reaches into Ray Train's internals for the controller; the 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
@@ -13,6 +13,9 @@ from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPo
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from graftwork_jobs.train.failure_policy import StopOnPermanentError
+
+if TYPE_CHECKING:
+    from ray.train import FailureConfig
 
 # Each starts an actor, which costs seconds. The first hands out Ray Data, which we do not use; the second frees the
 # workers' places when a controller dies and its cluster lives on, and ours live and die together.
@@ -39,7 +42,8 @@ class Trainer(DataParallelTrainer):
     """Runs a function on all workers and restarts them if one is lost."""
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        arguments["failure_policy"] = StopOnPermanentError(self.run_config.failure_config)
+        # Never None: a RunConfig made without one makes its own.
+        arguments["failure_policy"] = StopOnPermanentError(cast("FailureConfig", self.run_config.failure_config))
         arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
         return super()._initialize_and_run_controller(**arguments)
 

@@ -93,7 +93,7 @@ class Tracking:
         """Remove a folder of the run's files, as far as it was written."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-        uri = self._client.get_run(run).info.artifact_uri
+        uri = str(self._client.get_run(run).info.artifact_uri)
         repository = get_artifact_repository(uri, tracking_uri=self._settings.tracking_uri)
         if any(item.path == folder for item in repository.list_artifacts()):
             repository.delete_artifacts(folder)
@@ -107,9 +107,11 @@ class Tracking:
         try:
             return str(self._client.create_experiment(job, artifact_location=self._artifact_location(job)))
         except MlflowException as error:
-            if not is_taken(error):
+            # Another process may have been first.
+            found = self._client.get_experiment_by_name(job) if is_taken(error) else None
+            if found is None:
                 raise
-        return str(self._client.get_experiment_by_name(job).experiment_id)  # another process was first
+            return str(found.experiment_id)
 
     def _artifact_location(self, job: str) -> str | None:
         """A database knows no place for files: they go into the local folder. A server decides for itself."""
