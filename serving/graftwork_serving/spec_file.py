@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from graftwork.errors import Problem, SpecError
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.load import load_specs
+from graftwork.spec.load import load_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,19 +30,5 @@ def load_endpoint(file: Path) -> EndpointFile:
     Raises:
         SpecError: the file is wrong, or does not hold exactly one InferenceEndpoint.
     """
-    found = [
-        EndpointFile(file=file, base_dir=spec.base_dir, endpoint=spec.object)
-        for spec in load_specs([file])
-        if isinstance(spec.object, InferenceEndpoint)
-    ]
-    if len(found) != 1:
-        raise SpecError(
-            Problem(
-                file=str(file),
-                where="kind",
-                received=f"{len(found)} InferenceEndpoint documents",
-                expected="exactly one",
-                fix="Put each endpoint into a file of its own." if found else "Name a file with an InferenceEndpoint.",
-            )
-        )
-    return found[0]
+    endpoint, source = load_only(file, InferenceEndpoint)
+    return EndpointFile(file=file, base_dir=source.base_dir, endpoint=endpoint)

@@ -103,20 +103,10 @@ def find_target(endpoint: str) -> Target:
 
 def _name_in_file(file: Path) -> str:
     from graftwork.spec.inference_endpoint import InferenceEndpoint
-    from graftwork.spec.load import load_specs
+    from graftwork.spec.load import load_only
 
-    names = [spec.object.metadata.name for spec in load_specs([file]) if isinstance(spec.object, InferenceEndpoint)]
-    if len(names) != 1:
-        raise SpecError(
-            Problem(
-                file=str(file),
-                where="kind",
-                received=f"{len(names)} InferenceEndpoint documents",
-                expected="exactly one",
-                fix="Name the endpoint instead." if names else "Name a file with an InferenceEndpoint.",
-            )
-        )
-    return names[0]
+    endpoint, _ = load_only(file, InferenceEndpoint)
+    return endpoint.metadata.name
 
 
 def _ask(
