@@ -1,7 +1,7 @@
 """A whole job beside the plain Keras script a user would write: wall time and test accuracies, both from this run.
 
-The same pictures, backbone, picture size, phases, learning rates, batch size and cores on both sides, in
-turn, `--rounds` times. Graftwork's time is that of the whole `graft run` command: planning, two Ray Train workers, testing,
+The same pictures, backbone, picture size, phases, learning rates, batch size and cores on both sides, in turn,
+`--rounds` times. Graftwork's time is that of the whole `graft run` command: planning, two Ray Train workers, testing,
 report, bundle, registration. The script's time is that of its process; it only trains and evaluates.
 
 Run: python tests/benchmarks/bench_job.py [--rounds 3] [--size 96]

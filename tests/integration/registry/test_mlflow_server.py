@@ -148,6 +148,8 @@ def test_bundle_exchanged_on_the_server_is_refused(remote: Settings, tmp_path: P
     source = registry.show_model("exchanged").versions[0]
     client = registry._client
     run, folder = client.get_model_version("exchanged", "1").run_id, source.source.rsplit("/", 1)[1]
+    assert run is not None
+    assert run is not None
     client.log_artifacts(run, str(make_small_bundle(tmp_path / "other", seed=6).path), folder)
     elsewhere = Registry(Settings(home=tmp_path / "elsewhere", tracking_uri=remote.tracking_uri))
     with pytest.raises(BundleError, match="another bundle"):

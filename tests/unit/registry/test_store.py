@@ -410,4 +410,6 @@ def test_half_recorded_run_is_replaced(registry: Registry, monkeypatch: pytest.M
             registry.track_run("colours", "r1", {}, [{"loss": 1.0}], {})
     run = registry.track_run("colours", "r1", {}, [{"loss": 1.0}], {})
     experiment = registry._client.get_experiment_by_name("colours")
+    assert experiment is not None
+    assert experiment is not None
     assert [found.info.run_id for found in registry._client.search_runs([experiment.experiment_id])] == [run]

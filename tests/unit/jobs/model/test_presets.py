@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from graftwork.errors import SpecError
-from graftwork_jobs.model import presets
 
 from .conftest import Load
 

@@ -15,7 +15,7 @@ from keras.src.utils import file_utils
 
 from graftwork.errors import SpecError
 from graftwork.progress import SilentReporter
-from graftwork_jobs.model import catalog, weights
+from graftwork_jobs.model import catalog
 from graftwork_jobs.model.catalog import ARCHITECTURES
 from graftwork_jobs.model.weights import imagenet_weights
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ def test_schedule_of_a_phase_is_in_updates() -> None:
 
 
 @pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
-def test_weight_decay_leaves_out_biases_and_normalisation(kind: str) -> None:
+def test_weight_decay_leaves_out_biases_and_normalisation(kind: Literal["adam", "adamw", "sgd"]) -> None:
     """With zero gradients only kernels shrink, by learning rate times weight decay."""
     kernel = keras.Variable(np.full((2, 2), 3.0, np.float32))
     bias = keras.Variable(np.full((2,), 3.0, np.float32))
