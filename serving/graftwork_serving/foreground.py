@@ -130,6 +130,7 @@ def _follow_file(
         changed = load_endpoint(loaded.file)
         _check_unchanged(loaded, changed)
         models = resolve_models(changed.endpoint, base_dir=changed.base_dir, settings=settings)
+        _rehearse(changed, models)
         _deploy(cluster, changed, models)
     except GraftworkError as error:
         reporter.warn(f"The endpoint goes on as before. {error}")
@@ -139,12 +140,27 @@ def _follow_file(
     return state.model_copy(update={"revision": state.revision + 1, "last_error": None, "models": served})
 
 
+def _rehearse(loaded: EndpointFile, models: list[ModelConfig]) -> None:
+    """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
+    from graftwork_serving.engine import EngineOptions
+    from graftwork_serving.served_model import load_model
+
+    for model in models:
+        options = EngineOptions(threads=1, max_batch_size=1)
+        load_model(model, options, max_image_pixels=loaded.endpoint.spec.limits.max_image_pixels)
+
+
 def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:
     """Refuse changes that a running endpoint cannot follow."""
     pairs = {
         "metadata.name": (before.endpoint.metadata.name, after.endpoint.metadata.name),
         "spec.http.host": (before.endpoint.spec.http.host, after.endpoint.spec.http.host),
         "spec.http.port": (before.endpoint.spec.http.port, after.endpoint.spec.http.port),
+        "spec.resources.cpus": (before.endpoint.spec.resources.cpus, after.endpoint.spec.resources.cpus),
+        "spec.autoscaling.maxReplicas": (
+            before.endpoint.spec.autoscaling.max_replicas,
+            after.endpoint.spec.autoscaling.max_replicas,
+        ),
     }
     problems = [
         Problem(

@@ -35,6 +35,7 @@ _LOOPBACK = "127.0.0.2"
 _OBJECT_STORE_BYTES = 80 * 1024**2
 _APPLICATION = "endpoint"
 _DEPLOYMENT = "EndpointReplica"
+_CODE_VERSION = "1"
 # Requests that are still being read or written do not wait in our queue; Serve must let them in.
 _ONGOING_BEYOND_QUEUE = 1024
 _GRACE_S = 20.0
@@ -217,6 +218,9 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
         **replicas,
     }
     deployment: Deployment = serve.deployment(**settings)(serve.ingress()(EndpointReplica))
+    # The code does not change while the cluster lives. Without a version, every `serve.run` counts as new code and its
+    # replicas are replaced instead of told the new configuration. Serve keeps this option to its own config files.
+    deployment = deployment.options(version=_CODE_VERSION, _internal=True)
     return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir))
 
 

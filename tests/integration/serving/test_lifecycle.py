@@ -37,7 +37,7 @@ def graft(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
-    small_bundle: Bundle, other_bundle: Bundle, home: Path, tmp_path: Path
+    small_bundle: Bundle, other_bundle: Bundle, wrong_bundle: Bundle, home: Path, tmp_path: Path
 ) -> None:
     """It is listed, answers by name, follows its file without losing a request, refuses bad changes, and ends whole."""
     port = free_port()
@@ -64,9 +64,15 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
         assert (old["version"], new["version"]) == (small_bundle.digest[:12], other_bundle.digest[:12])
         assert old["scores"] != new["scores"]
 
-        write_endpoint(file, tmp_path / "nowhere", port=port)
-        refused = graft(home, "endpoints", "update", "small")
-        assert (refused.returncode, "goes on as before" in refused.stderr) == (1, True)
+        assert _replicas(_tree(state["pid"])) == _replicas(tree), "replicas follow in place; none is replaced"
+
+        for bundle, reason in ((tmp_path / "nowhere", "no such directory"), (wrong_bundle.path, "golden example")):
+            write_endpoint(file, bundle, port=port)
+            refused = graft(home, "endpoints", "update", "small")
+            assert (refused.returncode, "goes on as before" in refused.stderr) == (1, True)
+            assert reason in refused.stderr
+        still = json.loads(graft(home, "predict", "small", str(tmp_path / "cat.png"), "-o", "json").stdout)
+        assert list(still.values()) == [new]
         assert httpx.get(f"{state['url']}/readyz", trust_env=False).status_code == 200
     finally:
         stopped = graft(home, "endpoints", "stop", "small")
@@ -174,6 +180,10 @@ class _Load:
 def _tree(pid: int) -> list[psutil.Process]:
     process = psutil.Process(pid)
     return [process, *process.children(recursive=True)]
+
+
+def _replicas(processes: list[psutil.Process]) -> set[int]:
+    return {process.pid for process in processes if process.is_running() and "ServeReplica" in process.cmdline()[0]}
 
 
 def _alive(processes: list[psutil.Process]) -> list[psutil.Process]:
