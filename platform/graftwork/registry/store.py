@@ -6,16 +6,14 @@ A name without versions is treated as if it did not exist: it may be left over f
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from graftwork.bundle.directory import Bundle, BundleError, open_bundle
 from graftwork.bundle.files import disk_full_errors, require_free_space, size_below, staged_directory
@@ -26,6 +24,7 @@ from graftwork.progress import SilentReporter
 from graftwork.registry.alias_history import AliasMove, read_moves, version_before
 from graftwork.registry.mlflow_client import RegistryError, connect, is_missing, is_taken, registry_errors
 from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel, Registration, ResolvedModel
+from graftwork.registry.reference_errors import bare_name, no_alias
 from graftwork.registry.references import (
     AliasReference,
     PathReference,
@@ -35,6 +34,8 @@ from graftwork.registry.references import (
     parse_reference,
 )
 from graftwork.registry.tracking import Tracking
+from graftwork.registry.undo import Undo
+from graftwork.registry.version_tags import is_bundle_version, read_version, version_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,12 +45,6 @@ if TYPE_CHECKING:
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
 
-_DIGEST_TAG = "graftwork.digest"
-_JOB_TAG = "graftwork.job"
-_RUN_TAG = "graftwork.run_id"
-_DATA_TAG = "graftwork.data_digest"
-_BACKBONE_TAG = "graftwork.backbone"
-_METRICS_TAG = "graftwork.metrics"
 _PAGE = 200
 # Two processes may ask for the next version number at the same time; each try takes a new one.
 _VERSION_TRIES = 10
@@ -125,7 +120,7 @@ class Registry:
         if alias is not None:
             check_alias(alias)
         opened = open_bundle(bundle if isinstance(bundle, Path) else bundle.path)
-        with self._errors(), _Undo() as undo:
+        with self._errors(), Undo() as undo:
             version = self._find_digest(model, opened.digest)
             created = version is None
             if version is None:
@@ -154,7 +149,7 @@ class Registry:
             case AliasReference(name=name, alias=alias):
                 model = self.show_model(name, where=reference)
                 if alias not in model.aliases:
-                    raise _no_alias(reference, model, alias)
+                    raise no_alias(reference, model, alias)
                 return self._fetch(_version_of(model, model.aliases[alias]), alias)
             case VersionReference(name=name, version=number):
                 return self._fetch(self._known_version(name, number, where=reference), None)
@@ -203,7 +198,7 @@ class Registry:
         model = self.show_model(name, where=f"{name}@{alias}")
         current = model.aliases.get(alias)
         if current is None:
-            raise _no_alias(f"{name}@{alias}", model, alias)
+            raise no_alias(f"{name}@{alias}", model, alias)
         moves = [move for move in model.moves if move.alias == alias]
         before = version_before(moves, current, {version.version for version in model.versions})
         if before is None:
@@ -263,7 +258,7 @@ class Registry:
                 f"name = '{model.name}'", max_results=_PAGE, page_token=token
             )
         )
-        versions = [_read_version(version, aliases) for version in found if _DIGEST_TAG in version.tags]
+        versions = [read_version(version, aliases) for version in found if is_bundle_version(version)]
         versions.sort(key=lambda version: version.version, reverse=True)
         known = {version.version for version in versions}
         return RegisteredModel(
@@ -304,7 +299,7 @@ class Registry:
         if not (path / MANIFEST_FILE).is_file() and "/" not in reference and not path.exists():
             model = self._find_model(reference)
             if model is not None:
-                raise _bare_name(reference, model)
+                raise bare_name(reference, model)
             raise self._no_model(reference, reference)
         bundle = open_bundle(path.absolute())
         return ResolvedModel(name=path.absolute().name, version=None, alias=None, bundle=bundle)
@@ -352,7 +347,7 @@ class Registry:
 
     # Writing
 
-    def _upload(self, bundle: Bundle, tracking_run: str | None, undo: _Undo) -> tuple[str, str]:
+    def _upload(self, bundle: Bundle, tracking_run: str | None, undo: Undo) -> tuple[str, str]:
         """Copy a bundle into the registry's storage and check the copy.
 
         Returns:
@@ -391,7 +386,7 @@ class Registry:
         except MlflowException as error:
             if not is_taken(error):
                 raise
-        tags = _version_tags(bundle)
+        tags = version_tags(bundle)
         for attempt in range(_VERSION_TRIES):
             try:
                 created = self._client.create_model_version(
@@ -412,7 +407,7 @@ class Registry:
             return change
         move = AliasMove(alias=alias, at_ns=time.time_ns(), kind=kind, version=version)
         key, value = move.tag
-        with _Undo() as undo:
+        with Undo() as undo:
             undo.add(lambda: self._client.delete_registered_model_tag(name, key))
             self._client.set_registered_model_tag(name, key, value)
             undo.add(lambda: self._restore_alias(change))
@@ -429,65 +424,6 @@ class Registry:
             self._client.delete_registered_model_alias(change.name, change.alias)
         else:
             self._client.set_registered_model_alias(change.name, change.alias, str(change.before))
-
-
-class _Undo:
-    """Steps that take back what was done, run in reverse if the block fails."""
-
-    def __init__(self) -> None:
-        self._steps: list[Callable[[], object]] = []
-
-    def add(self, step: Callable[[], object]) -> None:
-        self._steps.append(step)
-
-    def forget(self) -> None:
-        """All went well: keep what was done."""
-        self._steps.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
-        for step in reversed(self._steps):
-            try:
-                step()
-            except Exception as failure:  # the first error is the one to tell; this one goes with it
-                if error is not None:
-                    error.add_note(f"Cleaning up failed too: {failure}")
-
-
-def _version_tags(bundle: Bundle) -> dict[str, str]:
-    manifest = bundle.manifest
-    further = {
-        f"{test}/{name}": value for test, metrics in manifest.extra_metrics.items() for name, value in metrics.items()
-    }
-    return {
-        _DIGEST_TAG: bundle.digest,
-        _JOB_TAG: manifest.lineage.job,
-        _RUN_TAG: manifest.lineage.run_id,
-        _DATA_TAG: manifest.lineage.data_digest,
-        _BACKBONE_TAG: manifest.backbone.source,
-        _METRICS_TAG: json.dumps({**manifest.metrics, **further}),
-    }
-
-
-def _read_version(version: MlflowVersion, aliases: Mapping[str, int]) -> ModelVersion:
-    number = int(version.version)
-    tags: dict[str, str] = version.tags
-    created = datetime.fromtimestamp((version.creation_timestamp or 0) / 1000, UTC)
-    return ModelVersion(
-        name=version.name,
-        version=number,
-        aliases=tuple(sorted(alias for alias, target in aliases.items() if target == number)),
-        created_at=created.isoformat(timespec="seconds"),
-        digest=tags[_DIGEST_TAG],
-        job=tags.get(_JOB_TAG, ""),
-        run_id=tags.get(_RUN_TAG, ""),
-        data_digest=tags.get(_DATA_TAG, ""),
-        backbone=tags.get(_BACKBONE_TAG, ""),
-        metrics=json.loads(tags.get(_METRICS_TAG, "{}")),
-        source=version.source or "",
-    )
 
 
 def _version_of(model: RegisteredModel, number: int) -> ModelVersion:
@@ -510,26 +446,3 @@ def _all_pages(search: Callable[[str | None], Any]) -> list[Any]:
         token = page.token
         if not token:
             return found
-
-
-def _no_alias(where: str, model: RegisteredModel, alias: str) -> SpecError:
-    known = ", ".join(f"{name} (version {version})" for name, version in model.aliases.items()) or "none"
-    hint = did_you_mean(alias, model.aliases)
-    newest = model.versions[0].version
-    fix = f"{hint} See: graft models show {model.name}." if hint else f"Name a version, such as {model.name}/{newest}."
-    return SpecError(
-        Problem(where=where, received=f"the alias {alias!r}", expected=f"an alias of {model.name}: {known}", fix=fix)
-    )
-
-
-def _bare_name(reference: str, model: RegisteredModel) -> SpecError:
-    choices = [f"{model.name}@{alias}" for alias in model.aliases]
-    choices.append(f"{model.name}/{model.versions[0].version}")
-    return SpecError(
-        Problem(
-            where=reference,
-            received="a model name alone",
-            expected="NAME@ALIAS, NAME/VERSION or the path of a bundle directory",
-            fix=f"Write {' or '.join(choices)}.",
-        )
-    )
