@@ -200,6 +200,7 @@ def _build(
         base_dir=base_dir,
         weights_dir=settings.weights_dir,
         reporter=reporter,
+        seed=spec.training.seed,
     )
     network = build_network(
         backbone,
