@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.errors import Problem, SpecError
+from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
 from graftwork_jobs.data.index import DatasetIndex
@@ -38,6 +39,7 @@ _START_UP_S = 30.0
 # Resident memory of a worker process with TensorFlow and Ray loaded, before any model.
 _PROCESS_BYTES = 900 * 1024**2
 _TRIAL_ROWS = 8
+_ANY_CLASSES = 2
 _TRIAL_ROUNDS = 3
 
 
@@ -143,10 +145,14 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         SpecError: the job cannot work as it is; all problems that can be found together are told together.
     """
     spec = job.spec
-    scan = scan_data(
-        spec.data, base_dir=base_dir, cache_dir=settings.data_dir, seed=spec.training.seed, reporter=reporter
-    )
-    backbone, network = _build(spec, scan.index, base_dir=base_dir, settings=settings, reporter=reporter)
+    build = partial(_build, spec, base_dir=base_dir, settings=settings, reporter=reporter)
+    try:
+        scan = scan_data(
+            spec.data, base_dir=base_dir, cache_dir=settings.data_dir, seed=spec.training.seed, reporter=reporter
+        )
+    except SpecError as error:
+        raise SpecError([*error.problems, *_model_problems(spec.phases, build)]) from error
+    backbone, network = build(classes=len(scan.index.labels))
     boundaries = _resolve_phases(network, spec.phases)
     image = ImageSpec(height=backbone.image_size[0], width=backbone.image_size[1], resize=spec.input.resize)
     rows_per_worker = BatchPlan(
@@ -187,8 +193,21 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     return PlannedJob(plan=plan, index=scan.index, image=image, backbone=backbone, network=network)
 
 
+def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBackbone, Network]]) -> list[Problem]:
+    """What is wrong besides the data; the number of classes changes nothing about that."""
+    try:
+        _, network = build(classes=_ANY_CLASSES)
+        _resolve_phases(network, phases)
+    except SpecError as error:
+        return list(error.problems)
+    except GraftworkError:
+        # Something outside failed, such as a download. It comes up again once the data is right.
+        return []
+    return []
+
+
 def _build(
-    spec: FineTuneJobSpec, index: DatasetIndex, *, base_dir: Path, settings: Settings, reporter: Reporter
+    spec: FineTuneJobSpec, *, classes: int, base_dir: Path, settings: Settings, reporter: Reporter
 ) -> tuple[LoadedBackbone, Network]:
     from graftwork_jobs.model.backbone import load_backbone
     from graftwork_jobs.model.network import build_network
@@ -205,7 +224,7 @@ def _build(
     network = build_network(
         backbone,
         spec.head,
-        classes=len(index.labels),
+        classes=classes,
         seed=spec.training.seed,
         batch_norm_training=batch_norm_training(spec),
         dropout_slice=None,

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,14 +138,20 @@ def _recorded(paths: RunPaths, fingerprint: str) -> Iterator[_Recorder]:
     try:
         yield record
     except KeyboardInterrupt:
-        record("stopped", "interrupted; the same command continues it")
+        _record_if_possible(record, "stopped", "interrupted; the same command continues it")
         raise
     except GraftworkError as error:
-        record("failed", str(error))
+        _record_if_possible(record, "failed", str(error))
         raise
     except Exception as error:
-        record("failed", f"{type(error).__name__}: {error}")
+        _record_if_possible(record, "failed", f"{type(error).__name__}: {error}")
         raise
+
+
+def _record_if_possible(record: _Recorder, status: RunStatus, message: str) -> None:
+    """Record an end; on a full disk the error that ended the run matters more than one about recording it."""
+    with suppress(OSError):
+        record(status, message)
 
 
 def _fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
@@ -242,8 +248,12 @@ class _Run:
 
     def _train(self) -> tuple[TrainResult, TrainResult | None]:
         """Train the job, and its counterpart on random weights if the spec asks for it."""
+        if self._is_trained():
+            return self._train_both()
         scaling = self.job.spec.scaling
+        # Twice: within, because Ray takes the signal; without, because Ray's handler must not stay for the later stages.
         with (
+            sigterm_as_interrupt(),
             start_local_ray(
                 workers=scaling.workers,
                 cpus_per_worker=scaling.cpus_per_worker,
@@ -253,10 +263,20 @@ class _Run:
             ),
             sigterm_as_interrupt(),
         ):
-            result = train(self._request(self.job, self.paths.root), self.reporter)
-            if self.job.spec.evaluation.baseline == "none":
-                return result, None
-            return result, self._train_baseline()
+            return self._train_both()
+
+    def _is_trained(self) -> bool:
+        """Whether an earlier attempt got past training, so that no worker is needed."""
+        wanted = [self._request(self.job, self.paths.root)]
+        if self.job.spec.evaluation.baseline != "none":
+            wanted.append(self._request(on_random_weights(self.job), self.paths.baseline_dir))
+        return all(request.result_file.is_file() for request in wanted)
+
+    def _train_both(self) -> tuple[TrainResult, TrainResult | None]:
+        result = train(self._request(self.job, self.paths.root), self.reporter)
+        if self.job.spec.evaluation.baseline == "none":
+            return result, None
+        return result, self._train_baseline()
 
     def _train_baseline(self) -> TrainResult | None:
         """The same job on random weights; None if that diverges, which must not cost the job its result."""
