@@ -13,6 +13,7 @@ from graftwork_serving.served_model import ServedModel, load_model
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.web.app import EndpointApp
+    from graftwork_serving.work_pool import Work
 
 
 class EndpointReplica:
@@ -35,7 +36,7 @@ class EndpointReplica:
 
         self._threads = threads
         self._metrics = ServingMetrics()
-        self._pool = WorkPool(threads=threads)
+        self._pool = WorkPool(threads=threads, on_batch=self._count_batch)
         self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
         self._published: frozenset[tuple[str, ...]] = frozenset()
 
@@ -52,6 +53,10 @@ class EndpointReplica:
         models = await asyncio.to_thread(_load_models, config, self._threads)
         self._app.configure(config, models)
         self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
+
+    def _count_batch(self, model: Work, examples: int) -> None:
+        if isinstance(model, ServedModel):
+            self._metrics.batch_examples.labels(self._app.endpoint, model.name).observe(examples)
 
     async def check_health(self) -> None:
         """Fail if the replica can no longer answer; Serve then replaces it."""

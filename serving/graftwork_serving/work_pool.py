@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -93,13 +93,17 @@ class WorkPool:
 
     Args:
         threads: how many, at least 1.
+        on_batch: told of every pass: the model and how many examples shared it. Called by the threads.
 
     Attributes:
         max_waiting: requests that may wait before the next is refused; may be changed at any time.
     """
 
-    def __init__(self, *, threads: int, max_waiting: int = 256) -> None:
+    def __init__(
+        self, *, threads: int, max_waiting: int = 256, on_batch: Callable[[Work, int], None] | None = None
+    ) -> None:
         self.max_waiting = max_waiting
+        self._on_batch = on_batch
         self._wake = threading.Condition()
         self._raw: deque[_Example] = deque()
         self._decoded: deque[_Example] = deque()
@@ -213,7 +217,10 @@ class WorkPool:
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
         batch = np.stack([example.data for example in examples])
-        scores = examples[0].request.model.predict(batch, alone=alone)
+        model = examples[0].request.model
+        scores = model.predict(batch, alone=alone)
+        if self._on_batch is not None:
+            self._on_batch(model, len(examples))
         for example, row in zip(examples, scores, strict=True):
             request = example.request
             request.scores[example.index] = row

@@ -78,6 +78,11 @@ class EndpointApp:
         self._max_request_bytes = config.max_request_bytes
         self._service = PredictionService(endpoint=config.endpoint, models=models, pool=self._pool)
 
+    @property
+    def endpoint(self) -> str:
+        """The endpoint's name; empty before it is configured."""
+        return self._service.endpoint if self._service is not None else ""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         match scope["type"]:
@@ -159,6 +164,7 @@ class EndpointApp:
         endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
         self._metrics.requests.labels(endpoint, model, protocol, str(status)).inc()
         self._metrics.request_seconds.labels(endpoint, model, protocol).observe(seconds)
+        self._metrics.waiting.labels(endpoint).set(self._pool.waiting)
         if status == HTTPStatus.OK:
             self._metrics.examples.labels(endpoint, model).inc(outcome.examples)
 

@@ -215,6 +215,7 @@ def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
     client.post(PREDICT, content=b"no picture")
     assert (value(good), value(bad)) == (before[0] + 1, before[1] + 1)
     assert value('graftwork_request_duration_seconds_count{endpoint="small",model="small",protocol="plain"}') > 0
+    assert value('graftwork_batch_examples_count{endpoint="small",model="small"}') > 0
     assert "graftwork_model_info{" in client.get("/metrics").text
 
 
