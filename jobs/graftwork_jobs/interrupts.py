@@ -23,5 +23,8 @@ def sigterm_as_interrupt() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except SystemExit as ended:
+        # The signal came between `ray.init()` putting its handler in place and ours replacing it.
+        raise KeyboardInterrupt from ended
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -251,7 +251,7 @@ class _Run:
         if self._is_trained():
             return self._train_both()
         scaling = self.job.spec.scaling
-        # Twice: within, because Ray takes the signal; without, because Ray's handler must not stay for the later stages.
+        # Twice: Ray takes the signal when it starts, and its handler must not stay for the later stages.
         with (
             sigterm_as_interrupt(),
             start_local_ray(

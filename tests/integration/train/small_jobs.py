@@ -49,10 +49,14 @@ def make_small_data(root: Path) -> SmallData:
     splits = {name: _split(root / "pictures" / name, name, size, random) for name, size in _SIZES.items()}
     data = SmallData.at(root)
     DatasetIndex(labels=_CLASSES, splits=splits).save(data.index_file)
-    # A process of its own: the tests' must not load TensorFlow, the workers do.
-    command = [sys.executable, "-c", _MAKE_BACKBONE, str(data.backbone), str(_SIDE)]
-    subprocess.run(command, check=True, capture_output=True)
+    save_small_backbone(data.backbone, side=_SIDE)
     return data
+
+
+def save_small_backbone(file: Path, *, side: int) -> None:
+    """Save two convolutions with BatchNorm, layers `conv0` to `relu1`, as a `.keras` file."""
+    # A process of its own: the tests' must not load TensorFlow, the workers do.
+    subprocess.run([sys.executable, "-c", _MAKE_BACKBONE, str(file), str(side)], check=True, capture_output=True)
 
 
 _MAKE_BACKBONE = """

@@ -1,0 +1,191 @@
+"""`graft run` from the spec to the registry, gates, a full disk, and `graft jobs` about all of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from graftwork.bundle.directory import open_bundle
+from graftwork.cli.main import cli
+from graftwork_jobs.run_paths import read_state
+from tests.integration.jobs.graft_home import Ended, GraftHome
+from tests.integration.jobs.tiny_jobs import CLASSES, write_job
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+
+def jobs(graft_home: GraftHome, *arguments: str) -> str:
+    """What `graft jobs ...` prints."""
+    result = CliRunner().invoke(cli, ["jobs", *arguments], env={"GRAFT_HOME": str(graft_home.home)})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def versions(graft_home: GraftHome) -> list[dict[str, object]]:
+    """Registered versions of `tiny`, as `graft models show` tells them."""
+    result = CliRunner().invoke(cli, ["models", "show", "tiny", "-o", "json"], env={"GRAFT_HOME": str(graft_home.home)})
+    assert result.exit_code == 0, result.output
+    found: list[dict[str, object]] = json.loads(result.stdout)["versions"]
+    return found
+
+
+def test_a_run_ends_in_report_bundle_and_registry(undisturbed: Ended, graft_home: GraftHome) -> None:
+    """The outcome names them, and they are there and whole."""
+    outcome = undisturbed.json
+    assert (outcome["job"], outcome["model"], outcome["version"], outcome["alias"]) == ("calm", "tiny", 1, "champion")
+    assert 0 <= outcome["metrics"]["accuracy"] <= 1
+    assert Path(outcome["report"]).is_file()
+    bundle = open_bundle(Path(outcome["bundle"]))
+    assert tuple(bundle.manifest.output.labels) == CLASSES
+    assert bundle.manifest.metrics == outcome["metrics"]
+    assert bundle.manifest.lineage.run_id == outcome["run_id"]
+
+
+def test_jobs_lists_shows_and_logs_the_run(undisturbed: Ended, graft_home: GraftHome) -> None:
+    """In words and in JSON, by the job's name and by the run's."""
+    run_id = undisturbed.json["run_id"]
+    (listed,) = [row for row in json.loads(jobs(graft_home, "list", "-o", "json")) if row["job"] == "calm"]
+    assert (listed["run"], listed["status"]) == (run_id, "succeeded")
+    assert run_id in jobs(graft_home, "list")
+    shown = json.loads(jobs(graft_home, "show", f"calm/{run_id}", "-o", "json"))
+    assert shown["result"]["metrics"] == undisturbed.json["metrics"]
+    assert [epoch["phase"] for epoch in shown["epochs"]] == ["head"] * 12 + ["tune"] * 20
+    assert f"calm/{run_id}: succeeded" in jobs(graft_home, "show", "calm")
+    events = [json.loads(line) for line in jobs(graft_home, "logs", "calm", "-o", "json").splitlines()]
+    stages = [event["stage"] for event in events if event["kind"] == "stage"]
+    assert stages == ["planned", "training", "evaluating", "registering", "succeeded"]
+    assert "phase=tune epoch=20" in jobs(graft_home, "logs", "calm")
+
+
+def test_jobs_stop_of_what_does_not_run_says_so(undisturbed: Ended, graft_home: GraftHome) -> None:
+    """Exit code 1 and the run's status."""
+    result = CliRunner().invoke(cli, ["jobs", "stop", "calm"], env={"GRAFT_HOME": str(graft_home.home)})
+    assert result.exit_code == 1
+    assert "is not running (its status is succeeded)" in result.stderr
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatedStory:
+    """A job stopped while it starts, started over, refused by its gate, out of disk space, and let through at last."""
+
+    stopped: Ended
+    status_after_stop: str
+    left_over: list[str]
+    refused: Ended
+    runs_after_restart: int
+    versions_after_refusal: list[dict[str, object]]
+    full: Ended
+    versions_after_full_disk: list[dict[str, object]]
+    passed: Ended
+    runs_at_the_end: int
+
+
+@pytest.fixture(scope="module")
+def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
+    """Steps that build on each other, with as few starts of Ray as possible."""
+    training = {"batchSize": 4, "seed": 6}
+    file = write_job(graft_home.work, "gated", training=training, evaluation={"gates": [{"metric": "loss", "max": 0}]})
+    starting = graft_home.start("run", file)
+    starting.wait_until(lambda: bool(graft_home.runs("gated")))
+    starting.process.send_signal(signal.SIGTERM)
+    stopped = starting.ended()
+    status_after_stop = read_state(graft_home.runs("gated")[0]).status
+    left_over = starting.left_over(60)
+
+    refused = graft_home.graft("run", file, "--restart")
+    runs_after_restart, versions_after_refusal = len(graft_home.runs("gated")), versions(graft_home)
+
+    write_job(graft_home.work, "gated", training=training, evaluation={"gates": [{"metric": "loss", "max": 100}]})
+    full = _run_on_full_disk(graft_home, file)
+    versions_after_full_disk = versions(graft_home)
+    passed = graft_home.graft("run", file)
+    return GatedStory(
+        stopped=stopped,
+        status_after_stop=status_after_stop,
+        left_over=left_over,
+        refused=refused,
+        runs_after_restart=runs_after_restart,
+        versions_after_refusal=versions_after_refusal,
+        full=full,
+        versions_after_full_disk=versions_after_full_disk,
+        passed=passed,
+        runs_at_the_end=len(graft_home.runs("gated")),
+    )
+
+
+# Room for the bundle and for what the registry writes before it takes the bundle in: the last step finds the disk full.
+_FREE_KIB = 200
+_ON_FULL_DISK = """
+set -e
+home=$1; copy=$2; free=$3; shift 3
+mount -t tmpfs -o size=1g tmpfs "$home"
+cp -a "$copy/." "$home"
+used=$(df -k --output=used "$home" | tail -1)
+mount -o remount,size=$((used + free))k "$home"
+exec "$@"
+"""
+
+
+def _may_mount() -> bool:
+    probe = 'd=$(mktemp -d); mount -t tmpfs tmpfs "$d"; status=$?; umount "$d" 2>/dev/null; rmdir "$d"; exit $status'
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run(["unshare", "-Urm", "sh", "-c", probe], capture_output=True, check=False).returncode == 0
+
+
+def _run_on_full_disk(graft_home: GraftHome, file: str) -> Ended:
+    """Run with the home on a disk of its own that is nearly full; only that process sees the disk."""
+    if not _may_mount():
+        return Ended(code=-1, out="", err="")
+    copy = graft_home.home.with_name("copy")
+    shutil.copytree(graft_home.home, copy, symlinks=True)
+    prefix = ("unshare", "-Urm", "sh", "-c", _ON_FULL_DISK, "sh", str(graft_home.home), str(copy), str(_FREE_KIB))
+    return graft_home.graft("run", file, prefix=prefix)
+
+
+def test_sigterm_while_starting_stops_cleanly(story: GatedStory) -> None:
+    """As Ctrl-C: exit code 130, status stopped, how to go on, no process left."""
+    assert story.stopped.code == 130, story.stopped.err
+    assert story.status_after_stop == "stopped"
+    assert "Continue with: graft run gated.yaml" in story.stopped.err
+    assert story.left_over == []
+
+
+def test_restart_makes_a_new_run(story: GatedStory) -> None:
+    """`--restart` leaves the unfinished run and starts another."""
+    assert story.runs_after_restart == 2
+    assert "continuing" not in story.refused.out
+
+
+def test_a_failed_gate_registers_nothing(story: GatedStory) -> None:
+    """Exit code 1 with the figure and the bound; the earlier version keeps its alias."""
+    assert story.refused.code == 1
+    assert "misses the gate's max: at most 0.000" in story.refused.err
+    assert "Traceback" not in story.refused.err
+    assert [(each["version"], each["aliases"]) for each in story.versions_after_refusal] == [(1, ["champion"])]
+
+
+def test_a_full_disk_is_named_and_registers_nothing(story: GatedStory) -> None:
+    """A sentence with the reason, no traceback, the registry as it was."""
+    if story.full.code == -1:
+        pytest.skip("needs the right to mount a file system in a namespace of its own (unshare -Urm)")
+    assert story.full.code == 1, story.full.err
+    assert "No space left on device" in story.full.err
+    assert "Traceback" not in story.full.err
+    assert story.versions_after_full_disk == story.versions_after_refusal
+
+
+def test_a_relaxed_gate_lets_the_trained_model_through(story: GatedStory) -> None:
+    """The same run goes on without training again, and becomes version 2 under the alias."""
+    assert story.passed.code == 0, story.passed.err
+    assert "continuing the unfinished run" in story.passed.out
+    assert "registered tiny version 2, alias champion" in story.passed.out
+    assert "phase tune" not in story.passed.out
+    assert story.runs_at_the_end == 2
