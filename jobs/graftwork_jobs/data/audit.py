@@ -82,6 +82,13 @@ def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]]) -> li
     return problems
 
 
+def left_out_warnings(unreadable: int) -> list[str]:
+    """How many pictures are left out because they cannot be read."""
+    if not unreadable:
+        return []
+    return [f"{_count(unreadable, 'picture')} cannot be read and {'is' if unreadable == 1 else 'are'} left out."]
+
+
 def class_problems(where: str, pictures: Mapping[str, Collection[str]], needed: int) -> list[Problem]:
     """Too few classes, or classes with too few pictures to be split.
 

@@ -165,7 +165,7 @@ def _assemble(
     leaks = audit.find_leaks(rows)
     warnings = [
         *_ignored_warnings(listings),
-        *([f"{len(unreadable)} pictures cannot be read and are left out."] if unreadable else []),
+        *audit.left_out_warnings(len(unreadable)),
         *audit.leak_warnings(leaks),
         *audit.duplicate_warnings(rows),
         *audit.imbalance_warnings(counts[_TRAIN]),

@@ -169,4 +169,4 @@ def test_a_plan_in_words(plan_of: MakePlan, tmp_path: Path, capsys: pytest.Captu
     assert ["dog", "6", "2", "2"] in rows
     assert any(row[:5] == ["only", "2", "fromLayer", "conv1", "conv1"] and "0.0001" in row for row in rows)
     assert f"left out: {tmp_path / 'pictures' / 'cat' / '000.png'}: " in printed
-    assert "Warning: 1 pictures cannot be read" in printed
+    assert "Warning: 1 picture cannot be read and is left out." in printed
