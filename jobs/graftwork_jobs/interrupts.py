@@ -1,9 +1,10 @@
-"""Turns the polite request to end (SIGTERM) into what Ctrl-C does, so that a run leaves nothing behind either way."""
+"""What becomes of Ctrl-C and of the polite request to end (SIGTERM): a run leaves nothing behind either way."""
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -11,11 +12,7 @@ from types import FrameType
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM raises KeyboardInterrupt in the main thread; call it there.
-
-    Enter it again after `ray.init()`: that puts a handler of its own in place, which ends the process with a stack
-    trace and leaves Ray's processes to notice by themselves.
-    """
+    """Inside the block SIGTERM raises KeyboardInterrupt in the main thread; call it there."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -23,8 +20,30 @@ def sigterm_as_interrupt() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
-    except SystemExit as ended:
-        # The signal came between `ray.init()` putting its handler in place and ours replacing it.
-        raise KeyboardInterrupt from ended
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block, which then raises KeyboardInterrupt.
+
+    For code that loses an exception raised in its middle. Outside the main thread, where no signal arrives, it does
+    nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    arrived: list[int] = []
+
+    def remember(number: int, _frame: FrameType | None) -> None:
+        arrived.append(number)
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if arrived:
+        raise KeyboardInterrupt

@@ -29,7 +29,6 @@ from graftwork_jobs.evaluation.summary import summary_lines
 from graftwork_jobs.events import append_event
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
-from graftwork_jobs.interrupts import sigterm_as_interrupt
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
@@ -251,17 +250,12 @@ class _Run:
         if self._is_trained():
             return self._train_both()
         scaling = self.job.spec.scaling
-        # Twice: Ray takes the signal when it starts, and its handler must not stay for the later stages.
-        with (
-            sigterm_as_interrupt(),
-            start_local_ray(
-                workers=scaling.workers,
-                cpus_per_worker=scaling.cpus_per_worker,
-                gpus_per_worker=scaling.gpus_per_worker,
-                log_dir=self.paths.root / "ray-logs",
-                reporter=self.reporter,
-            ),
-            sigterm_as_interrupt(),
+        with start_local_ray(
+            workers=scaling.workers,
+            cpus_per_worker=scaling.cpus_per_worker,
+            gpus_per_worker=scaling.gpus_per_worker,
+            log_dir=self.paths.root / "ray-logs",
+            reporter=self.reporter,
         ):
             return self._train_both()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 
 from graftwork.progress import Reporter
+from graftwork_jobs.interrupts import interrupts_held_back
 
 # An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
 _LOOPBACK = "127.0.0.2"
@@ -68,17 +69,18 @@ def start_local_ray(
     with _environment({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(_write_token(folder))}):
         _read_settings_anew()
         try:
-            ray.init(
-                address="local",
-                num_cpus=max(cores, math.ceil(wanted)),
-                num_gpus=None if gpus_per_worker else 0,
-                include_dashboard=False,
-                object_store_memory=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address=_LOOPBACK,
-                _temp_dir=str(folder),
-            )
+            with interrupts_held_back(), _signals_left_alone():
+                ray.init(
+                    address="local",
+                    num_cpus=max(cores, math.ceil(wanted)),
+                    num_gpus=None if gpus_per_worker else 0,
+                    include_dashboard=False,
+                    object_store_memory=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address=_LOOPBACK,
+                    _temp_dir=str(folder),
+                )
             yield
         finally:
             ray.shutdown()
@@ -100,6 +102,19 @@ def _write_token(folder: Path) -> Path:
     path.touch(mode=0o600)
     path.write_text(secrets.token_hex(32))
     return path
+
+
+@contextmanager
+def _signals_left_alone() -> Iterator[None]:
+    """Keep `ray.init()` from replacing the handler of SIGTERM by one that ends the process without a word."""
+    from ray._private import utils
+
+    before = utils.set_sigterm_handler
+    utils.set_sigterm_handler = lambda _handler: None
+    try:
+        yield
+    finally:
+        utils.set_sigterm_handler = before
 
 
 def _read_settings_anew() -> None:

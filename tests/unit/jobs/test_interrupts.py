@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from graftwork_jobs.interrupts import interrupts_held_back, sigterm_as_interrupt
+
+
+def _signal_within(number: int, done: list[str]) -> None:
+    with interrupts_held_back():
+        os.kill(os.getpid(), number)
+        done.append("all of the block")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_the_block(number: int) -> None:
+    """The block runs whole, then the interrupt comes; the handlers are as before."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    done: list[str] = []
+    with pytest.raises(KeyboardInterrupt):
+        _signal_within(number, done)
+    assert done
+    assert {each: signal.getsignal(each) for each in before} == before
+
+
+def test_an_error_within_the_block_is_not_replaced() -> None:
+    """What went wrong is told, even if a signal came as well."""
+    with pytest.raises(ValueError, match="wrong"), interrupts_held_back():
+        raise ValueError("wrong")
+
+
+def test_sigterm_is_as_ctrl_c() -> None:
+    """Inside the block only."""
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
