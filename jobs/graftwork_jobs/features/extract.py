@@ -85,27 +85,35 @@ class Extractor:
         began = time.perf_counter()
         stored = self.store.open(key)
         hit = self._agree(stored is not None)
-        if not hit:
-            stored = self._compute(key, cut, split, have=stored is not None)
-        if stored is None:
-            raise FileNotFoundError(f"{self.store.root}: features {key} vanished while they were being read")
+        if stored is None or not hit:
+            stored = self._compute(key, cut, split)
         seconds = time.perf_counter() - began
         self.tell("features", split=split.name, cut=cut.name, examples=len(split), hit=hit, seconds=round(seconds, 3))
         return stored
 
-    def _compute(self, key: str, cut: PhaseCut, split: Split, *, have: bool) -> NDArray[np.float32] | None:
-        """Fill in what this machine lacks; a machine that has it only keeps step with the others."""
+    def _compute(self, key: str, cut: PhaseCut, split: Split) -> NDArray[np.float32]:
+        """Compute an entry on every machine.
+
+        Also on those that have it: the others have to be waited for anyway, and workers of one machine may have found
+        different things while another run was committing.
+        """
         leader = self.node.rank == 0
-        if leader and not have:
+        if leader:
             self.store.begin(key, self.owner, (len(split), *cut.shape))
         self._wait()
-        if not have:
-            self._fill(self.store.unfinished(key, self.owner), cut, split)
+        path = self.store.unfinished(key, self.owner)
+        try:
+            self._fill(path, cut, split)
+        except BaseException:
+            self.store.discard(key, self.owner)
+            raise
         self._wait()
-        if leader and not have:
+        # Mapped before it is committed: from then on other runs may evict it.
+        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        self._wait()
+        if leader:
             self.store.commit(key, self.owner)
-        self._wait()
-        return self.store.open(key)
+        return features
 
     def _fill(self, path: Path, cut: PhaseCut, split: Split) -> None:
         import tensorflow as tf
@@ -143,8 +151,8 @@ class Extractor:
 
 
 def _digest(trunk: keras.Model) -> str:
-    """SHA-256 of what a trunk computes: its layers and their weights."""
+    """SHA-256 of what a trunk computes in inference mode: its layers and their weights, not the state of dropout."""
     state = hashlib.sha256(trunk.to_json().encode())
-    for variable in trunk.variables:
-        state.update(np.ascontiguousarray(variable.numpy()).tobytes())
+    for weight in trunk.weights:
+        state.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return state.hexdigest()

@@ -1,7 +1,8 @@
 """Where a phase's network is cut in two: a trunk that stays as it is, and a top that trains.
 
 The cut lies where a single tensor crosses, at or below the freeze boundary; with the whole backbone frozen it lies
-after the pooling of the head, which has nothing to train either.
+after the pooling of the head, which has nothing to train either. Layers that draw random numbers in training have to
+run afresh in every step: where the backbone runs in training mode, the cut lies below them too.
 """
 
 from __future__ import annotations
@@ -52,9 +53,12 @@ def cut_for_phase(network: Network, boundary: FreezeBoundary) -> PhaseCut | None
         network: with a flat, functional backbone.
         boundary: what trains.
     """
-    if boundary.first_trainable_layer is None:
+    moving = set(boundary.trainable_layers)
+    if network.batch_norm_training:
+        moving |= {layer.name for layer in network.backbone.layers if _draws_random_numbers(layer)}
+    if not moving:
         return _after_pooling(network)
-    tensor = _last_single_tensor(network.backbone, boundary.first_trainable_layer)
+    tensor = _last_single_tensor(network.backbone, moving)
     if tensor is None:
         return None
     return PhaseCut(
@@ -75,28 +79,44 @@ def _after_pooling(network: Network) -> PhaseCut:
     )
 
 
-def _last_single_tensor(backbone: keras.Model, first_trainable: str) -> Any:
-    """The last tensor before a layer that alone carries what the layers after it need; None if there is none.
+def _last_single_tensor(backbone: keras.Model, moving: set[str]) -> Any:
+    """The last tensor before all of some layers that alone carries what comes after it; None if there is none.
 
-    Goes through the layers in order and keeps, after each, the tensors that layers still to come will read.
+    Goes through the layer calls in order and keeps, after each, the tensors that calls still to come will read. A cut
+    that separates two calls of a layer is left out: Keras cannot make models of such parts.
     """
     nodes = _nodes_in_order(backbone)
-    boundary = [node.operation.name for node in nodes].index(first_trainable)
+    boundary = next(position for position, node in enumerate(nodes) if node.operation.name in moving)
     last_reader = {id(tensor): position for position, node in enumerate(nodes) for tensor in node.input_tensors}
-    found = None
-    awaited: set[int] = set()
+    last_call = {id(node.operation): position for position, node in enumerate(nodes)}
+    found, begun, called_until = None, False, 0
+    awaited = {id(tensor) for tensor in backbone.inputs}
     for position, node in enumerate(nodes[:boundary]):
-        own = id(node.outputs[0])
-        awaited = {tensor for tensor in (*awaited, own) if last_reader.get(tensor, -1) > position}
-        if awaited == {own} and not isinstance(node.operation, _SCALING_LAYERS):
-            found = node.outputs[0]
+        own = {id(tensor): tensor for tensor in node.outputs}
+        awaited = {tensor for tensor in awaited | own.keys() if last_reader.get(tensor, -1) > position}
+        called_until = max(called_until, last_call[id(node.operation)])
+        begun = begun or not _is_scaling(node.operation)
+        if begun and called_until == position and len(awaited) == 1 and awaited <= own.keys():
+            found = own[next(iter(awaited))]
     return found
 
 
+def _is_scaling(operation: Any) -> bool:
+    """Scaling of the input: its layers, and operators such as the one that swaps the colours."""
+    return isinstance(operation, _SCALING_LAYERS) or not isinstance(operation, keras.layers.Layer)
+
+
 def _nodes_in_order(backbone: keras.Model) -> list[Any]:
-    """The backbone's layer calls, in the order of its layers.
+    """The backbone's calls of layers and operations, in the order in which it runs them; a shared layer has several.
 
     A layer may have been called outside the backbone too, so its own `output` may belong to another graph.
     """
-    by_layer = {node.operation: node for nodes in backbone._nodes_by_depth.values() for node in nodes}  # noqa: SLF001
-    return [by_layer[layer] for layer in backbone.layers if not isinstance(layer, keras.layers.InputLayer)]
+    order = {id(operation): position for position, operation in enumerate(backbone.operations)}
+    by_depth = sorted(backbone._nodes_by_depth.items(), reverse=True)  # noqa: SLF001 (Keras has no public way)
+    calls = [node for _, nodes in by_depth for node in sorted(nodes, key=lambda node: order[id(node.operation)])]
+    return [node for node in calls if not isinstance(node.operation, keras.layers.InputLayer)]
+
+
+def _draws_random_numbers(layer: keras.layers.Layer) -> bool:
+    """Whether it holds the state of a random number generator, which counts among variables but not among weights."""
+    return len(layer.variables) > len(layer.weights)

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -60,7 +61,8 @@ class FeatureStore:
             features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
-        os.utime(path)
+        with suppress(FileNotFoundError):  # another process made room meanwhile; what is mapped stays readable
+            os.utime(path)
         return features
 
     def unfinished(self, key: str, owner: str) -> Path:
@@ -80,9 +82,21 @@ class FeatureStore:
             OSError: there is no room.
         """
         path = self.unfinished(key, owner)
+        # Not truncated in place: a writer of an earlier attempt may still have it mapped.
+        path.unlink(missing_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        with path.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        size = path.stat().st_size
+        try:
+            with path.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, size)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            reason = f"no room for {size} bytes of features ({error.strerror}); set spec.features.cache to none"
+            raise OSError(error.errno, reason, str(path)) from error
+
+    def discard(self, key: str, owner: str) -> None:
+        """Delete the unfinished file, if it is there."""
+        self.unfinished(key, owner).unlink(missing_ok=True)
 
     def commit(self, key: str, owner: str) -> None:
         """Give the unfinished file its name, and make room."""
@@ -95,14 +109,15 @@ class FeatureStore:
     def make_room(self) -> None:
         """Delete abandoned unfinished files, and the least recently used entries beyond the limit.
 
-        A process that has a deleted entry mapped can go on reading it.
+        The newest entry stays, however large. A process that has a deleted entry mapped can go on reading it.
         """
         now = time.time()
         for path, _, used_at in _files(self.root, _UNFINISHED):
             if now - used_at > _ABANDONED_S:
                 path.unlink(missing_ok=True)
-        total = 0
-        for path, size, _ in sorted(_files(self.root, _SUFFIX), key=lambda entry: entry[2], reverse=True):
+        newest_first = sorted(_files(self.root, _SUFFIX), key=lambda entry: entry[2], reverse=True)
+        total = sum(size for _, size, _ in newest_first[:1])
+        for path, size, _ in newest_first[1:]:
             total += size
             if total > self.limit_bytes:
                 path.unlink(missing_ok=True)

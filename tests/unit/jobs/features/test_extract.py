@@ -1,0 +1,185 @@
+"""Features of a split, computed by several workers into one store."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from graftwork.preprocess.image import ImageSpec, decode_image
+from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.pipeline import ChangedDataError, readable_data_errors
+from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.features.extract import Extractor, NodeShare
+from graftwork_jobs.features.phase_cut import PhaseCut
+from graftwork_jobs.features.store import FeatureStore
+from tests.unit.jobs.data.pictures import write_picture
+from tests.unit.jobs.distributed.worlds import run_world
+
+IMAGE = ImageSpec(height=6, width=8)
+# More than one batch of the extractor, and no multiple of the numbers of workers.
+EXAMPLES = 131
+ALONE = Collectives(rank=0, world=1)
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
+    """Pictures that all differ."""
+    root = tmp_path_factory.mktemp("pictures")
+    paths = [write_picture(root / f"{number}.png", number) for number in range(EXAMPLES)]
+    return Split(
+        name="train",
+        uris=tuple(str(path) for path in paths),
+        labels=np.zeros(EXAMPLES, np.int32),
+        digests=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
+    )
+
+
+def _cut(seed: int = 0) -> PhaseCut:
+    """A trunk with dropout, which has to stay silent, and BatchNorm."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((6, 8, 3), name="image")
+    inner = keras.layers.Conv2D(4, 3, name="conv")(image)
+    inner = keras.layers.BatchNormalization(name="bn")(keras.layers.Dropout(0.5, name="drop")(inner))
+    features = keras.Input(inner.shape[1:])
+    return PhaseCut(
+        name="bn",
+        trunk=keras.Model(image, inner, name="trunk"),
+        rest=None,
+        head=keras.Model(features, keras.layers.Flatten()(features)),
+    )
+
+
+def _expected(cut: PhaseCut, split: Split) -> np.ndarray:
+    pictures = np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.uris]).astype(np.float32)
+    return np.asarray(cut.trunk(pictures, training=False))
+
+
+def _extractor(
+    root: Path, events: list[dict[str, Any]], collectives: Collectives = ALONE, *, owner: str = "run"
+) -> Extractor:
+    return Extractor(
+        store=FeatureStore(root=root, limit_bytes=10**8),
+        collectives=collectives,
+        node=NodeShare(rank=collectives.rank, world=collectives.world),
+        owner=owner,
+        image=IMAGE,
+        data_cache_dir=root / "cache",
+        tell=lambda kind, **fields: events.append({"kind": kind, **fields}),
+    )
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_features_are_the_trunks_outputs(world: int, split: Split, tmp_path: Path) -> None:
+    """In the split's order, whatever the number of workers; all of them see the same."""
+    cut = _cut()
+    expected = _expected(cut, split)
+
+    def work(collectives: Collectives) -> np.ndarray:
+        return _extractor(tmp_path, [], collectives).features(cut, split)
+
+    for features in run_world(world, work):
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert len(list(tmp_path.glob("*"))) == 1
+
+
+def test_a_second_time_they_come_from_the_store(split: Split, tmp_path: Path) -> None:
+    """Another run with the same trunk and pictures computes nothing; the events say so."""
+    events: list[dict[str, Any]] = []
+    first = _extractor(tmp_path, events).features(_cut(), split)
+    second = _extractor(tmp_path, events, owner="later").features(_cut(), split)
+    np.testing.assert_array_equal(first, second)
+    assert [event["hit"] for event in events] == [False, True]
+    assert {(event["kind"], event["split"], event["cut"], event["examples"]) for event in events} == {
+        ("features", "train", "bn", EXAMPLES)
+    }
+
+
+def test_the_state_of_dropout_is_not_part_of_the_trunk(split: Split, tmp_path: Path) -> None:
+    """A trunk whose random numbers have moved on computes the same in inference mode, so its features are the same."""
+    events: list[dict[str, Any]] = []
+    cut = _cut()
+    _extractor(tmp_path, events).features(cut, split)
+    cut.trunk.get_layer("drop")(np.ones((1, 2)), training=True)
+    _extractor(tmp_path, events).features(cut, split)
+    assert [event["hit"] for event in events] == [False, True]
+
+
+def test_other_weights_or_pictures_are_other_features(split: Split, tmp_path: Path) -> None:
+    """Nothing is taken from the store that was computed from something else."""
+    events: list[dict[str, Any]] = []
+    extractor = _extractor(tmp_path, events)
+    cut = _cut()
+    extractor.features(cut, split)
+    cut.trunk.get_layer("bn").moving_mean.assign(np.ones(4))
+    np.testing.assert_allclose(extractor.features(cut, split), _expected(cut, split), rtol=1e-4, atol=1e-4)
+    fewer = Split(name="train", uris=split.uris[:5], labels=split.labels[:5], digests=split.digests[:5])
+    assert len(extractor.features(cut, fewer)) == 5
+    assert [event["hit"] for event in events] == [False] * 3
+
+
+def test_workers_that_find_different_things_compute_again(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run commits the entry after the first worker looked and before the second did."""
+    cut = _cut()
+    expected = _expected(cut, split)
+    _extractor(tmp_path, []).features(cut, split)
+    real = FeatureStore.open
+
+    def work(collectives: Collectives) -> np.ndarray:
+        extractor = _extractor(tmp_path, [], collectives, owner="late")
+        if collectives.rank == 1:
+            monkeypatch.setattr(extractor.store.__class__, "open", open_as_late)
+            seen.add(id(extractor.store))
+        return extractor.features(cut, split)
+
+    seen: set[int] = set()
+
+    def open_as_late(store: FeatureStore, key: str) -> Any:
+        return None if id(store) in seen else real(store, key)
+
+    for features in run_world(2, work):
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert len(list(tmp_path.glob("*"))) == 1
+
+
+def test_eviction_right_after_the_commit_does_no_harm(
+    split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run makes room at once: the features are mapped already."""
+    cut = _cut()
+    real = FeatureStore.commit
+
+    def commit_then_evict(store: FeatureStore, key: str, owner: str) -> None:
+        real(store, key, owner)
+        (store.root / f"{key}.npy").unlink()
+
+    monkeypatch.setattr(FeatureStore, "commit", commit_then_evict)
+    features = _extractor(tmp_path, []).features(cut, split)
+    np.testing.assert_allclose(features, _expected(cut, split), rtol=1e-4, atol=1e-4)
+
+
+def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Path) -> None:
+    """The picture is named, and no unfinished file takes up room."""
+    changed = Split(name="train", uris=split.uris, labels=split.labels, digests=(*split.digests[:-1], "0" * 64))
+    with pytest.raises(ChangedDataError, match=r"130\.png.*content has changed"), readable_data_errors():
+        _extractor(tmp_path, []).features(_cut(), changed)
+    assert list(tmp_path.glob("*")) == []
+
+
+@pytest.mark.parametrize(("limits", "fits"), [((10**6, 10**6), True), ((10**6, 10), False), ((10, 10**6), False)])
+def test_features_fit_if_they_fit_everywhere(limits: tuple[int, int], fits: bool, tmp_path: Path) -> None:
+    """All workers get the same answer, or one would wait for the others for ever."""
+    cut = _cut()
+
+    def work(collectives: Collectives) -> bool:
+        extractor = _extractor(tmp_path, [], collectives)
+        store = FeatureStore(root=tmp_path, limit_bytes=limits[collectives.rank])
+        return Extractor(**{**vars(extractor), "store": store}).fits(cut, 100)
+
+    assert run_world(2, work) == [fits, fits]
