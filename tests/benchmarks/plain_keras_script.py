@@ -51,6 +51,7 @@ def main() -> None:
     validation = load(settings["train"], settings, shuffle=True, validation_split=0.15, subset="validation")
     classes = len(list(Path(settings["train"]).iterdir()))
     model, backbone = build(settings, classes)
+    validation_accuracies: list[float] = []
     for phase in settings["phases"]:
         backbone.trainable = phase["unfreeze_from"] is not None
         if phase["unfreeze_from"] is not None:
@@ -62,13 +63,15 @@ def main() -> None:
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
-        model.fit(train, validation_data=validation, epochs=phase["epochs"], verbose=0)
+        fitted = model.fit(train, validation_data=validation, epochs=phase["epochs"], verbose=0)
+        validation_accuracies += fitted.history["val_accuracy"]
     trained_s = time.perf_counter() - started
     accuracies = [
         model.evaluate(load(folder, settings, shuffle=False), verbose=0, return_dict=True)["accuracy"]
         for folder in settings["tests"]
     ]
-    print("RESULT " + json.dumps({"accuracies": accuracies, "trained_s": trained_s}))
+    result = {"accuracies": accuracies, "validation_accuracies": validation_accuracies, "trained_s": trained_s}
+    print("RESULT " + json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -59,13 +59,13 @@ def _found(request: TrainRequest) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _assert_same_outcome(one: TrainRequest, other: TrainRequest, **tolerance: float) -> None:
+def _assert_same_outcome(one: TrainRequest, other: TrainRequest, *, rtol: float, atol: float) -> None:
     expected = weights_of(other)
     found = weights_of(one)
     assert found.keys() == expected.keys()
     for name, value in found.items():
-        np.testing.assert_allclose(value, expected[name], err_msg=name, **tolerance)
-    np.testing.assert_allclose(scores_of(one), scores_of(other), rtol=0, atol=tolerance["atol"] * 5)
+        np.testing.assert_allclose(value, expected[name], rtol=rtol, atol=atol, err_msg=name)
+    np.testing.assert_allclose(scores_of(one), scores_of(other), rtol=0, atol=atol * 5)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ CLASS_WEIGHTS = np.array([0.5, 1.0, 2.0, 4.0], np.float32)
 )
 def test_training_goes_through_the_planned_rows(plan: BatchPlan, class_weights: np.ndarray | None) -> None:
     """Step by step: features, labels and weights of `epoch_rows`, in its order."""
-    options = {"seed": 3, "phase": 1, "epoch": 2, "class_weights": class_weights}
+    options: dict[str, Any] = {"seed": 3, "phase": 1, "epoch": 2, "class_weights": class_weights}
     expected = epoch_rows(LABELS, plan, **options)
     steps = list(feature_train_batches(FEATURES, LABELS, plan, **options).as_numpy_iterator())
     assert len(steps) == plan.steps(EXAMPLES) == len(expected.rows)
@@ -55,7 +56,7 @@ def test_features_may_lie_on_disk(tmp_path: Path) -> None:
     """A memory-mapped, read-only array gives the same batches."""
     np.save(tmp_path / "features.npy", FEATURES)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    options = {"seed": 3, "phase": 0, "epoch": 0, "class_weights": None}
+    options: dict[str, Any] = {"seed": 3, "phase": 0, "epoch": 0, "class_weights": None}
     plan = BatchPlan(batch_size=16)
     for (one, *_), (other, *_) in zip(
         feature_train_batches(mapped, LABELS, plan, **options).as_numpy_iterator(),

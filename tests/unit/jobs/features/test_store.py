@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -104,8 +105,8 @@ def test_eviction_between_opening_and_marking_as_used_does_no_harm(
     _build(store, "a", 3)
     real = np.load
 
-    def load_then_evict(path: Path, **options: str) -> NDArray[np.float32]:
-        features: NDArray[np.float32] = real(path, **options)  # type: ignore[call-overload]
+    def load_then_evict(path: Path, **options: Any) -> NDArray[np.float32]:
+        features: NDArray[np.float32] = real(path, **options)
         path.unlink()
         return features
 
