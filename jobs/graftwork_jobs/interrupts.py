@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ def sigterm_as_interrupt() -> Iterator[None]:
     """Inside the block SIGTERM raises KeyboardInterrupt in the main thread; call it there."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        os.kill(os.getpid(), signal.SIGINT)
+        # Not by way of SIGINT: shells start background processes with that one ignored.
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
@@ -39,7 +39,8 @@ def interrupts_held_back() -> Iterator[None]:
     def remember(number: int, _frame: FrameType | None) -> None:
         arrived.append(number)
 
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, remember) for number in heard}
     try:
         yield
     finally:

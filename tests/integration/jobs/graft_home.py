@@ -21,6 +21,8 @@ from graftwork_jobs.events import read_events
 from graftwork_jobs.run_paths import RunPaths
 
 GRAFT = (sys.executable, "-c", "from graftwork.cli.main import main; main()")
+# As from a terminal, even if the tests run in a shell's background, where Ctrl-C is ignored.
+_HEARS_CTRL_C = ("env", "--default-signal=INT")
 DEADLINE_S = 240.0
 _LOOK_EVERY_S = 0.02
 
@@ -111,7 +113,7 @@ class GraftHome:
         """Start `graft ...` in a process group of its own."""
         return Started(
             process=subprocess.Popen(
-                [*prefix, *GRAFT, *arguments],
+                [*_HEARS_CTRL_C, *prefix, *GRAFT, *arguments],
                 cwd=self.work,
                 env=child_environment({"GRAFT_HOME": str(self.home), "MLFLOW_TRACKING_URI": ""}),
                 stdin=subprocess.DEVNULL,

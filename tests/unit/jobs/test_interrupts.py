@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,3 +38,25 @@ def test_sigterm_is_as_ctrl_c() -> None:
     with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.fixture
+def background() -> Iterator[None]:
+    """As a shell starts background processes: deaf to Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("background")
+def test_sigterm_reaches_a_background_process() -> None:
+    """Although Ctrl-C does not."""
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("background")
+def test_a_background_process_stays_deaf_to_ctrl_c() -> None:
+    """Holding interrupts back does not make it listen."""
+    with interrupts_held_back():
+        signal.raise_signal(signal.SIGINT)
