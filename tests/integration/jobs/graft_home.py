@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,13 +68,15 @@ class Started:
     def freeze(self) -> None:
         """Stop the clock for the command and everything it started: nothing happens between two looks."""
         for process in (psutil.Process(self.process.pid), *self.family):
-            process.suspend()
+            # Some of the family were helpers of a moment.
+            with suppress(psutil.NoSuchProcess):
+                process.suspend()
 
     def kill_frozen(self) -> None:
         """`kill -9` of the command alone; what it started wakes up to find it dead."""
         self.process.kill()
         for process in self.family:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.resume()
 
     def interrupt(self) -> None:
