@@ -160,6 +160,7 @@ def _kill_a_worker() -> None:
     os.kill(workers[-1].pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_computing_features_changes_nothing(
     small_data: SmallData, on_features: dict[int, TrainRequest], tmp_path: Path
 ) -> None:
