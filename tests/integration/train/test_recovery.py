@@ -58,7 +58,10 @@ def _assert_same_outcome(one: TrainRequest, other: TrainRequest) -> None:
     for name, value in weights_of(one).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     figures = [
-        [{name: value for name, value in record.items() if name not in {"images_per_s", "seconds"}} for record in history_of(request)]
+        [
+            {name: value for name, value in record.items() if name not in {"images_per_s", "seconds"}}
+            for record in history_of(request)
+        ]
         for request in (one, other)
     ]
     assert figures[0] == figures[1]
