@@ -16,7 +16,7 @@ from graftwork_jobs.run_paths import read_state
 from tests.integration.jobs.graft_home import Ended, GraftHome, Started
 from tests.integration.jobs.tiny_jobs import write_job
 
-# Slow: five Ray starts one after the other. `tests/integration/train/test_recovery.py` covers recovery in every run.
+# Slow: five Ray starts one after the other.
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 
 _JOB = "disturbed"

@@ -152,7 +152,7 @@ def weights_of(request: TrainRequest) -> dict[str, np.ndarray]:
 
 # Enough epochs that a signal sent after the first hits one of the others.
 RECOVERY: dict[str, Any] = {
-    "phases": [{**phase, "epochs": 8} for phase in PHASES],
+    "phases": [{**phase, "epochs": 40} for phase in PHASES],
     "augment": [{"flip": "horizontal"}],
     "head": {"dropout": 0.3},
     "training": {"batchSize": 16, "batchNorm": "train", "gradientAccumulation": 2, "seed": 5},

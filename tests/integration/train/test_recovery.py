@@ -99,6 +99,7 @@ def _descendants(pid: int) -> Iterator[psutil.Process]:
         return
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [phase["name"] for phase in PHASES])
 def test_a_killed_worker_changes_nothing(
     phase: str, undisturbed: TrainRequest, small_data: SmallData, tmp_path: Path
@@ -113,6 +114,7 @@ def test_a_killed_worker_changes_nothing(
     _assert_same_outcome(request, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [phase["name"] for phase in PHASES])
 def test_a_killed_driver_changes_nothing(
     phase: str, undisturbed: TrainRequest, small_data: SmallData, tmp_path: Path
