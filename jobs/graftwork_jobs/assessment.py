@@ -164,6 +164,11 @@ def environment() -> dict[str, str]:
     return {"machine": machine, **library_versions()}
 
 
+def installed_packages() -> dict[str, str]:
+    """Version of every installed distribution, by name."""
+    return dict(sorted((found.name, found.version) for found in importlib.metadata.distributions()))
+
+
 def _with_rate(record: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "examples_per_s": record.get("images_per_s")}
 

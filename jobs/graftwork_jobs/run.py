@@ -1,13 +1,12 @@
 """A job from its spec to a registered bundle, top to bottom.
 
 plan -> train on Ray -> evaluate -> gates -> report -> bundle -> registry. Every stage leaves its result in the run's
-folder; a run that was cut off goes on from there.
+folder; a run that was cut off goes on from there, and one that came to its end answers for later ones of the same spec,
+data, backbone and libraries.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,13 +15,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.bundle.manifest import BackboneRecord, Lineage
+from graftwork.bundle.directory import Bundle, BundleError, open_bundle
+from graftwork.bundle.manifest import MANIFEST_FILE, BackboneRecord, Lineage
 from graftwork.errors import GraftworkError, PermanentError
 from graftwork.registry.store import Registry
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import run_paths
-from graftwork_jobs.assessment import Assessment, assess, library_versions, report_content
+from graftwork_jobs.assessment import (
+    Assessment,
+    assess,
+    environment,
+    installed_packages,
+    library_versions,
+    report_content,
+)
 from graftwork_jobs.data.fetch import local_path
+from graftwork_jobs.earlier_runs import EarlierRun, find_earlier_run, fingerprint
 from graftwork_jobs.evaluation.gates import GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
 from graftwork_jobs.evaluation.summary import summary_lines
@@ -37,13 +45,8 @@ from graftwork_jobs.train.local_ray import start_local_ray
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 
 if TYPE_CHECKING:
-    from graftwork.bundle.directory import Bundle
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
-
-
-class JobBusyError(PermanentError):
-    """Another process is working on the same job with the same spec and data."""
 
 
 class GateError(PermanentError):
@@ -66,6 +69,7 @@ class RunOutcome:
         version: registered version, if any.
         alias: alias that points to it, if any.
         summary: what to tell a person.
+        reused: whether an earlier run answers, so that nothing was trained.
     """
 
     job: str
@@ -79,19 +83,27 @@ class RunOutcome:
     version: int | None
     alias: str | None
     summary: tuple[str, ...]
+    reused: bool = False
 
 
 def run_job(
-    job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter: Reporter, restart: bool = False
+    job: FineTuneJob,
+    *,
+    base_dir: Path,
+    settings: Settings,
+    reporter: Reporter,
+    restart: bool = False,
+    force: bool = False,
 ) -> RunOutcome:
-    """Run a job to its end, or go on with its unfinished run.
+    """Run a job to its end, go on with its unfinished run, or answer from a finished one that had the same inputs.
 
     Args:
         job: the job spec.
         base_dir: where the spec's relative paths start.
         settings: where runs, caches and the registry are.
         reporter: told how far the work is.
-        restart: start afresh although an unfinished run could be continued.
+        restart: start afresh, whatever earlier runs there are.
+        force: train again although a finished run had the same inputs; an unfinished one is continued.
 
     Raises:
         SpecError: the job cannot work as it is.
@@ -102,16 +114,68 @@ def run_job(
     planned = make_plan(job, base_dir=base_dir, settings=settings, reporter=reporter)
     for warning in planned.plan.warnings:
         reporter.warn(warning)
-    fingerprint = _fingerprint(job, planned)
-    paths = _unfinished_run(settings, job.metadata.name, fingerprint)
-    if paths is not None and not restart:
-        reporter.say(f"continuing the unfinished run {paths.run_id} (--restart starts over)")
-    else:
-        paths = run_paths.new_run(settings, job.metadata.name)
-        reporter.say(f"run {paths.run_id} in {paths.root}")
-    with _recorded(paths, fingerprint) as record:
+    identity = fingerprint(job, planned)
+    earlier = None if restart else find_earlier_run(settings, job.metadata.name, identity)
+    if earlier is not None and earlier.is_finished and force:
+        earlier = None
+    paths = earlier.paths if earlier is not None else run_paths.new_run(settings, job.metadata.name)
+    reporter.say(_opening(paths, earlier))
+    if earlier is not None and earlier.is_finished:
+        answer = _standing_answer(job, earlier, Registry(settings, reporter))
+        if answer is not None:
+            return answer
+    with _recorded(paths, identity) as record:
         _write_inputs(paths, job, planned)
-        return _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
+        outcome = _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
+    return replace(outcome, reused=earlier is not None and earlier.is_finished)
+
+
+def _opening(paths: RunPaths, earlier: EarlierRun | None) -> str:
+    if earlier is None:
+        return f"run {paths.run_id} in {paths.root}"
+    if earlier.is_finished:
+        return (
+            f"run {paths.run_id} had the same spec, data, backbone and libraries: nothing is trained "
+            "(--force trains again)"
+        )
+    return f"continuing the unfinished run {paths.run_id} (--restart starts over)"
+
+
+def _standing_answer(job: FineTuneJob, earlier: EarlierRun, registry: Registry) -> RunOutcome | None:
+    """What a finished run came to, if all of it still stands: report, bundle, version and alias as the spec wants them.
+
+    None if something is to be made again: gates or registration changed, or what was registered is gone.
+    """
+    before = _outcome_of(earlier.state.result)
+    bundle, register = _packed_bundle(job, earlier.paths), job.spec.register_
+    if bundle is None or not Path(before.report).is_file():
+        return None
+    if register is not None:
+        version = registry.version_of(bundle, register.model)
+        if version is None or (register.alias is not None and register.alias not in version.aliases):
+            return None
+        before = replace(before, model=register.model, version=version.version, alias=register.alias)
+    elif before.model is not None:
+        return None
+    return replace(before, reused=True)
+
+
+def _outcome_of(result: Mapping[str, Any]) -> RunOutcome:
+    """The outcome that a run's state holds."""
+    return RunOutcome(**{**result, "summary": tuple(result["summary"])})
+
+
+def _packed_bundle(job: FineTuneJob, paths: RunPaths) -> Bundle | None:
+    """The bundle that the run wrote earlier, if it is whole and its report tells what the spec now asks for."""
+    if not (paths.bundle_dir / MANIFEST_FILE).is_file():
+        return None
+    try:
+        bundle = open_bundle(paths.bundle_dir)
+    except BundleError:
+        return None  # damaged: it is written again
+    told = bundle.manifest.lineage.spec.get("spec", {}).get("evaluation")
+    asked = job.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]["evaluation"]
+    return bundle if told == asked else None
 
 
 class _Recorder:
@@ -153,45 +217,13 @@ def _record_if_possible(record: _Recorder, status: RunStatus, message: str) -> N
         record(status, message)
 
 
-def _fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
-    """Same fingerprint, same weights: a run may only be continued with what decides them.
-
-    The number of workers, gates and registration do not, so a run can be continued after changing those.
-    """
-    deciding = {"task", "backbone", "input", "data", "augment", "head", "phases", "training"}
-    content = {
-        "spec": job.spec.model_dump(mode="json", include=deciding),
-        "data": planned.plan.data_digest,
-        "backbone": planned.plan.backbone["digest"],
-    }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _unfinished_run(settings: Settings, job: str, fingerprint: str) -> RunPaths | None:
-    """The newest run of the job if it has the same fingerprint and did not come to its end.
-
-    Raises:
-        JobBusyError: it is being worked on right now.
-    """
-    for paths in run_paths.runs_of(settings, job):
-        state = run_paths.read_state(paths)
-        if state.fingerprint != fingerprint:
-            continue
-        if state.status == "succeeded":
-            return None
-        if run_paths.is_driven(paths):
-            raise JobBusyError(
-                f"{job}: run {paths.run_id} is being worked on by process {state.pid}. "
-                f"Wait for it, or end it with: graft jobs stop {job}"
-            )
-        return paths
-    return None
-
-
 def _write_inputs(paths: RunPaths, job: FineTuneJob, planned: PlannedJob) -> None:
     run_paths.write_json(paths.spec_file, job.model_dump(mode="json", by_alias=True, exclude_none=True))
     run_paths.write_json(paths.plan_file, planned.plan.as_dict())
     planned.index.save(paths.index_file)
+    # A run that goes on keeps what it began with: that is what made its weights.
+    if not paths.environment_file.exists():
+        run_paths.write_json(paths.environment_file, {**environment(), "packages": installed_packages()})
 
 
 @dataclass(frozen=True)
@@ -226,7 +258,7 @@ class _Run:
             data_cache_dir=self.settings.data_dir,
         )
         report = write_report(content, self.paths.report_dir)
-        bundle = self._pack(result, assessment)
+        bundle = _packed_bundle(self.job, self.paths) or self._pack(result, assessment)
         outcome = RunOutcome(
             job=self.job.metadata.name,
             run_id=self.paths.run_id,

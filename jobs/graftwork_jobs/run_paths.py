@@ -55,6 +55,11 @@ class RunPaths:
         return self.root / "index.parquet"
 
     @property
+    def environment_file(self) -> Path:
+        """Machine, library versions and all installed packages (JSON)."""
+        return self.root / "environment.json"
+
+    @property
     def events_file(self) -> Path:
         """The event log (JSON lines)."""
         return self.root / "events.jsonl"

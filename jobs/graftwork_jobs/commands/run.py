@@ -15,12 +15,14 @@ from graftwork_jobs.interrupts import sigterm_as_interrupt
 
 @click.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--restart", is_flag=True, help="Start over although an unfinished run could be continued.")
+@click.option("--restart", is_flag=True, help="Start over, whatever earlier runs there are.")
+@click.option("--force", is_flag=True, help="Train again although a finished run had the same inputs.")
 @output_option
-def command(file: Path, restart: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
-    """Run the job in FILE, or go on with its unfinished run.
+def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
+    """Run the job in FILE, go on with its unfinished run, or answer from an earlier one.
 
-    The job is planned first; what cannot work is refused before any worker starts.
+    The job is planned first; what cannot work is refused before any worker starts. If a finished run had the same spec,
+    data, backbone and library versions, nothing is trained: changed gates and registration are applied to its result.
     """
     from dataclasses import asdict
 
@@ -35,7 +37,7 @@ def command(file: Path, restart: bool, output: Output) -> None:  # noqa: FBT001 
     try:
         with sigterm_as_interrupt():
             outcome = run_job(
-                job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter, restart=restart
+                job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter, restart=restart, force=force
             )
     except KeyboardInterrupt:
         click.echo(f"\nStopped; nothing is left running. Continue with: graft run {file}", err=True)

@@ -233,6 +233,11 @@ class Registry:
             return None
         return _version_of(model, model.aliases[alias]).metrics
 
+    def version_of(self, bundle: Bundle, name: str) -> ModelVersion | None:
+        """The version of a model that holds this very bundle, whole; None if there is none (any more)."""
+        number = self._find_digest(name, bundle.digest)
+        return None if number is None else self._known_version(name, number, where=f"{name}/{number}")
+
     # Reading
 
     def _errors(self) -> AbstractContextManager[None]:

@@ -71,9 +71,17 @@ def test_jobs_stop_of_what_does_not_run_says_so(undisturbed: Ended, graft_home: 
     assert "is not running (its status is succeeded)" in result.stderr
 
 
+def delete_version(graft_home: GraftHome, number: int) -> None:
+    """What a user does in MLflow's own interface."""
+    from graftwork.progress import SilentReporter
+    from graftwork.registry.mlflow_client import connect
+
+    connect(graft_home.settings, SilentReporter()).delete_model_version("tiny", str(number))
+
+
 @dataclass(frozen=True, kw_only=True)
 class GatedStory:
-    """A job stopped while it starts, started over, refused by its gate, out of disk space, and let through at last."""
+    """A job stopped while it starts, started over, refused by its gate, out of disk space, let through, repeated."""
 
     stopped: Ended
     status_after_stop: str
@@ -84,6 +92,11 @@ class GatedStory:
     full: Ended
     versions_after_full_disk: list[dict[str, object]]
     passed: Ended
+    unchanged: Ended
+    versions_after_deletion: list[dict[str, object]]
+    made_again: Ended
+    versions_at_the_end: list[dict[str, object]]
+    re_evaluated: Ended
     runs_at_the_end: int
 
 
@@ -106,6 +119,14 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
     full = _run_on_full_disk(graft_home, file)
     versions_after_full_disk = versions(graft_home)
     passed = graft_home.graft("run", file)
+
+    unchanged = graft_home.graft("run", file, "-o", "json")
+    delete_version(graft_home, 2)
+    versions_after_deletion = versions(graft_home)
+    made_again = graft_home.graft("run", file, "-o", "json")
+    versions_at_the_end = versions(graft_home)
+    write_job(graft_home.work, "gated", training=training, evaluation={"gates": [{"metric": "loss", "max": 0.001}]})
+    re_evaluated = graft_home.graft("run", file)
     return GatedStory(
         stopped=stopped,
         status_after_stop=status_after_stop,
@@ -116,6 +137,11 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
         full=full,
         versions_after_full_disk=versions_after_full_disk,
         passed=passed,
+        unchanged=unchanged,
+        versions_after_deletion=versions_after_deletion,
+        made_again=made_again,
+        versions_at_the_end=versions_at_the_end,
+        re_evaluated=re_evaluated,
         runs_at_the_end=len(graft_home.runs("gated")),
     )
 
@@ -189,3 +215,33 @@ def test_a_relaxed_gate_lets_the_trained_model_through(story: GatedStory) -> Non
     assert "registered tiny version 2, alias champion" in story.passed.out
     assert "phase tune" not in story.passed.out
     assert story.runs_at_the_end == 2
+
+
+def test_an_unchanged_job_is_answered_from_its_run(story: GatedStory) -> None:
+    """At once, with the run, the version and the metrics of then; nothing is trained or registered."""
+    assert story.unchanged.code == 0, story.unchanged.err
+    outcome = story.unchanged.json
+    assert outcome["reused"] is True
+    assert (outcome["model"], outcome["version"], outcome["alias"]) == ("tiny", 2, "champion")
+    assert f"run {outcome['run_id']} had the same spec" in story.unchanged.err
+    assert "phase tune" not in story.unchanged.err
+
+
+def test_a_version_that_was_deleted_is_made_again(story: GatedStory) -> None:
+    """From the stored result: the same bundle under a new number, with the alias, and no training."""
+    assert [each["version"] for each in story.versions_after_deletion] == [1]
+    assert story.made_again.code == 0, story.made_again.err
+    outcome = story.made_again.json
+    assert (outcome["reused"], outcome["run_id"]) == (True, story.unchanged.json["run_id"])
+    assert outcome["metrics"] == story.unchanged.json["metrics"]
+    newest = story.versions_at_the_end[0]
+    assert (newest["version"], newest["aliases"]) == (outcome["version"], ["champion"])
+    assert newest["version"] != 1
+
+
+def test_a_changed_gate_judges_the_stored_result(story: GatedStory) -> None:
+    """A finished run is judged again by what the spec says now, without training."""
+    assert story.re_evaluated.code == 1
+    assert "nothing is trained" in story.re_evaluated.out
+    assert "misses the gate's max" in story.re_evaluated.err
+    assert "phase tune" not in story.re_evaluated.out

@@ -1,0 +1,86 @@
+"""What an earlier run of a job is worth to the next one: to be continued, to be answered from, or nothing.
+
+Same fingerprint, same weights: everything that decides them is in it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from graftwork.errors import PermanentError
+from graftwork_jobs import run_paths
+from graftwork_jobs.assessment import library_versions
+from graftwork_jobs.run_paths import RunPaths, RunState
+
+if TYPE_CHECKING:
+    from graftwork.settings import Settings
+    from graftwork.spec.fine_tune_job import FineTuneJob
+    from graftwork_jobs.plan import PlannedJob
+
+DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "head", "phases", "training"})
+"""Sections of the spec that decide the weights. The number of workers, gates, caches and registration do not."""
+# What computes the weights. Ray only starts it, and OpenVINO only serves it.
+_COMPUTING_LIBRARIES = frozenset({"graftwork", "keras", "keras-hub", "tensorflow", "numpy", "pillow"})
+
+
+class JobBusyError(PermanentError):
+    """Another process is working on the same job with the same spec and data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlierRun:
+    """A run with the fingerprint that was asked for, which nobody is working on.
+
+    Attributes:
+        paths: its files.
+        state: how far it came.
+    """
+
+    paths: RunPaths
+    state: RunState
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it came to its end, so that its result stands for another run's."""
+        return self.state.status == "succeeded"
+
+
+def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
+    """SHA-256 of what decides the weights: sections of the spec, data, backbone, libraries.
+
+    A run may only be continued, or stand for another, if this is the same.
+    """
+    content = {
+        "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS)),
+        "data": planned.plan.data_digest,
+        "backbone": planned.plan.backbone["digest"],
+        "libraries": {name: version for name, version in library_versions().items() if name in _COMPUTING_LIBRARIES},
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def find_earlier_run(settings: Settings, job: str, wanted: str) -> EarlierRun | None:
+    """The newest run of a job with a fingerprint; runs of other specs, data or libraries are passed over.
+
+    Args:
+        settings: where runs are.
+        job: its name.
+        wanted: the fingerprint.
+
+    Raises:
+        JobBusyError: it is being worked on right now.
+    """
+    for paths in run_paths.runs_of(settings, job):
+        state = run_paths.read_state(paths)
+        if state.fingerprint != wanted:
+            continue
+        if run_paths.is_driven(paths):
+            raise JobBusyError(
+                f"{job}: run {paths.run_id} is being worked on by process {state.pid}. "
+                f"Wait for it, or end it with: graft jobs stop {job}"
+            )
+        return EarlierRun(paths=paths, state=state)
+    return None

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from graftwork.settings import Settings
+from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork_jobs import earlier_runs, run_paths
+from graftwork_jobs.assessment import library_versions
+from graftwork_jobs.earlier_runs import JobBusyError, find_earlier_run, fingerprint
+from graftwork_jobs.run_paths import RunPaths, RunState
+from tests.unit.jobs.example_jobs import job_with
+from tests.unit.spec.examples import JOB
+
+
+def digest(job: FineTuneJob, *, data: str = "d1", backbone: str = "b1") -> str:
+    plan = SimpleNamespace(data_digest=data, backbone={"digest": backbone})
+    return fingerprint(job, SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scaling": {"workers": 2, "maxFailures": 9}},
+        {"evaluation": {"gates": [{"metric": "loss", "max": 3}]}},
+        {"register": {"model": "other"}},
+        {"features": {"cache": "none"}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_does_not_decide_the_weights_does_not_start_a_new_run(change: dict[str, Any]) -> None:
+    """A run can be continued with other workers, gates, names and caches."""
+    assert digest(job_with(**change)) == digest(job_with())
+
+
+_SPEC = JOB["spec"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"backbone": {"name": "EfficientNetB1"}},
+        {"input": {**_SPEC["input"], "resize": "crop"}},
+        {"data": {**_SPEC["data"], "validation": {"fraction": 0.25}}},
+        {"augment": _SPEC["augment"][:1]},
+        {"head": {**_SPEC["head"], "hidden": [65]}},
+        {"phases": [{**_SPEC["phases"][0], "epochs": 11}, _SPEC["phases"][1]]},
+        {"training": {**_SPEC["training"], "seed": 8}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_decides_the_weights_starts_a_new_run(change: dict[str, Any]) -> None:
+    """Each section that changes the result changes the fingerprint."""
+    assert digest(job_with(**change)) != digest(job_with())
+
+
+def test_changed_data_or_backbone_starts_a_new_run() -> None:
+    """The same spec over other pictures or other weights is another job."""
+    same = digest(job_with())
+    assert digest(job_with(), data="d2") != same
+    assert digest(job_with(), backbone="b2") != same
+
+
+@pytest.mark.parametrize(("library", "decides"), [("tensorflow", True), ("numpy", True), ("openvino", False)])
+def test_a_library_that_computes_the_weights_starts_a_new_run(
+    library: str, decides: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of it may give other weights; one that only serves them does not."""
+    before = digest(job_with())
+    versions = {**library_versions(), library: "0.0.1"}
+    monkeypatch.setattr(earlier_runs, "library_versions", lambda: versions)
+    assert (digest(job_with()) != before) == decides
+
+
+def test_no_section_of_the_spec_is_forgotten() -> None:
+    """Every section is known either to decide the weights or not to."""
+    tested = {"scaling", "evaluation", "register_", "features"}
+    tested |= {"task", "backbone", "input", "data", "augment", "head", "phases", "training"}
+    assert set(type(job_with().spec).model_fields) == tested
+
+
+def dead_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def make_run(settings: Settings, run_id: str, *, status: str, pid: int, fingerprint: str = "f") -> RunPaths:
+    paths = RunPaths(root=run_paths.job_dir(settings, "flowers") / run_id)
+    paths.root.mkdir(parents=True)
+    run_paths.write_state(paths, RunState(status=status, fingerprint=fingerprint, pid=pid))  # type: ignore[arg-type]
+    return paths
+
+
+@pytest.mark.parametrize("status", ["planned", "training", "evaluating", "registering", "failed", "stopped"])
+def test_an_unfinished_run_is_continued(status: str, settings: Settings) -> None:
+    """Whatever it was doing when its process ended."""
+    paths = make_run(settings, "r1", status=status, pid=dead_pid())
+    earlier = find_earlier_run(settings, "flowers", "f")
+    assert earlier is not None
+    assert earlier.paths == paths
+    assert not earlier.is_finished
+
+
+def test_a_run_of_something_else_is_not_continued(settings: Settings) -> None:
+    """An older run with the same fingerprint is, past newer ones of other specs."""
+    pid = dead_pid()
+    assert find_earlier_run(settings, "flowers", "f") is None
+    wanted = make_run(settings, "r1", status="stopped", pid=pid)
+    make_run(settings, "r2", status="stopped", pid=pid, fingerprint="other")
+    earlier = find_earlier_run(settings, "flowers", "f")
+    assert earlier is not None
+    assert earlier.paths == wanted
+    assert find_earlier_run(settings, "flowers", "third") is None
+
+
+def test_the_newest_run_speaks(settings: Settings) -> None:
+    """A finished one, even if an older one was left unfinished; an unfinished one that trains again, too."""
+    make_run(settings, "r1", status="stopped", pid=dead_pid())
+    finished = make_run(settings, "r2", status="succeeded", pid=dead_pid())
+    earlier = find_earlier_run(settings, "flowers", "f")
+    assert earlier is not None
+    assert (earlier.paths, earlier.is_finished) == (finished, True)
+    make_run(settings, "r3", status="failed", pid=dead_pid())
+    earlier = find_earlier_run(settings, "flowers", "f")
+    assert earlier is not None
+    assert not earlier.is_finished
+
+
+def test_a_run_that_is_worked_on_is_left_alone(settings: Settings) -> None:
+    """The error names the process and the command that ends it."""
+    make_run(settings, "r1", status="training", pid=os.getpid())
+    with pytest.raises(JobBusyError, match=f"r1 is being worked on by process {os.getpid()}.*graft jobs stop flowers"):
+        find_earlier_run(settings, "flowers", "f")
