@@ -190,12 +190,12 @@ def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path)
     split, labels = planned.index.splits[_TEST], planned.index.labels
     return [
         Mistake(
-            picture=local_path(split.uris[wrong.row], data_cache_dir).read_bytes(),
+            picture=local_path(split.inputs[wrong.row], data_cache_dir).read_bytes(),
             label=labels[wrong.label],
             predicted=labels[wrong.predicted],
             score=wrong.score,
             true_score=wrong.true_score,
-            source=split.uris[wrong.row],
+            source=split.inputs[wrong.row],
             test=_TEST,
         )
         for wrong in most_confident_mistakes(assessment.predictions[_TEST], split.labels, limit=_MISTAKES_SHOWN)

@@ -120,14 +120,14 @@ class PlannedJob:
     Attributes:
         plan: what will be done.
         index: every example.
-        image: what pictures are brought to.
+        input: what examples are brought to.
         backbone: the loaded backbone.
         network: the network with its initial weights.
     """
 
     plan: Plan
     index: DatasetIndex
-    image: ImageSpec
+    input: ImageSpec
     backbone: LoadedBackbone
     network: Network
 
@@ -190,7 +190,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
         registers=_registration(spec, settings),
     )
-    return PlannedJob(plan=plan, index=scan.index, image=image, backbone=backbone, network=network)
+    return PlannedJob(plan=plan, index=scan.index, input=image, backbone=backbone, network=network)
 
 
 def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBackbone, Network]]) -> list[Problem]:

@@ -320,7 +320,7 @@ class _Run:
             base_dir=self.base_dir,
             run_dir=run_dir,
             index_file=self.paths.index_file,
-            image=self.planned.image,
+            input=self.planned.input,
             weights_dir=self.settings.weights_dir,
             data_cache_dir=self.settings.data_dir,
             features_dir=self.settings.features_dir,
@@ -344,14 +344,14 @@ class _Run:
         return write_bundle(
             BundleRequest(
                 model=inference_model(network),
-                image=self.planned.image,
+                image=self.planned.input,
                 labels=plan.labels,
                 backbone=BackboneRecord(
                     source=plan.backbone["source"], weights=plan.backbone["weights"], digest=plan.backbone["digest"]
                 ),
                 candidates=[
                     GoldenCandidate(uri=uri, label=plan.labels[label])
-                    for uri, label in zip(test.uris, test.labels, strict=True)
+                    for uri, label in zip(test.inputs, test.labels, strict=True)
                 ],
                 metrics=assessment.summaries["test"],
                 extra_metrics=_without_test(assessment.summaries),

@@ -94,7 +94,7 @@ def make_request(pictures: Path, folder: Path, store: Path, options: argparse.Na
         base_dir=folder,
         run_dir=folder,
         index_file=folder / "index.parquet",
-        image=ImageSpec(height=options.size, width=options.size),
+        input=ImageSpec(height=options.size, width=options.size),
         weights_dir=folder / "weights",
         data_cache_dir=folder / "cache",
         features_dir=store,

@@ -51,7 +51,7 @@ def ours(paths: list[Path], size: int, threads: int) -> tf.data.Dataset:
     """One epoch of `train_batches`."""
     split = Split(
         name="train",
-        uris=tuple(map(str, paths)),
+        inputs=tuple(map(str, paths)),
         labels=np.zeros(len(paths), dtype=np.int32),
         digests=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )

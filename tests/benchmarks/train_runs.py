@@ -53,7 +53,7 @@ def run_on(workers: int, spec: dict[str, Any], *, size: int, folder: Path) -> tu
         base_dir=folder,
         run_dir=folder,
         index_file=folder / "index.parquet",
-        image=ImageSpec(height=size, width=size),
+        input=ImageSpec(height=size, width=size),
         weights_dir=folder / "weights",
         data_cache_dir=folder / "cache",
         features_dir=folder / "features",

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from graftwork.errors import PermanentError
 
 _METADATA_KEY = b"graftwork"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_DIGEST_VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,18 +30,18 @@ class Split:
 
     Attributes:
         name: `train`, `validation`, `test` or the name of a further test set.
-        uris: where each picture is: an absolute local path or a URI.
+        inputs: where each picture is, an absolute local path or a URI; or the texts themselves.
         labels: class numbers, shape (n,), int32.
-        digests: SHA-256 of each picture's file, in hex.
+        digests: SHA-256 of each picture's file or of the text, in hex.
     """
 
     name: str
-    uris: tuple[str, ...]
+    inputs: tuple[str, ...]
     labels: NDArray[np.int32]
     digests: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.uris)
+        return len(self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,8 +58,8 @@ class DatasetIndex:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over class names, splits, labels and picture contents, in row order; not over where the files are."""
-        state = hashlib.sha256(json.dumps([_FORMAT_VERSION, self.labels]).encode())
+        """SHA-256 over class names, splits, labels and contents, in row order; not over where the files are."""
+        state = hashlib.sha256(json.dumps([_DIGEST_VERSION, self.labels]).encode())
         for split in self.splits.values():
             state.update(json.dumps([split.name, len(split)]).encode())
             state.update(np.ascontiguousarray(split.labels, dtype="<i4").tobytes())
@@ -74,7 +75,7 @@ class DatasetIndex:
         table = pa.table(
             {
                 "split": pa.array([split.name for split in splits for _ in range(len(split))], pa.string()),
-                "uri": pa.array([uri for split in splits for uri in split.uris], pa.string()),
+                "input": pa.array([each for split in splits for each in split.inputs], pa.large_string()),
                 "label": pa.array([self.labels[label] for split in splits for label in split.labels], pa.string()),
                 "digest": pa.array([digest for split in splits for digest in split.digests], pa.string()),
             }
@@ -110,7 +111,7 @@ class DatasetIndex:
                 "Plan the job again."
             )
         labels = tuple(facts["labels"])
-        columns = {name: table.column(name).to_pylist() for name in ("split", "uri", "label", "digest")}
+        columns = {name: table.column(name).to_pylist() for name in ("split", "input", "label", "digest")}
         return cls(labels=labels, splits=_splits(labels, facts["splits"], columns))
 
 
@@ -122,7 +123,7 @@ def _splits(labels: tuple[str, ...], names: Sequence[str], columns: dict[str, li
     return {
         name: Split(
             name=name,
-            uris=tuple(columns["uri"][row] for row in chosen),
+            inputs=tuple(columns["input"][row] for row in chosen),
             labels=np.array([number[columns["label"][row]] for row in chosen], dtype=np.int32),
             digests=tuple(columns["digest"][row] for row in chosen),
         )

@@ -58,7 +58,7 @@ class PictureReader:
         Raises:
             ChangedDataError: the picture is gone, or its content is not what the scan saw.
         """
-        uri = self.split.uris[row]
+        uri = self.split.inputs[row]
         try:
             data = local_path(uri, self.cache_dir).read_bytes()
         except (OSError, FetchError) as error:

@@ -202,7 +202,7 @@ def _split(
 ) -> Split:
     return Split(
         name=name,
-        uris=tuple(example.uri for example in examples),
+        inputs=tuple(example.uri for example in examples),
         labels=np.array([number[example.label] for example in examples], dtype=np.int32),
         digests=tuple(prints[example.uri].digest for example in examples),
     )

@@ -1,4 +1,4 @@
-"""Runs a frozen trunk once over every picture of a split, all workers together, and keeps the result in the store.
+"""Runs a frozen trunk once over every example of a split, all workers together, and keeps the result in the store.
 
 Workers of one machine share its store: each computes every n-th row of what is missing. Machines do not share.
 """
@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.preprocess.image import ImageSpec
 from graftwork_jobs.data.index import Split
-from graftwork_jobs.data.pipeline import eval_batches
+from graftwork_jobs.data.input_batches import InputBatches
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import FeatureStore, feature_key
@@ -51,8 +50,7 @@ class Extractor:
         collectives: this worker among all.
         node: this worker among those of its machine.
         owner: the run; names unfinished files.
-        image: what pictures are brought to.
-        data_cache_dir: where copies of remote pictures are kept.
+        inputs: what examples are made into.
         tell: takes an event about what was found or computed: kind and fields.
     """
 
@@ -60,8 +58,7 @@ class Extractor:
     collectives: Collectives
     node: NodeShare
     owner: str
-    image: ImageSpec
-    data_cache_dir: Path
+    inputs: InputBatches
     tell: Callable[..., None]
 
     def fits(self, cut: PhaseCut, examples: int) -> bool:
@@ -78,7 +75,7 @@ class Extractor:
             {
                 "version": _FORMAT_VERSION,
                 "trunk": _digest(cut.trunk),
-                "image": asdict(self.image),
+                "image": self.inputs.facts(),
                 "pictures": hashlib.sha256("".join(split.digests).encode()).hexdigest(),
             }
         )
@@ -120,22 +117,15 @@ class Extractor:
 
         rows = range(self.node.rank, len(split), self.node.world)
         forward = tf.function(
-            lambda images: tf.cast(cut.trunk(images, training=False), tf.float32),
-            input_signature=[tf.TensorSpec([None, self.image.height, self.image.width, 3], tf.float32)],
+            lambda inputs: tf.cast(cut.trunk(inputs, training=False), tf.float32),
+            input_signature=[self.inputs.signature()],
             autograph=False,
         )
         target = np.load(path, mmap_mode="r+", allow_pickle=False)
         done = 0
-        batches = eval_batches(
-            split,
-            self.image,
-            batch_size=_BATCH,
-            rank=self.node.rank,
-            world=self.node.world,
-            cache_dir=self.data_cache_dir,
-        )
-        for images, _ in batches:
-            values = forward(images).numpy()
+        batches = self.inputs.evaluation(split, batch_size=_BATCH, rank=self.node.rank, world=self.node.world)
+        for inputs, _ in batches:
+            values = forward(inputs).numpy()
             target[rows[done] : rows[done + len(values) - 1] + 1 : self.node.world] = values
             done += len(values)
         target.flush()

@@ -1,24 +1,20 @@
-"""What a phase learns from: pictures, or features of its frozen trunk. Both give the same rows in the same order."""
+"""What a phase learns from: its inputs, or features of its frozen trunk. Both give the same rows in the same order."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.preprocess.image import ImageSpec
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import Split
-from graftwork_jobs.data.pipeline import eval_batches, train_batches
+from graftwork_jobs.data.input_batches import EpochSeed, InputBatches
 from graftwork_jobs.features.batches import feature_eval_batches, feature_train_batches
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-    from graftwork_jobs.data.pipeline import Augmenter
 
 EVAL_BATCH = 64
 
@@ -53,42 +49,33 @@ class Rows:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFeed:
-    """Reads, decodes and augments pictures in every epoch.
+class InputFeed:
+    """Makes inputs (pictures, token ids) afresh in every epoch.
 
     Attributes:
         rows: which rows.
         train: training data.
         held_out: validation data.
-        image: what pictures are brought to.
-        augment: random change to each training picture; None for none.
-        cache_dir: where copies of remote pictures are kept.
+        inputs: what examples are made into.
     """
 
     rows: Rows
     train: Split
     held_out: Split
-    image: ImageSpec
-    augment: Augmenter | None
-    cache_dir: Path
+    inputs: InputBatches
 
     def training(self, epoch: int) -> tf.data.Dataset:
-        """One epoch of pictures."""
-        return train_batches(
+        """One epoch of inputs."""
+        return self.inputs.training(
             self.train,
-            self.image,
             self.rows.plan,
-            seed=self.rows.seed,
-            phase=self.rows.phase,
-            epoch=epoch,
+            EpochSeed(seed=self.rows.seed, phase=self.rows.phase, epoch=epoch),
             class_weights=self.rows.class_weights,
-            augment=self.augment,
-            cache_dir=self.cache_dir,
         )
 
     def validation(self) -> tf.data.Dataset:
-        """This worker's share of the validation pictures."""
-        return picture_eval_batches(self.held_out, self.image, self.rows.plan, self.cache_dir)
+        """This worker's share of the validation inputs."""
+        return input_eval_batches(self.held_out, self.inputs, self.rows.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +116,6 @@ class FeatureFeed:
         )
 
 
-def picture_eval_batches(split: Split, image: ImageSpec, plan: BatchPlan, cache_dir: Path) -> tf.data.Dataset:
-    """This worker's share of a split of pictures: elements (pictures, class numbers)."""
-    return eval_batches(split, image, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world, cache_dir=cache_dir)
+def input_eval_batches(split: Split, inputs: InputBatches, plan: BatchPlan) -> tf.data.Dataset:
+    """This worker's share of a split: elements (inputs, class numbers)."""
+    return inputs.evaluation(split, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world)

@@ -1,4 +1,4 @@
-"""Which part of the network a phase runs, on what: pictures, or features of the trunk below its freeze boundary."""
+"""Which part of the network a phase runs, on what: its inputs, or features of the trunk below its freeze boundary."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graftwork.spec.fine_tune_job import Phase
-from graftwork_jobs.train.feeds import FeatureFeed, Feed, PictureFeed, Rows
+from graftwork_jobs.train.feeds import FeatureFeed, Feed, InputFeed, Rows
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def calibrate(run: RunContext) -> None:
     from graftwork_jobs.train.calibrate import calibrate_batch_norm
     from graftwork_jobs.train.objective import with_validity
 
-    calibrate_batch_norm(run.network.backbone, _picture_feed(run, 0).training(0).map(with_validity))
+    calibrate_batch_norm(run.network.backbone, _input_feed(run, 0).training(0).map(with_validity))
 
 
 def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseParts:
-    """Choose between pictures and features of the frozen trunk, and bind the part of the network that takes them."""
+    """Choose between inputs and features of the frozen trunk, and bind the part of the network that takes them."""
     from graftwork_jobs.features.phase_cut import cut_for_phase
     from graftwork_jobs.train.evaluate import Evaluator
     from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
@@ -52,13 +52,13 @@ def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseP
     train, held_out = run.index.splits["train"], run.index.splits["validation"]
     trains = network.batch_norm_training
     extractor = _extractor(run)
-    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and run.augment is None else None
+    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and not run.inputs.is_random else None
     if cut is None or not extractor.fits(cut, len(train) + len(held_out)):
         return PhaseParts(
             spec=spec.phases[number],
             model=TrainingModel(network.model, backbone=network.backbone, head=network.head, backbone_trains=trains),
             evaluator=run.evaluator,
-            feed=_picture_feed(run, number),
+            feed=_input_feed(run, number),
         )
     loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=spec.training.label_smoothing)
     return PhaseParts(
@@ -80,14 +80,12 @@ def _rows(run: RunContext, number: int) -> Rows:
     return Rows(plan=run.plan, seed=seed, phase=number, class_weights=run.class_weights)
 
 
-def _picture_feed(run: RunContext, number: int) -> PictureFeed:
-    return PictureFeed(
+def _input_feed(run: RunContext, number: int) -> InputFeed:
+    return InputFeed(
         rows=_rows(run, number),
         train=run.index.splits["train"],
         held_out=run.index.splits["validation"],
-        image=run.request.image,
-        augment=run.augment,
-        cache_dir=run.request.data_cache_dir,
+        inputs=run.inputs,
     )
 
 
@@ -103,7 +101,6 @@ def _extractor(run: RunContext) -> Extractor:
         collectives=run.collectives,
         node=NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size()),
         owner=run.request.run_name,
-        image=run.request.image,
-        data_cache_dir=run.request.data_cache_dir,
+        inputs=run.inputs,
         tell=run.tell,
     )

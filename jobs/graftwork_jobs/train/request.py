@@ -21,7 +21,7 @@ class TrainRequest:
         base_dir: where relative paths of the spec start.
         run_dir: folder of the run; checkpoints, predictions and events go into it.
         index_file: the data set's index.
-        image: what every picture is brought to.
+        input: what every example is brought to.
         weights_dir: cache of pre-trained weights.
         data_cache_dir: cache of remote pictures.
         features_dir: store of features of frozen trunks.
@@ -32,7 +32,7 @@ class TrainRequest:
     base_dir: Path
     run_dir: Path
     index_file: Path
-    image: ImageSpec
+    input: ImageSpec
     weights_dir: Path
     data_cache_dir: Path
     features_dir: Path

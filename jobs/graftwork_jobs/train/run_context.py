@@ -16,7 +16,7 @@ from graftwork_jobs.train.request import TrainRequest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from graftwork_jobs.data.pipeline import Augmenter
+    from graftwork_jobs.data.input_batches import InputBatches
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.evaluate import Evaluator
 
@@ -32,7 +32,7 @@ class RunContext:
     network: Network
     evaluator: Evaluator
     class_weights: NDArray[np.float32] | None
-    augment: Augmenter | None
+    inputs: InputBatches
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Append an event, on rank 0."""

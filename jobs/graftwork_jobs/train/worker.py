@@ -22,10 +22,11 @@ from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Phase
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.data.input_batches import PictureBatches
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
-from graftwork_jobs.train.feeds import picture_eval_batches
+from graftwork_jobs.train.feeds import input_eval_batches
 from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.run_context import RunContext
@@ -106,7 +107,9 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
         network=network,
         evaluator=Evaluator(network.model, loss, classes=classes, collectives=collectives),
         class_weights=_class_weights(index) if spec.training.class_weights == "balanced" else None,
-        augment=build_augmenter(spec.augment),
+        inputs=PictureBatches(
+            image=request.input, augment=build_augmenter(spec.augment), cache_dir=request.data_cache_dir
+        ),
     )
 
 
@@ -118,7 +121,7 @@ def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Netw
     spec = request.job.spec
     backbone = load_backbone(
         spec.backbone,
-        image_size=(request.image.height, request.image.width),
+        image_size=(request.input.height, request.input.width),
         base_dir=request.base_dir,
         weights_dir=request.weights_dir,
         reporter=SilentReporter(),
@@ -314,9 +317,7 @@ def _predict(run: RunContext) -> dict[str, Path]:
     for name, split in run.index.splits.items():
         if name in {"train", "validation"}:
             continue
-        scores = run.evaluator.scores(
-            picture_eval_batches(split, run.request.image, run.plan, run.request.data_cache_dir), examples=len(split)
-        )
+        scores = run.evaluator.scores(input_eval_batches(split, run.inputs, run.plan), examples=len(split))
         written[name] = run.request.predictions_dir / f"{name}.npz"
         if run.collectives.rank == 0:
             with _replacing(written[name]) as temporary, temporary.open("wb") as stream:

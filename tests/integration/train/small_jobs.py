@@ -86,7 +86,7 @@ def _split(folder: Path, name: str, size: int, random: np.random.Generator) -> S
         Image.fromarray(pixels.astype(np.uint8)).save(path)
         uris.append(str(path))
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-    return Split(name=name, uris=tuple(uris), labels=labels, digests=tuple(digests))
+    return Split(name=name, inputs=tuple(uris), labels=labels, digests=tuple(digests))
 
 
 def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: Any) -> TrainRequest:
@@ -120,7 +120,7 @@ def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: A
         base_dir=data.root,
         run_dir=run_dir,
         index_file=data.index_file,
-        image=ImageSpec(height=_SIDE, width=_SIDE),
+        input=ImageSpec(height=_SIDE, width=_SIDE),
         weights_dir=data.root / "weights",
         data_cache_dir=data.root / "cache",
         features_dir=data.root / "features",

@@ -16,7 +16,7 @@ def made_up() -> DatasetIndex:
     def split(name: str, labels: list[int]) -> Split:
         return Split(
             name=name,
-            uris=tuple(f"/data/{name}/{row}.png" for row in range(len(labels))),
+            inputs=tuple(f"/data/{name}/{row}.png" for row in range(len(labels))),
             labels=np.array(labels, dtype=np.int32),
             digests=tuple(f"{name}{row}".ljust(64, "0") for row in range(len(labels))),
         )
@@ -35,7 +35,7 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert loaded.labels == index.labels
     assert list(loaded.splits) == ["train", "test", "other"]
     for name, split in index.splits.items():
-        assert loaded.splits[name].uris == split.uris
+        assert loaded.splits[name].inputs == split.inputs
         assert loaded.splits[name].digests == split.digests
         np.testing.assert_array_equal(loaded.splits[name].labels, split.labels)
         assert loaded.splits[name].labels.dtype == np.int32
@@ -46,7 +46,7 @@ def test_save_and_load(tmp_path: Path) -> None:
 def test_digest_ignores_where_the_files_are() -> None:
     """Moving the data does not change its digest."""
     index = made_up()
-    train = replace(index.splits["train"], uris=("s3://a", "s3://b", "s3://c"))
+    train = replace(index.splits["train"], inputs=("s3://a", "s3://b", "s3://c"))
     assert replace(index, splits={**index.splits, "train": train}).digest == index.digest
 
 

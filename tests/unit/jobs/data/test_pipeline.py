@@ -37,7 +37,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
 @pytest.fixture(scope="module")
 def pixels(split: Split) -> NDArray[np.uint8]:
     """Every picture of the split, decoded by the code that serving runs."""
-    return np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.uris])
+    return np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.inputs])
 
 
 def epoch_of(
@@ -187,7 +187,7 @@ def test_picture_changed_since_the_scan(tmp_path: Path, damage: object, reason: 
     assert callable(damage)
     write_folder(tmp_path / "train", {"cat": 4, "dog": 4})
     split = scan(tmp_path, train={"uri": "train"}).index.splits["train"]
-    damage(Path(split.uris[2]))
+    damage(Path(split.inputs[2]))
     if part == "train":
         dataset = train_batches(
             split,
@@ -204,7 +204,7 @@ def test_picture_changed_since_the_scan(tmp_path: Path, damage: object, reason: 
         dataset = eval_batches(split, IMAGE, batch_size=2, rank=0, world=1, cache_dir=tmp_path)
     with pytest.raises(ChangedDataError) as caught, readable_data_errors():
         list(dataset)
-    assert split.uris[2] in str(caught.value)
+    assert split.inputs[2] in str(caught.value)
     assert reason in str(caught.value)
     assert "Traceback" not in str(caught.value)
 

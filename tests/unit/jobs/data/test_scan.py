@@ -140,7 +140,7 @@ class TestRemote:
         self.upload(store, write_folder(tmp_path / "plain", COUNTS), "/bucket/set")
         remote = scan(tmp_path, train={"uri": "memory://bucket/set"})
         assert remote.index.digest == scan(tmp_path, train={"uri": "plain"}).index.digest
-        assert all(uri.startswith("memory://bucket/set/") for uri in remote.index.splits["train"].uris)
+        assert all(uri.startswith("memory://bucket/set/") for uri in remote.index.splits["train"].inputs)
 
     def test_manifest_beside_its_pictures(self, tmp_path: Path, store: fsspec.AbstractFileSystem) -> None:
         """Relative paths in a remote manifest start at the manifest."""

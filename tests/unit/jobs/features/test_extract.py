@@ -12,6 +12,7 @@ import pytest
 
 from graftwork.preprocess.image import ImageSpec, decode_image
 from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.input_batches import PictureBatches
 from graftwork_jobs.data.pipeline import ChangedDataError, readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features.extract import Extractor, NodeShare
@@ -33,7 +34,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     paths = [write_picture(root / f"{number}.png", number) for number in range(EXAMPLES)]
     return Split(
         name="train",
-        uris=tuple(str(path) for path in paths),
+        inputs=tuple(str(path) for path in paths),
         labels=np.zeros(EXAMPLES, np.int32),
         digests=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
@@ -55,7 +56,7 @@ def _cut(seed: int = 0) -> PhaseCut:
 
 
 def _expected(cut: PhaseCut, split: Split) -> np.ndarray:
-    pictures = np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.uris]).astype(np.float32)
+    pictures = np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.inputs]).astype(np.float32)
     return np.asarray(cut.trunk(pictures, training=False))
 
 
@@ -67,8 +68,7 @@ def _extractor(
         collectives=collectives,
         node=NodeShare(rank=collectives.rank, world=collectives.world),
         owner=owner,
-        image=IMAGE,
-        data_cache_dir=root / "cache",
+        inputs=PictureBatches(image=IMAGE, augment=None, cache_dir=root / "cache"),
         tell=lambda kind, **fields: events.append({"kind": kind, **fields}),
     )
 
@@ -117,7 +117,7 @@ def test_other_weights_or_pictures_are_other_features(split: Split, tmp_path: Pa
     extractor.features(cut, split)
     cut.trunk.get_layer("bn").moving_mean.assign(np.ones(4))
     np.testing.assert_allclose(extractor.features(cut, split), _expected(cut, split), rtol=1e-4, atol=1e-4)
-    fewer = Split(name="train", uris=split.uris[:5], labels=split.labels[:5], digests=split.digests[:5])
+    fewer = Split(name="train", inputs=split.inputs[:5], labels=split.labels[:5], digests=split.digests[:5])
     assert len(extractor.features(cut, fewer)) == 5
     assert [event["hit"] for event in events] == [False] * 3
 
@@ -166,7 +166,7 @@ def test_eviction_right_after_the_commit_does_no_harm(
 
 def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Path) -> None:
     """The picture is named, and no unfinished file takes up room."""
-    changed = Split(name="train", uris=split.uris, labels=split.labels, digests=(*split.digests[:-1], "0" * 64))
+    changed = Split(name="train", inputs=split.inputs, labels=split.labels, digests=(*split.digests[:-1], "0" * 64))
     with pytest.raises(ChangedDataError, match=r"130\.png.*content has changed"), readable_data_errors():
         _extractor(tmp_path, []).features(_cut(), changed)
     assert list(tmp_path.glob("*")) == []

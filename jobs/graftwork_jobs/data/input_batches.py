@@ -1,0 +1,115 @@
+"""What the examples of a job are made into: batches of pictures or of token ids, behind one interface.
+
+The training loop, feature extraction and prediction go through `InputBatches` and know nothing of what is inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.preprocess.image import ImageSpec
+from graftwork_jobs.data.batch_plan import BatchPlan
+from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.pipeline import eval_batches, train_batches
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from graftwork_jobs.data.pipeline import Augmenter
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochSeed:
+    """What the random choices of an epoch follow from.
+
+    Attributes:
+        seed: the job's seed.
+        phase: 0-based number of the phase.
+        epoch: 0-based number of the epoch within the phase.
+    """
+
+    seed: int
+    phase: int
+    epoch: int
+
+
+class InputBatches(Protocol):
+    """Turns rows of a split into what the network takes."""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether an example looks different in every epoch."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What decides how an example becomes an array, besides its content; JSON-ready."""
+        ...
+
+    def signature(self) -> tf.TensorSpec:
+        """Shape and type of a batch of inputs."""
+        ...
+
+    def training(
+        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, class_weights: NDArray[np.float32] | None
+    ) -> tf.data.Dataset:
+        """One epoch of one worker: elements (inputs, class numbers int32, weights float32), rows as `plan` says."""
+        ...
+
+    def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
+        """Rows `rank`, `rank + world`, ... of a split, each once: elements (inputs, class numbers int32)."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureBatches:
+    """Reads, decodes and resizes pictures in every epoch; RGB 0..255, float32, shape (rows, height, width, 3).
+
+    Attributes:
+        image: what pictures are brought to.
+        augment: random change to each training picture; None for none.
+        cache_dir: where copies of remote pictures are kept.
+    """
+
+    image: ImageSpec
+    augment: Augmenter | None
+    cache_dir: Path
+
+    @property
+    def is_random(self) -> bool:
+        """Whether pictures are changed at random."""
+        return self.augment is not None
+
+    def facts(self) -> dict[str, Any]:
+        """Size and way of resizing."""
+        return asdict(self.image)
+
+    def signature(self) -> tf.TensorSpec:
+        """Of a batch of pictures."""
+        import tensorflow as tf
+
+        return tf.TensorSpec([None, self.image.height, self.image.width, 3], tf.float32)
+
+    def training(
+        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, class_weights: NDArray[np.float32] | None
+    ) -> tf.data.Dataset:
+        """One epoch of pictures."""
+        return train_batches(
+            split,
+            self.image,
+            plan,
+            seed=epoch.seed,
+            phase=epoch.phase,
+            epoch=epoch.epoch,
+            class_weights=class_weights,
+            augment=self.augment,
+            cache_dir=self.cache_dir,
+        )
+
+    def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
+        """This worker's share of a split of pictures."""
+        return eval_batches(split, self.image, batch_size=batch_size, rank=rank, world=world, cache_dir=self.cache_dir)

@@ -1,0 +1,31 @@
+"""What a task's name says: what the model takes, and what it is to find. Pure.
+
+The two are independent: code that branches on one leaves the other alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+InputKind = Literal["image", "text"]
+"""What the model takes."""
+
+TargetKind = Literal["classes", "multilabel", "numbers", "levels"]
+"""What it is to find: one class of several, any number of labels, numbers, or one level of an order."""
+
+_TARGETS: dict[str, TargetKind] = {
+    "classification": "classes",
+    "multilabel-classification": "multilabel",
+    "regression": "numbers",
+    "ordinal-classification": "levels",
+}
+
+
+def input_kind(task: str) -> InputKind:
+    """What a task's model takes."""
+    return "text" if task.partition("-")[0] == "text" else "image"
+
+
+def target_kind(task: str) -> TargetKind:
+    """What a task's model is to find."""
+    return _TARGETS[task.partition("-")[2]]
