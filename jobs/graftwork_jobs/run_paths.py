@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any, Literal
 import psutil
 
 from graftwork.settings import Settings
+from graftwork.whole_file import write_whole
 
 RunStatus = Literal["planned", "training", "evaluating", "registering", "succeeded", "failed", "stopped"]
 ENDED: frozenset[str] = frozenset({"succeeded", "failed", "stopped"})
@@ -141,13 +141,7 @@ def all_runs(settings: Settings) -> Iterator[RunPaths]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file so that a reader sees the old content or the new, never half of it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as stream:
-        json.dump(content, stream, indent=2)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def write_state(paths: RunPaths, state: RunState) -> None:

@@ -6,7 +6,6 @@ A file whose process is gone is stale: it is ignored and removed.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from graftwork.errors import Problem, SpecError
 from graftwork.near_names import did_you_mean
+from graftwork.whole_file import write_whole
 
 # Start times are kept in whole clock ticks; two readings of one process may differ by rounding.
 _START_TOLERANCE_S = 1.0
@@ -64,10 +64,7 @@ def process_started_at(pid: int) -> float:
 
 def write_state(directory: Path, state: EndpointState) -> None:
     """Write or replace an endpoint's file."""
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{state.name}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(state.model_dump(mode="json"), indent=2) + "\n")
-    temporary.replace(_state_file(directory, state.name))
+    write_whole(_state_file(directory, state.name), json.dumps(state.model_dump(mode="json"), indent=2) + "\n")
 
 
 def remove_state(directory: Path, name: str, *, pid: int) -> None:

@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DATA = REPOSITORY / "examples" / "emoji10"
 BACKBONE = REPOSITORY / "examples" / "efficientnet_lite0" / "efficientnet_lite0.keras"
 OUTPUT_LAYER = "head_relu"
-UNFREEZE_FROM = "block5a_dw"
+UNFREEZE_FROM = "block5a_dwconv"
 PHASES = (
     {"name": "head", "epochs": 15, "learning_rate": 1e-3, "unfreeze_from": None},
     {"name": "tune", "epochs": 5, "learning_rate": 1e-4, "unfreeze_from": UNFREEZE_FROM},

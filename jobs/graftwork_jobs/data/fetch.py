@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from graftwork.errors import GraftworkError
+from graftwork.whole_file import replacing, write_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -80,11 +80,11 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
         note = copy.with_name(f"{copy.name}.version")
         if copy.exists() and note.exists() and note.read_text() == version:
             return copy
-        copy.parent.mkdir(parents=True, exist_ok=True)
         # The note goes first: a crash between the two leaves no copy that passes for current.
         note.unlink(missing_ok=True)
-        _fetch(file_system, path, copy)
-        _write(note, version)
+        with replacing(copy) as temporary:
+            file_system.get_file(path, str(temporary))
+        write_whole(note, version)
     except FileNotFoundError as error:
         raise MissingFileError(f"{uri}: nothing is there") from error
     except Exception as error:
@@ -100,22 +100,3 @@ def _copy_path(uri: str, cache_dir: Path) -> Path:
     """Where the copy of a remote file lies; the only place that builds this name."""
     digest = hashlib.sha256(uri.encode()).hexdigest()
     return cache_dir / "files" / digest[:2] / (digest + PurePosixPath(uri.partition("::")[0]).suffix[:16])
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-
-
-def _fetch(file_system: AbstractFileSystem, path: str, target: Path) -> None:
-    temporary = _temporary(target)
-    try:
-        file_system.get_file(path, str(temporary))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = _temporary(path)
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import keras
 
+from graftwork.bundle.files import file_digest
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Backbone
 from graftwork_jobs.model.applications import build_application, check_image_size, find_architecture, load_weights
@@ -18,7 +19,7 @@ from graftwork_jobs.model.cut import cut_at
 from graftwork_jobs.model.rebuild import inline, rebuild, weights_digest
 from graftwork_jobs.model.saved_model import fit_to_size, load_saved_model
 from graftwork_jobs.model.scaling import Scaling, named_scaling, scale
-from graftwork_jobs.model.weights import file_at, file_digest, imagenet_weights
+from graftwork_jobs.model.weights import file_at, imagenet_weights
 
 _DEFAULT_POLICY = "float32"
 

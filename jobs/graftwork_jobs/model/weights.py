@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import tempfile
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
+from graftwork.whole_file import replacing
 from graftwork_jobs.data.fetch import FetchError, absolute_uri, is_remote, local_path, open_file_system
 from graftwork_jobs.model.catalog import Architecture, WeightsFile
 
@@ -106,7 +103,7 @@ def _download(file: WeightsFile, path: Path, reporter: Reporter) -> None:
     try:
         with (
             httpx.stream("GET", file.url, timeout=_TIMEOUT, follow_redirects=True) as response,
-            _into_place(path) as temporary,
+            replacing(path) as temporary,
         ):
             response.raise_for_status()
             size = int(response.headers.get("Content-Length", 0)) or None
@@ -130,17 +127,6 @@ def _download(file: WeightsFile, path: Path, reporter: Reporter) -> None:
         ) from error
 
 
-@contextmanager
-def _into_place(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that becomes `path` if all goes well and is gone otherwise."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _verify(file: WeightsFile, path: Path) -> None:
     if file.hash is None:
         return
@@ -159,9 +145,3 @@ def _verify(file: WeightsFile, path: Path) -> None:
 
 def _expected_hash(file: WeightsFile) -> str:
     return "" if file.hash is None else f" with {file.hash_algorithm} {file.hash}"
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

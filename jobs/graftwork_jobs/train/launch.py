@@ -6,6 +6,8 @@ Ray must have been started (`local_ray.start_local_ray`, or a cluster).
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
@@ -16,6 +18,7 @@ from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.snapshot import mend_snapshot
 
 _LOOK_EVERY_S = 0.25
+_STOP_WITHIN_S = 30.0
 
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
@@ -40,10 +43,11 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     tail = EventTail(request.events_file)
     tail.skip_to_end()
     outcome: list[BaseException | None] = []
+    stop = threading.Event()
     # Ray takes over Ctrl-C when it runs in the main thread, and never gives it back.
-    thread = threading.Thread(target=lambda: outcome.append(_fit(request)), name="ray-train", daemon=True)
+    thread = threading.Thread(target=lambda: outcome.append(_fit(request, stop)), name="ray-train", daemon=True)
     thread.start()
-    with training_view(reporter) as view:
+    with _ended_with_the_block(thread, stop), training_view(reporter) as view:
         while True:
             running = thread.is_alive()
             for event in tail.new_events():
@@ -61,7 +65,17 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     return TrainResult.from_json(request.result_file.read_text())
 
 
-def _fit(request: TrainRequest) -> BaseException | None:
+@contextmanager
+def _ended_with_the_block(thread: threading.Thread, stop: threading.Event) -> Iterator[None]:
+    """Leave no thread in a call to Ray: shutting Ray down under it makes it write errors at the process' end."""
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(_STOP_WITHIN_S)
+
+
+def _fit(request: TrainRequest, stop: threading.Event) -> BaseException | None:
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 
     from graftwork_jobs.distributed.backend import KerasBackendConfig
@@ -74,6 +88,7 @@ def _fit(request: TrainRequest) -> BaseException | None:
         Trainer(
             train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
             train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
+            stop=stop,
             backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
             scaling_config=ScalingConfig(
                 num_workers=scaling.workers,

@@ -7,9 +7,10 @@ The checkpoints themselves are whole, and each says how far it is, so the list c
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
+
+from graftwork.whole_file import write_whole
 
 _SNAPSHOT_FILE = "checkpoint_manager_snapshot.json"
 _CHECKPOINT_FOLDERS = "checkpoint_*"
@@ -25,10 +26,8 @@ def mend_snapshot(run_dir: Path) -> None:
     if not snapshot.is_file() or _listed(snapshot) is not None:
         return
     whole = _drop_incomplete(run_dir)
-    temporary = snapshot.with_name(f".{snapshot.name}.{os.getpid()}.tmp")
     if whole:
-        temporary.write_text(json.dumps(_snapshot_of(whole)))
-        temporary.replace(snapshot)
+        write_whole(snapshot, json.dumps(_snapshot_of(whole)))
     else:
         snapshot.unlink()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from graftwork.bundle.files import UnsafePathError, file_digest, files_below
 from graftwork.bundle.manifest import MANIFEST_FILE, BundleManifest
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.preprocess.image import ImageSpec, decode_image
+from graftwork.whole_file import replacing
 
 _NO_DIGEST = b"0" * 64
 
@@ -62,12 +62,8 @@ def seal_bundle(path: Path, manifest: BundleManifest) -> Bundle:
     digest = hashlib.sha256(content).hexdigest()
     # Read back what is written, so that anything the manifest's rules refuse is refused here and not by a reader.
     sealed = BundleManifest.model_validate_json(content.replace(_NO_DIGEST, digest.encode()))
-    temporary = path / f".{MANIFEST_FILE}.tmp"
-    with temporary.open("wb") as stream:
-        stream.write(content.replace(_NO_DIGEST, digest.encode()))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path / MANIFEST_FILE)
+    with replacing(path / MANIFEST_FILE) as temporary:
+        temporary.write_bytes(content.replace(_NO_DIGEST, digest.encode()))
     return Bundle(path=path, manifest=sealed)
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from graftwork.errors import PermanentError, Problem, SpecError
 
-_CHUNK_BYTES = 1 << 20
 # Some libraries report a full disk as an error of their own; with less than this left, the disk is the cause.
 _NEARLY_FULL_BYTES = 1 << 20
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -30,11 +29,8 @@ class UnsafePathError(PermanentError):
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def files_below(path: Path) -> list[str]:

@@ -15,6 +15,14 @@ def _signal_within(number: int, done: list[str]) -> None:
         done.append("all of the block")
 
 
+@pytest.fixture(autouse=True)
+def _heard_signals() -> Iterator[None]:
+    """Python's own handler of Ctrl-C, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_end_of_the_block(number: int) -> None:
     """The block runs whole, then the interrupt comes; the handlers are as before."""
