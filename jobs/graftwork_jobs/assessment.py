@@ -22,13 +22,14 @@ from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import read_history
-from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
+from graftwork_jobs.evaluation.metrics import ClassificationMetrics
 from graftwork_jobs.evaluation.mistakes import most_confident_mistakes
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
     from graftwork_jobs.plan import Plan, PlannedJob
+    from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.request import TrainResult
 
 # Libraries whose versions decide the result of a run.
@@ -45,7 +46,7 @@ class Assessment:
 
     Attributes:
         tests: metrics by test set; `test` first.
-        predictions: scores by test set, shape (examples, classes), float32.
+        predictions: by test set, shape (examples, outputs), float32.
     """
 
     tests: dict[str, ClassificationMetrics]
@@ -62,19 +63,19 @@ class Assessment:
         return {name: dict(metrics.summary) for name, metrics in self.tests.items()}
 
 
-def assess(result: TrainResult, labels: tuple[str, ...]) -> Assessment:
+def assess(result: TrainResult, target: Target) -> Assessment:
     """Compute the metrics of every test set from the predictions that training wrote.
 
     Args:
         result: of the training.
-        labels: class names.
+        target: what the model predicts.
     """
     tests: dict[str, ClassificationMetrics] = {}
     predictions = {}
     for name, file in result.predictions.items():
         with np.load(file, allow_pickle=False) as stored:
-            predictions[name] = stored["scores"]
-            tests[name] = classification_metrics(stored["scores"], stored["labels"], labels)
+            predictions[name] = stored["predictions"]
+            tests[name] = target.metrics(stored["predictions"], stored["targets"])
     return Assessment(tests=tests, predictions=predictions)
 
 
@@ -198,7 +199,7 @@ def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path)
             source=split.inputs[wrong.row],
             test=_TEST,
         )
-        for wrong in most_confident_mistakes(assessment.predictions[_TEST], split.labels, limit=_MISTAKES_SHOWN)
+        for wrong in most_confident_mistakes(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
     ]
 
 

@@ -21,6 +21,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import scan_data
+from graftwork_jobs.targets.choose import make_target
 
 if TYPE_CHECKING:
     from graftwork.progress import Reporter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.model.backbone import LoadedBackbone
     from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.model.network import Network
+    from graftwork_jobs.targets.base import Target
 
 _FLOAT_BYTES = 4
 _OPTIMIZER_SLOTS = {"adam": 2, "adamw": 2, "sgd": 1}
@@ -39,7 +41,7 @@ _START_UP_S = 30.0
 # Resident memory of a worker process with TensorFlow and Ray loaded, before any model.
 _PROCESS_BYTES = 900 * 1024**2
 _TRIAL_ROWS = 8
-_ANY_CLASSES = 2
+_ANY_OUTPUTS = 2
 _TRIAL_ROUNDS = 3
 
 
@@ -123,6 +125,7 @@ class PlannedJob:
         input: what examples are brought to.
         backbone: the loaded backbone.
         network: the network with its initial weights.
+        target: what it predicts.
     """
 
     plan: Plan
@@ -130,6 +133,7 @@ class PlannedJob:
     input: ImageSpec
     backbone: LoadedBackbone
     network: Network
+    target: Target
 
 
 def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter: Reporter) -> PlannedJob:
@@ -152,7 +156,8 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         )
     except SpecError as error:
         raise SpecError([*error.problems, *_model_problems(spec.phases, build)]) from error
-    backbone, network = build(classes=len(scan.index.labels))
+    target = make_target(spec, scan.index)
+    backbone, network = build(outputs=target.outputs)
     boundaries = _resolve_phases(network, spec.phases)
     image = ImageSpec(height=backbone.image_size[0], width=backbone.image_size[1], resize=spec.input.resize)
     rows_per_worker = BatchPlan(
@@ -190,13 +195,13 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
         registers=_registration(spec, settings),
     )
-    return PlannedJob(plan=plan, index=scan.index, input=image, backbone=backbone, network=network)
+    return PlannedJob(plan=plan, index=scan.index, input=image, backbone=backbone, network=network, target=target)
 
 
 def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBackbone, Network]]) -> list[Problem]:
-    """What is wrong besides the data; the number of classes changes nothing about that."""
+    """What is wrong besides the data; the number of outputs changes nothing about that."""
     try:
-        _, network = build(classes=_ANY_CLASSES)
+        _, network = build(outputs=_ANY_OUTPUTS)
         _resolve_phases(network, phases)
     except SpecError as error:
         return list(error.problems)
@@ -207,7 +212,7 @@ def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBa
 
 
 def _build(
-    spec: FineTuneJobSpec, *, classes: int, base_dir: Path, settings: Settings, reporter: Reporter
+    spec: FineTuneJobSpec, *, outputs: int, base_dir: Path, settings: Settings, reporter: Reporter
 ) -> tuple[LoadedBackbone, Network]:
     from graftwork_jobs.model.backbone import load_backbone
     from graftwork_jobs.model.network import build_network
@@ -224,7 +229,7 @@ def _build(
     network = build_network(
         backbone,
         spec.head,
-        classes=classes,
+        outputs=outputs,
         seed=spec.training.seed,
         batch_norm_training=batch_norm_training(spec),
         dropout_slice=None,

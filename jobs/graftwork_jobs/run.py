@@ -243,8 +243,8 @@ class _Run:
         self.record("training")
         result, baseline_result = self._train()
         self.record("evaluating")
-        assessment = assess(result, self.planned.index.labels)
-        baseline = assess(baseline_result, self.planned.index.labels).summaries if baseline_result else {}
+        assessment = assess(result, self.planned.target)
+        baseline = assess(baseline_result, self.planned.target).summaries if baseline_result else {}
         registry = Registry(self.settings, self.reporter)
         gates = check_gates(self.job.spec.evaluation.gates, assessment.summaries["test"], self._champions(registry))
         content = report_content(
@@ -338,20 +338,21 @@ class _Run:
 
     def _pack(self, result: TrainResult, assessment: Assessment) -> Bundle:
         """Write the bundle and prove that what will be served answers like what was trained."""
-        network = self.planned.network
+        network, target = self.planned.network, self.planned.target
         network.model.load_weights(result.weights_file)
         plan, test = self.planned.plan, self.planned.index.splits["test"]
         return write_bundle(
             BundleRequest(
-                model=inference_model(network),
+                model=inference_model(network, target.finish),
                 image=self.planned.input,
-                labels=plan.labels,
+                target=target,
+                task=self.job.spec.task,
                 backbone=BackboneRecord(
                     source=plan.backbone["source"], weights=plan.backbone["weights"], digest=plan.backbone["digest"]
                 ),
                 candidates=[
-                    GoldenCandidate(uri=uri, label=plan.labels[label])
-                    for uri, label in zip(test.inputs, test.labels, strict=True)
+                    GoldenCandidate(uri=uri, label=target.words(value), group=group)
+                    for uri, value, group in zip(test.inputs, test.targets, target.spread(test.targets), strict=True)
                 ],
                 metrics=assessment.summaries["test"],
                 extra_metrics=_without_test(assessment.summaries),

@@ -60,7 +60,7 @@ def main() -> None:
             for workers in (1, 2)
         ]
         one, two = (weights(result.weights_file) for result in results)
-        scores = [np.load(result.predictions["test"], allow_pickle=False)["scores"] for result in results]
+        scores = [np.load(result.predictions["test"], allow_pickle=False)["predictions"] for result in results]
     for records in zip(*(result.history for result in results), strict=True):
         for workers, record in zip((1, 2), records, strict=True):
             figures = "  ".join(

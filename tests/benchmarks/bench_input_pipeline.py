@@ -52,7 +52,7 @@ def ours(paths: list[Path], size: int, threads: int) -> tf.data.Dataset:
     split = Split(
         name="train",
         inputs=tuple(map(str, paths)),
-        labels=np.zeros(len(paths), dtype=np.int32),
+        targets=np.zeros(len(paths), dtype=np.int32),
         digests=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
     return train_batches(
@@ -62,7 +62,7 @@ def ours(paths: list[Path], size: int, threads: int) -> tf.data.Dataset:
         seed=0,
         phase=0,
         epoch=0,
-        class_weights=None,
+        row_weights=None,
         augment=None,
         cache_dir=paths[0].parent,
         threads=threads,

@@ -86,28 +86,27 @@ def epoch_order(examples: int, *, seed: int, phase: int, epoch: int) -> NDArray[
 
 
 def epoch_rows(
-    labels: NDArray[np.int32],
+    examples: int,
     plan: BatchPlan,
     *,
     seed: int,
     phase: int,
     epoch: int,
-    class_weights: NDArray[np.float32] | None,
+    row_weights: NDArray[np.float32] | None,
 ) -> EpochRows:
     """Lay out one epoch for one worker.
 
     The weights make the mean over steps of an update and over workers of Keras' `sum_over_batch_size` loss equal
-    sum(class weight * loss) / (valid rows) of the global batch.
+    sum(row weight * loss) / (valid rows) of the global batch.
 
     Args:
-        labels: class numbers of the split, shape (n,), int32.
+        examples: size of the split.
         plan: how batches are cut up.
         seed: the job's seed.
         phase: 0-based number of the phase.
         epoch: 0-based number of the epoch within the phase.
-        class_weights: weight of each class, shape (classes,); None for 1 throughout.
+        row_weights: how much each example counts, shape (examples,); None for 1 throughout.
     """
-    examples = len(labels)
     updates = plan.updates(examples)
     order = epoch_order(examples, seed=seed, phase=phase, epoch=epoch)
     position = np.arange(updates * plan.batch_size).reshape(updates, plan.batch_size)
@@ -115,8 +114,8 @@ def epoch_rows(
     # Padding repeats the batch's first row, which always exists.
     rows = order[np.where(valid, position, position[:, :1])]
     weights = valid.astype(np.float64)
-    if class_weights is not None:
-        weights *= class_weights[labels[rows]]
+    if row_weights is not None:
+        weights *= row_weights[rows]
     scale = plan.world * plan.pieces * plan.rows_per_rank / valid.sum(axis=1, keepdims=True)
     return EpochRows(
         rows=_share(rows, rows[:, :1], plan),

@@ -12,15 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _METADATA_KEY = b"graftwork"
 _FORMAT_VERSION = 2
+# Digests are stored in bundles: they stay the same when only the file's format changes.
 _DIGEST_VERSION = 1
 
 
@@ -31,14 +35,17 @@ class Split:
     Attributes:
         name: `train`, `validation`, `test` or the name of a further test set.
         inputs: where each picture is, an absolute local path or a URI; or the texts themselves.
-        labels: class numbers, shape (n,), int32.
+        targets: what is to be predicted: class or level numbers, shape (n,), int32; or numbers or 0/1 for each label,
+            shape (n, names), float32.
         digests: SHA-256 of each picture's file or of the text, in hex.
+        weights: how much each example counts in training, shape (n,), float32; None for 1 throughout.
     """
 
     name: str
     inputs: tuple[str, ...]
-    labels: NDArray[np.int32]
+    targets: NDArray[Any]
     digests: tuple[str, ...]
+    weights: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -49,7 +56,7 @@ class DatasetIndex:
     """All examples of a run.
 
     Attributes:
-        labels: class names; an example's label is a position in here.
+        labels: names of classes, labels, levels or targets, in the order of the model's outputs.
         splits: by name: `train`, `validation`, `test`, then further test sets.
     """
 
@@ -58,11 +65,13 @@ class DatasetIndex:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over class names, splits, labels and contents, in row order; not over where the files are."""
+        """SHA-256 over names, splits, targets, weights and contents, in row order; not over where the files are."""
         state = hashlib.sha256(json.dumps([_DIGEST_VERSION, self.labels]).encode())
         for split in self.splits.values():
             state.update(json.dumps([split.name, len(split)]).encode())
-            state.update(np.ascontiguousarray(split.labels, dtype="<i4").tobytes())
+            state.update(_little_endian(split.targets))
+            if split.weights is not None:
+                state.update(b"weights" + _little_endian(split.weights))
             state.update("".join(split.digests).encode())
         return state.hexdigest()
 
@@ -76,11 +85,16 @@ class DatasetIndex:
             {
                 "split": pa.array([split.name for split in splits for _ in range(len(split))], pa.string()),
                 "input": pa.array([each for split in splits for each in split.inputs], pa.large_string()),
-                "label": pa.array([self.labels[label] for split in splits for label in split.labels], pa.string()),
+                **{name: _column([getattr(split, name) for split in splits]) for name in self._numbers()},
                 "digest": pa.array([digest for split in splits for digest in split.digests], pa.string()),
             }
         )
-        facts = {"version": _FORMAT_VERSION, "labels": self.labels, "splits": list(self.splits)}
+        facts = {
+            "version": _FORMAT_VERSION,
+            "labels": self.labels,
+            "splits": list(self.splits),
+            "numbers": self._numbers(),
+        }
         table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts).encode()})
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -111,21 +125,49 @@ class DatasetIndex:
                 "Plan the job again."
             )
         labels = tuple(facts["labels"])
-        columns = {name: table.column(name).to_pylist() for name in ("split", "input", "label", "digest")}
-        return cls(labels=labels, splits=_splits(labels, facts["splits"], columns))
+        columns = {name: table.column(name).to_pylist() for name in ("split", "input", "digest")}
+        numbers = {name: _array(table.column(name)) for name in facts["numbers"]}
+        return cls(labels=labels, splits=_splits(facts["splits"], columns, numbers))
+
+    def _numbers(self) -> list[str]:
+        """Columns of numbers: weights only where a split has them."""
+        weighted = any(split.weights is not None for split in self.splits.values())
+        return ["targets", "weights"] if weighted else ["targets"]
 
 
-def _splits(labels: tuple[str, ...], names: Sequence[str], columns: dict[str, list[str]]) -> dict[str, Split]:
+def _little_endian(values: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
+
+
+def _column(parts: Sequence[NDArray[Any] | None]) -> pa.Array:
+    """All splits' numbers below each other: rows of one number, or of a list of them."""
+    import pyarrow as pa
+
+    values = np.concatenate([part for part in parts if part is not None])
+    if values.ndim == 1:
+        return pa.array(values)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+
+
+def _array(column: pa.ChunkedArray) -> NDArray[Any]:
+    import pyarrow as pa
+
+    whole = column.combine_chunks()
+    if not isinstance(whole, pa.FixedSizeListArray):
+        return np.asarray(whole.to_numpy(zero_copy_only=False))
+    return np.asarray(whole.flatten().to_numpy(zero_copy_only=False)).reshape(-1, whole.type.list_size)
+
+
+def _splits(names: Sequence[str], columns: dict[str, list[str]], numbers: dict[str, NDArray[Any]]) -> dict[str, Split]:
     rows: dict[str, list[int]] = {name: [] for name in names}
     for row, name in enumerate(columns["split"]):
         rows[name].append(row)
-    number = {label: position for position, label in enumerate(labels)}
     return {
         name: Split(
             name=name,
             inputs=tuple(columns["input"][row] for row in chosen),
-            labels=np.array([number[columns["label"][row]] for row in chosen], dtype=np.int32),
             digests=tuple(columns["digest"][row] for row in chosen),
+            **{name: values[chosen] for name, values in numbers.items()},
         )
         for name, chosen in rows.items()
     }

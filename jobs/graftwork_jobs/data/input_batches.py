@@ -55,13 +55,13 @@ class InputBatches(Protocol):
         ...
 
     def training(
-        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, class_weights: NDArray[np.float32] | None
+        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, row_weights: NDArray[np.float32] | None
     ) -> tf.data.Dataset:
-        """One epoch of one worker: elements (inputs, class numbers int32, weights float32), rows as `plan` says."""
+        """One epoch of one worker: elements (inputs, targets, weights float32), rows as `plan` says."""
         ...
 
     def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
-        """Rows `rank`, `rank + world`, ... of a split, each once: elements (inputs, class numbers int32)."""
+        """Rows `rank`, `rank + world`, ... of a split, each once: elements (inputs, targets)."""
         ...
 
 
@@ -95,7 +95,7 @@ class PictureBatches:
         return tf.TensorSpec([None, self.image.height, self.image.width, 3], tf.float32)
 
     def training(
-        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, class_weights: NDArray[np.float32] | None
+        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, row_weights: NDArray[np.float32] | None
     ) -> tf.data.Dataset:
         """One epoch of pictures."""
         return train_batches(
@@ -105,7 +105,7 @@ class PictureBatches:
             seed=epoch.seed,
             phase=epoch.phase,
             epoch=epoch.epoch,
-            class_weights=class_weights,
+            row_weights=row_weights,
             augment=self.augment,
             cache_dir=self.cache_dir,
         )

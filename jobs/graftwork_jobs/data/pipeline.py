@@ -85,7 +85,7 @@ def train_batches(
     seed: int,
     phase: int,
     epoch: int,
-    class_weights: NDArray[np.float32] | None,
+    row_weights: NDArray[np.float32] | None,
     augment: Augmenter | None,
     cache_dir: Path,
     start_step: int = 0,
@@ -100,22 +100,22 @@ def train_batches(
         seed: the job's seed.
         phase: 0-based number of the phase.
         epoch: 0-based number of the epoch within the phase.
-        class_weights: weight of each class, shape (classes,); None for 1 throughout.
+        row_weights: how much each example counts, shape (examples,); None for 1 throughout.
         augment: random change to each picture; None for none.
         cache_dir: where copies of remote files are kept.
         start_step: steps to leave out at the beginning (an interrupted epoch goes on there).
         threads: most pictures decoded at once; default: the CPUs this process may use.
 
     Returns:
-        `plan.steps(len(split)) - start_step` elements: pictures float32 (rows, height, width, 3) in 0..255, class
-        numbers int32 (rows,), weights float32 (rows,); rows is `plan.rows_per_rank` throughout.
+        `plan.steps(len(split)) - start_step` elements: pictures float32 (rows, height, width, 3) in 0..255, targets
+        (rows, ...), weights float32 (rows,); rows is `plan.rows_per_rank` throughout.
     """
     import tensorflow as tf
 
-    part = epoch_rows(split.labels, plan, seed=seed, phase=phase, epoch=epoch, class_weights=class_weights)
+    part = epoch_rows(len(split), plan, seed=seed, phase=phase, epoch=epoch, row_weights=row_weights)
     rows, weights = part.rows[start_step:].reshape(-1), part.weights[start_step:].reshape(-1)
     reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
-    columns: tuple[Any, ...] = (rows, split.labels[rows], weights)
+    columns: tuple[Any, ...] = (rows, split.targets[rows], weights)
     if augment is not None:
         columns = (*columns, augmentation_seeds(rows, seed=seed, phase=phase, epoch=epoch))
     return (
@@ -149,15 +149,17 @@ def eval_batches(
         threads: most pictures decoded at once; default: the CPUs this process may use.
 
     Returns:
-        Elements: pictures float32 (rows, height, width, 3) in 0..255 and class numbers int32 (rows,).
+        Elements: pictures float32 (rows, height, width, 3) in 0..255 and targets (rows, ...).
     """
     import tensorflow as tf
 
     rows = np.arange(rank, len(split), world)
     reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
     return (
-        _batched(reader, (rows, split.labels[rows]), batch_size, augment=None, threads=threads, whole=False)
-        .map(lambda pictures, labels: (tf.cast(pictures, tf.float32), labels), num_parallel_calls=1, deterministic=True)
+        _batched(reader, (rows, split.targets[rows]), batch_size, augment=None, threads=threads, whole=False)
+        .map(
+            lambda pictures, targets: (tf.cast(pictures, tf.float32), targets), num_parallel_calls=1, deterministic=True
+        )
         .prefetch(_PREFETCH_BATCHES)
     )
 

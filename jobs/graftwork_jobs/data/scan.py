@@ -160,7 +160,7 @@ def _assemble(
         for example in examples
     ]
     counts = {
-        name: {label: int((split.labels == number[label]).sum()) for label in labels} for name, split in splits.items()
+        name: {label: int((split.targets == number[label]).sum()) for label in labels} for name, split in splits.items()
     }
     leaks = audit.find_leaks(rows)
     warnings = [
@@ -203,7 +203,7 @@ def _split(
     return Split(
         name=name,
         inputs=tuple(example.uri for example in examples),
-        labels=np.array([number[example.label] for example in examples], dtype=np.int32),
+        targets=np.array([number[example.label] for example in examples], dtype=np.int32),
         digests=tuple(prints[example.uri].digest for example in examples),
     )
 

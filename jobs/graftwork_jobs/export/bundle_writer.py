@@ -32,7 +32,6 @@ from graftwork.bundle.manifest import (
     GoldenExample,
     ImageSignature,
     Lineage,
-    ScoresSignature,
 )
 from graftwork.preprocess.image import ImageSpec
 from graftwork.settings import child_environment
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
     import keras
 
     from graftwork.progress import Reporter
+    from graftwork.spec.tasks import Task
+    from graftwork_jobs.targets.base import Target
 
 _BYTES_PER_PARAMETER = 4
 # Both forms of the model hold all parameters; graph, golden examples and manifest come on top.
@@ -55,10 +56,11 @@ class BundleRequest:
     """What a bundle is made of.
 
     Attributes:
-        model: inference model: RGB 0..255 float32, shape (batch, height, width, 3), to probabilities, shape
-            (batch, labels), float32; stock Keras layers only.
+        model: inference model: RGB 0..255 float32, shape (batch, height, width, 3), to predictions, shape
+            (batch, outputs), float32; stock Keras layers only.
         image: what pictures are brought to.
-        labels: class names in the order of the probabilities.
+        target: what the model predicts.
+        task: what the model does.
         backbone: which pre-trained model it grew on.
         candidates: pictures to pick golden examples from, best all of the test set.
         metrics: test metrics.
@@ -72,7 +74,8 @@ class BundleRequest:
 
     model: keras.Model
     image: ImageSpec
-    labels: Sequence[str]
+    target: Target
+    task: Task
     backbone: BackboneRecord
     candidates: Sequence[GoldenCandidate]
     metrics: Mapping[str, float]
@@ -93,7 +96,7 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
         DiskFullError: there is not enough free space.
         SpecError: no golden example can be read.
     """
-    picks = pick_golden(request.candidates, request.labels, request.image, request.locate)
+    picks = pick_golden(request.candidates, request.image, request.locate)
     images = np.stack([pick.pixels for pick in picks])
     scores = _trained_scores(request.model, images)
     with (
@@ -164,9 +167,9 @@ def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArr
     image = request.image
     return BundleManifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        task="image-classification",
+        task=request.task,
         input=ImageSignature(height=image.height, width=image.width, resize=image.resize),
-        output=ScoresSignature(labels=list(request.labels)),
+        output=request.target.signature(),
         backbone=request.backbone,
         golden=[
             GoldenExample(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
@@ -24,11 +24,13 @@ class GoldenCandidate:
 
     Attributes:
         uri: where it is.
-        label: its true class.
+        label: its target in words, such as its class.
+        group: picks come from all groups, such as classes.
     """
 
     uri: str
     label: str
+    group: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class GoldenPick:
 
     Attributes:
         name: file name in the bundle's golden directory.
-        label: its true class.
+        label: its target in words.
         content: the file as a client would send it.
         pixels: RGB 0..255, shape (height, width, 3), uint8.
     """
@@ -50,17 +52,15 @@ class GoldenPick:
 
 def pick_golden(
     candidates: Sequence[GoldenCandidate],
-    labels: Sequence[str],
     image: ImageSpec,
     locate: Callable[[str], Path],
 ) -> tuple[GoldenPick, ...]:
-    """Pick up to eight readable pictures spread over the classes; the same candidates give the same picks.
+    """Pick up to eight readable pictures spread over the groups; the same candidates give the same picks.
 
     Large files are passed over; if there is nothing else, the smallest of them is taken.
 
     Args:
         candidates: pictures, best from the test set, in any order.
-        labels: classes in the order of the scores.
         image: what pictures are brought to.
         locate: gives the local file of a URI.
 
@@ -70,7 +70,7 @@ def pick_golden(
     picks: list[GoldenPick] = []
     refused: list[str] = []
     large: list[tuple[int, GoldenCandidate]] = []
-    for candidate in _spread(candidates, labels):
+    for candidate in _spread(candidates):
         if len(picks) == MAX_GOLDEN:
             break
         if (size_bytes := locate(candidate.uri).stat().st_size) > _LARGE_FILE_BYTES:
@@ -87,7 +87,7 @@ def pick_golden(
                 where="spec.data.test",
                 received=refused[0] if refused else "no pictures",
                 expected="at least one readable picture to become a golden example of the bundle",
-                fix="Check the test data: every bundle carries pictures that its engine must classify as in training.",
+                fix="Check the test data: every bundle carries pictures that its engine must answer as in training.",
             )
         )
     return tuple(picks)
@@ -110,23 +110,24 @@ def _try(
     picks.append(GoldenPick(name=name, label=candidate.label, content=content, pixels=pixels))
 
 
-def _spread(candidates: Iterable[GoldenCandidate], labels: Sequence[str]) -> Iterator[GoldenCandidate]:
-    """All candidates: first one of each class, then a second one of each class, and so on.
+def _spread(candidates: Sequence[GoldenCandidate]) -> Iterator[GoldenCandidate]:
+    """All candidates: first one of each group, then a second one of each group, and so on.
 
-    Classes come evenly spaced when there are more of them than golden examples.
+    Groups come evenly spaced when there are more of them than golden examples.
     """
-    by_label: dict[str, list[GoldenCandidate]] = {label: [] for label in _evenly_first(labels)}
+    groups = sorted({candidate.group for candidate in candidates})
+    by_group: dict[str, list[GoldenCandidate]] = {group: [] for group in _evenly_first(groups)}
     for candidate in sorted(candidates, key=lambda candidate: candidate.uri):
-        by_label[candidate.label].append(candidate)
-    for nth_of_each in zip_longest(*by_label.values()):
+        by_group[candidate.group].append(candidate)
+    for nth_of_each in zip_longest(*by_group.values()):
         yield from (candidate for candidate in nth_of_each if candidate is not None)
 
 
-def _evenly_first(labels: Sequence[str]) -> list[str]:
-    if len(labels) <= MAX_GOLDEN:
-        return list(labels)
-    chosen = [labels[round(index * (len(labels) - 1) / (MAX_GOLDEN - 1))] for index in range(MAX_GOLDEN)]
-    return [*chosen, *(label for label in labels if label not in set(chosen))]
+def _evenly_first(groups: Sequence[str]) -> list[str]:
+    if len(groups) <= MAX_GOLDEN:
+        return list(groups)
+    chosen = [groups[round(index * (len(groups) - 1) / (MAX_GOLDEN - 1))] for index in range(MAX_GOLDEN)]
+    return [*chosen, *(group for group in groups if group not in set(chosen))]
 
 
 def _suffix(uri: str) -> str:

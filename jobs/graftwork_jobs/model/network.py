@@ -32,9 +32,10 @@ class Network:
     """A backbone with a head, as it is trained.
 
     Attributes:
-        model: RGB 0..255, float32, shape (batch, height, width, 3), to logits, float32, shape (batch, classes).
+        model: RGB 0..255, float32, shape (batch, height, width, 3), to outputs (such as logits),
+            float32, shape (batch, outputs).
         backbone: picture to feature map; a layer of `model`.
-        head: feature map to logits; a layer of `model`.
+        head: feature map to outputs; a layer of `model`.
         head_spec: what the head was made from.
         batch_norm_training: whether unfrozen BatchNorm layers use batch statistics in training.
     """
@@ -50,7 +51,7 @@ def build_network(
     backbone: LoadedBackbone,
     head: Head,
     *,
-    classes: int,
+    outputs: int,
     seed: int,
     batch_norm_training: bool,
     dropout_slice: DropoutSlice | None,
@@ -60,7 +61,7 @@ def build_network(
     Args:
         backbone: from `load_backbone`; becomes part of the network, unless its dropout layers have to be replaced.
         head: from the spec.
-        classes: how many labels.
+        outputs: how many numbers the network gives for an example.
         seed: of initial weights and dropout masks: the same seed gives the same in every process.
         batch_norm_training: let the backbone run in training mode, so that its unfrozen BatchNorm layers use and
             update batch statistics. Otherwise it always runs in inference mode; its weights train all the same.
@@ -81,7 +82,7 @@ def build_network(
         trunk = _with_sliced_dropout(trunk, dropout_slice, seed)
     image = keras.Input(shape=trunk.inputs[0].shape[1:], dtype="float32", name="image")
     features = trunk(image) if batch_norm_training else _InferenceMode(trunk)(image)
-    top = _head(features.shape[1:], features.dtype, head, classes=classes, seed=seed, dropout=dropout)
+    top = _head(features.shape[1:], features.dtype, head, outputs=outputs, seed=seed, dropout=dropout)
     return Network(
         model=keras.Model(image, top(features), name="network"),
         backbone=trunk,
@@ -91,12 +92,16 @@ def build_network(
     )
 
 
-def inference_model(network: Network) -> keras.Model:
-    """What a bundle holds: stock layers, float32, softmax on top.
+def inference_model(network: Network, finish: Callable[[Any], Any]) -> keras.Model:
+    """What a bundle holds: stock layers, float32, predictions on top.
+
+    Args:
+        network: with the weights to copy.
+        finish: lays the layers that turn outputs into predictions on top, the last one called `scores`.
 
     Returns:
         A new model with copies of the weights: input `image`, RGB 0..255, float32, shape (batch, height, width, 3);
-        output layer `scores`, probabilities, float32, shape (batch, classes).
+        output layer `scores`, predictions, float32, shape (batch, outputs).
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -107,13 +112,12 @@ def inference_model(network: Network) -> keras.Model:
             features.shape[1:],
             "float32",
             network.head_spec,
-            classes=network.head.output_shape[-1],
+            outputs=network.head.output_shape[-1],
             seed=0,
             dropout=lambda number: keras.layers.Dropout(network.head_spec.dropout, name=f"head_dropout_{number}"),
         )
         copy_weights(network.head, top)
-        scores = keras.layers.Softmax(dtype="float32", name="scores")(_run(top, features))
-        model = keras.Model(backbone.inputs[0], scores, name="classifier")
+        model = keras.Model(backbone.inputs[0], finish(_run(top, features)), name="classifier")
     finally:
         keras.config.set_dtype_policy(before)
     for layer in leaf_layers(model):
@@ -156,7 +160,7 @@ def _head(
     dtype: str,
     head: Head,
     *,
-    classes: int,
+    outputs: int,
     seed: int,
     dropout: _DropoutFactory,
 ) -> keras.Model:
@@ -176,7 +180,7 @@ def _head(
     if head.dropout:
         vector = dropout(len(head.hidden))(vector)
     logits = keras.layers.Dense(
-        classes,
+        outputs,
         kernel_initializer=keras.initializers.GlorotUniform(seed=_derived(seed, len(head.hidden))),
         dtype="float32",
         name="logits",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import keras
@@ -10,75 +9,59 @@ import numpy as np
 import tensorflow as tf
 
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.train.objective import ExampleLoss
+from graftwork_jobs.targets.base import Target
+from graftwork_jobs.train.objective import example_columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figures:
-    """Means over a split.
-
-    Attributes:
-        loss: cross-entropy with the job's label smoothing.
-        accuracy: share of examples whose label has the highest score.
-    """
-
-    loss: float
-    accuracy: float
-
-
-def figures_of(sums: NDArray[np.float64], collectives: Collectives) -> Figures:
-    """Add up the workers' tallies.
+def figures_of(sums: NDArray[np.float64], target: Target, collectives: Collectives) -> dict[str, float]:
+    """Add up the workers' tallies: the loss and the target's figures.
 
     Args:
-        sums: this worker's loss, correct answers and rows, shape (3,).
+        sums: this worker's loss, tallies and rows, shape (tally_size + 2,).
+        target: what is predicted.
         collectives: this worker's place among all workers.
     """
-    loss, correct, rows = (float(value) for value in collectives.sum_array(np.asarray(sums, np.float64)))
-    return Figures(loss=loss / rows, accuracy=correct / rows)
+    loss, *tallies, rows = collectives.sum_array(np.asarray(sums, np.float64)).tolist()
+    return {"loss": loss / rows, **target.figures(np.asarray(tallies, np.float64), rows)}
 
 
 class Evaluator:
     """Runs a network in inference mode over one worker's share of a split. Survives changes of weights and phases."""
 
-    def __init__(
-        self, network: keras.Model, example_loss: ExampleLoss, *, classes: int, collectives: Collectives
-    ) -> None:
-        self._classes = classes
+    def __init__(self, network: keras.Model, target: Target, collectives: Collectives) -> None:
+        self._target = target
         self._collectives = collectives
-        self._example_loss = example_loss
-        images = tf.TensorSpec([None, *network.input_shape[1:]], tf.float32)
+        inputs = tf.TensorSpec([None, *network.input_shape[1:]], tf.float32)
         # A fixed signature: the short last batch must not cost another trace.
-        self._logits = tf.function(lambda x: tf.cast(network(x, training=False), tf.float32), input_signature=[images])
+        self._outputs = tf.function(lambda x: tf.cast(network(x, training=False), tf.float32), input_signature=[inputs])
 
-    def figures(self, batches: tf.data.Dataset) -> Figures:
-        """Loss and accuracy over the whole split.
+    def figures(self, batches: tf.data.Dataset) -> dict[str, float]:
+        """Loss and the target's figures over the whole split.
 
         Args:
-            batches: this worker's share, elements (images, labels).
+            batches: this worker's share, elements (inputs, targets).
         """
-        sums = np.zeros(3, np.float64)
-        for images, labels in batches:
-            logits = self._logits(images)
-            correct = np.argmax(logits.numpy(), axis=-1) == labels.numpy()
-            losses = self._example_loss(labels, logits).numpy()
-            sums += [losses.sum(dtype=np.float64), correct.sum(), len(correct)]
-        return figures_of(sums, self._collectives)
+        sums = np.zeros(self._target.tally_size + 2, np.float64)
+        for inputs, targets in batches:
+            columns = example_columns(self._target, targets, self._outputs(inputs))
+            sums += columns.numpy().sum(axis=0, dtype=np.float64)
+        return figures_of(sums, self._target, self._collectives)
 
-    def scores(self, batches: tf.data.Dataset, *, examples: int) -> NDArray[np.float32]:
-        """Class probabilities of every example of the whole split, the same on every worker.
+    def predictions(self, batches: tf.data.Dataset, *, examples: int) -> NDArray[np.float32]:
+        """Predictions of every example of the whole split, the same on every worker.
 
         Args:
-            batches: this worker's share (rows rank, rank + world, ...), elements (images, labels).
+            batches: this worker's share (rows rank, rank + world, ...), elements (inputs, targets).
             examples: size of the whole split.
 
         Returns:
-            Shape (examples, classes), float32, in the split's order.
+            Shape (examples, outputs), float32, in the split's order.
         """
-        own = [tf.nn.softmax(self._logits(images)).numpy() for images, _ in batches]
-        scores = np.zeros((examples, self._classes), np.float32)
+        own = [np.asarray(self._target.predictions(self._outputs(inputs))) for inputs, _ in batches]
+        predictions = np.zeros((examples, self._target.outputs), np.float32)
         if own:
-            scores[self._collectives.rank :: self._collectives.world] = np.concatenate(own)
-        return self._collectives.sum_array(scores)
+            predictions[self._collectives.rank :: self._collectives.world] = np.concatenate(own)
+        return self._collectives.sum_array(predictions)

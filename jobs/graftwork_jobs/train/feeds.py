@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,11 @@ class Feed(Protocol):
     """Batches of one phase for one worker."""
 
     def training(self, epoch: int) -> tf.data.Dataset:
-        """One epoch: elements (inputs, class numbers, weights)."""
+        """One epoch: elements (inputs, targets, weights)."""
         ...
 
     def validation(self) -> tf.data.Dataset:
-        """This worker's share of the validation data: elements (inputs, class numbers)."""
+        """This worker's share of the validation data: elements (inputs, targets)."""
         ...
 
 
@@ -39,13 +39,13 @@ class Rows:
         plan: how global batches are cut up.
         seed: the job's seed.
         phase: 0-based number of the phase.
-        class_weights: weight of each class; None for 1 throughout.
+        weights: how much each training example counts; None for 1 throughout.
     """
 
     plan: BatchPlan
     seed: int
     phase: int
-    class_weights: NDArray[np.float32] | None
+    weights: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class InputFeed:
             self.train,
             self.rows.plan,
             EpochSeed(seed=self.rows.seed, phase=self.rows.phase, epoch=epoch),
-            class_weights=self.rows.class_weights,
+            row_weights=self.rows.weights,
         )
 
     def validation(self) -> tf.data.Dataset:
@@ -85,37 +85,37 @@ class FeatureFeed:
     Attributes:
         rows: which rows.
         train: features of the training data, shape (examples, ...).
-        train_labels: its class numbers.
+        train_targets: its targets.
         held_out: features of the validation data.
-        held_out_labels: its class numbers.
+        held_out_targets: its targets.
     """
 
     rows: Rows
     train: NDArray[np.float32]
-    train_labels: NDArray[np.int32]
+    train_targets: NDArray[Any]
     held_out: NDArray[np.float32]
-    held_out_labels: NDArray[np.int32]
+    held_out_targets: NDArray[Any]
 
     def training(self, epoch: int) -> tf.data.Dataset:
         """One epoch of features."""
         return feature_train_batches(
             self.train,
-            self.train_labels,
+            self.train_targets,
             self.rows.plan,
             seed=self.rows.seed,
             phase=self.rows.phase,
             epoch=epoch,
-            class_weights=self.rows.class_weights,
+            row_weights=self.rows.weights,
         )
 
     def validation(self) -> tf.data.Dataset:
         """This worker's share of the validation features."""
         plan = self.rows.plan
         return feature_eval_batches(
-            self.held_out, self.held_out_labels, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world
+            self.held_out, self.held_out_targets, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world
         )
 
 
 def input_eval_batches(split: Split, inputs: InputBatches, plan: BatchPlan) -> tf.data.Dataset:
-    """This worker's share of a split: elements (inputs, class numbers)."""
+    """This worker's share of a split: elements (inputs, targets)."""
     return inputs.evaluation(split, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world)

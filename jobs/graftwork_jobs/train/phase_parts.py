@@ -46,7 +46,7 @@ def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseP
     """Choose between inputs and features of the frozen trunk, and bind the part of the network that takes them."""
     from graftwork_jobs.features.phase_cut import cut_for_phase
     from graftwork_jobs.train.evaluate import Evaluator
-    from graftwork_jobs.train.objective import ExampleLoss, TrainingModel
+    from graftwork_jobs.train.objective import TrainingModel
 
     network, spec = run.network, run.request.job.spec
     train, held_out = run.index.splits["train"], run.index.splits["validation"]
@@ -60,24 +60,23 @@ def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseP
             evaluator=run.evaluator,
             feed=_input_feed(run, number),
         )
-    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=spec.training.label_smoothing)
     return PhaseParts(
         spec=spec.phases[number],
         model=TrainingModel(network.model, backbone=cut.rest, head=cut.head, backbone_trains=trains),
-        evaluator=Evaluator(cut.top(), loss, classes=len(run.index.labels), collectives=run.collectives),
+        evaluator=Evaluator(cut.top(), run.target, run.collectives),
         feed=FeatureFeed(
             rows=_rows(run, number),
             train=extractor.features(cut, train),
-            train_labels=train.labels,
+            train_targets=train.targets,
             held_out=extractor.features(cut, held_out),
-            held_out_labels=held_out.labels,
+            held_out_targets=held_out.targets,
         ),
     )
 
 
 def _rows(run: RunContext, number: int) -> Rows:
     seed = run.request.job.spec.training.seed
-    return Rows(plan=run.plan, seed=seed, phase=number, class_weights=run.class_weights)
+    return Rows(plan=run.plan, seed=seed, phase=number, weights=run.row_weights)
 
 
 def _input_feed(run: RunContext, number: int) -> InputFeed:

@@ -76,8 +76,7 @@ def epoch_line(event: dict[str, Any]) -> str:
     """One epoch in one line."""
     line = (
         f"{event['phase']} {event['epoch']}/{event['epochs']}  "
-        f"loss {event['loss']:.4f}  accuracy {event['accuracy']:.3f}  "
-        f"val_loss {event['val_loss']:.4f}  val_accuracy {event['val_accuracy']:.3f}  "
+        f"{'  '.join(_figure(name, event[name]) for name in event['figures'])}  "
         f"{event['images_per_s']:.0f} images/s"
     )
     if event["is_best"]:
@@ -87,6 +86,10 @@ def epoch_line(event: dict[str, Any]) -> str:
     if event["stopped"]:
         line += "  (no more progress: phase ends)"
     return line
+
+
+def _figure(name: str, value: float) -> str:
+    return f"{name} {value:.4f}" if name.endswith("loss") else f"{name} {value:.3f}"
 
 
 def features_line(event: Event) -> str:

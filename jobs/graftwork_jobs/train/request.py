@@ -70,9 +70,10 @@ class TrainResult:
 
     Attributes:
         weights_file: final weights of the network (`.weights.h5`): those of the last phase's best epoch.
-        history: figures of every epoch: phase (its name), epoch (from 1), loss, accuracy, val_loss, val_accuracy,
+        history: figures of every epoch: phase (its name), epoch (from 1), loss and the
+            target's figures (such as accuracy), the same of validation (val_loss, val_accuracy),
             learning_rate, seconds, images_per_s, is_best.
-        predictions: by test set: an npz with scores (n, classes) float32, labels (n,) int32 and rows (n,) int64.
+        predictions: by test set: an npz with predictions (n, outputs) float32, targets (n, ...) and rows (n,) int64.
         trained_phases: for each phase `name`, `epochs` that ran, `best_epoch` (from 1) and `stopped_early`.
         timings: seconds by stage.
     """

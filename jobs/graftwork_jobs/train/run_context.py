@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from graftwork_jobs.data.input_batches import InputBatches
     from graftwork_jobs.model.network import Network
+    from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.evaluate import Evaluator
 
 
@@ -31,7 +32,8 @@ class RunContext:
     plan: BatchPlan
     network: Network
     evaluator: Evaluator
-    class_weights: NDArray[np.float32] | None
+    target: Target
+    row_weights: NDArray[np.float32] | None
     inputs: InputBatches
 
     def tell(self, kind: str, **fields: Any) -> None:

@@ -25,6 +25,7 @@ from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.input_batches import PictureBatches
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.targets.choose import make_target
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
 from graftwork_jobs.train.feeds import input_eval_batches
 from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
@@ -33,7 +34,6 @@ from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
     import keras
-    from numpy.typing import NDArray
 
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
@@ -83,37 +83,36 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
 
     from graftwork_jobs.model.augment import build_augmenter
     from graftwork_jobs.train.evaluate import Evaluator
-    from graftwork_jobs.train.objective import ExampleLoss
 
     spec = request.job.spec
     keras.config.set_dtype_policy(_dtype_policy(spec.training.mixed_precision))
     index = DatasetIndex.load(request.index_file)
-    classes = len(index.labels)
+    target = make_target(spec, index)
     plan = BatchPlan(
         batch_size=spec.training.batch_size,
         pieces=spec.training.gradient_accumulation,
         rank=collectives.rank,
         world=collectives.world,
     )
-    network = _build_network(request, classes, plan)
+    network = _build_network(request, target.outputs, plan)
     # Same seed, same weights; but only the broadcast makes sure.
     collectives.broadcast(network.model.variables)
-    loss = ExampleLoss(classes=classes, label_smoothing=spec.training.label_smoothing)
     return RunContext(
         request=request,
         index=index,
         collectives=collectives,
         plan=plan,
         network=network,
-        evaluator=Evaluator(network.model, loss, classes=classes, collectives=collectives),
-        class_weights=_class_weights(index) if spec.training.class_weights == "balanced" else None,
+        evaluator=Evaluator(network.model, target, collectives),
+        target=target,
+        row_weights=target.row_weights(index.splits["train"].targets, spec.training.class_weights),
         inputs=PictureBatches(
             image=request.input, augment=build_augmenter(spec.augment), cache_dir=request.data_cache_dir
         ),
     )
 
 
-def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Network:
+def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Network:
     from graftwork_jobs.distributed.batch_norm import synchronise
     from graftwork_jobs.model.backbone import load_backbone
     from graftwork_jobs.model.network import DropoutSlice, build_network
@@ -131,7 +130,7 @@ def _build_network(request: TrainRequest, classes: int, plan: BatchPlan) -> Netw
     network = build_network(
         backbone,
         spec.head,
-        classes=classes,
+        outputs=outputs,
         seed=spec.training.seed,
         batch_norm_training=mode == "train" or (mode == "auto" and spec.backbone.weights == "none"),
         dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=plan.row_offset),
@@ -201,7 +200,14 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
         current = values_of(run.network.model.variables)
         moments = values_of(optimizer.variables)
         _report(run, Checkpoint(state=state, model=current, best=best, optimizer=moments), figures)
-        run.tell("epoch", **record, epochs=phase.epochs, stopped=decision.stop, learning_rate_lowered=decision.reduced)
+        run.tell(
+            "epoch",
+            **record,
+            figures=list(figures),
+            epochs=phase.epochs,
+            stopped=decision.stop,
+            learning_rate_lowered=decision.reduced,
+        )
 
     assign(run.network.model.variables, best)
     best_epoch = state.phase_state.best_epoch
@@ -211,12 +217,11 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
 
 def _compile(run: RunContext, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
     """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
-    from graftwork_jobs.train.objective import BatchLoss, ExampleLoss
+    from graftwork_jobs.train.objective import BatchLoss
 
-    loss = ExampleLoss(classes=len(run.index.labels), label_smoothing=run.request.job.spec.training.label_smoothing)
-    tally = tally_class(loss)
+    tally = tally_class(run.target)
     # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
-    model.compile(optimizer=optimizer, loss=BatchLoss(loss), weighted_metrics=[tally], jit_compile=False)
+    model.compile(optimizer=optimizer, loss=BatchLoss(run.target), weighted_metrics=[tally], jit_compile=False)
     model.make_train_function(force=True)
     return tally
 
@@ -256,19 +261,14 @@ def _nan_message(phase: Phase, epoch: int, what: str) -> str:
 
 
 def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) -> dict[str, float]:
-    """Loss and accuracy of training and validation, the same on all workers."""
+    """Figures of training and, with `val_` before them, of validation; the same on all workers."""
     from graftwork_jobs.train.evaluate import figures_of
 
-    trained = figures_of(tally.sums.numpy(), run.collectives)
+    trained = figures_of(tally.sums.numpy(), run.target, run.collectives)
     validated = part.evaluator.figures(part.feed.validation())
-    if not np.isfinite(validated.loss):
+    if not np.isfinite(validated["loss"]):
         raise PermanentError(_nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
-    return {
-        "loss": trained.loss,
-        "accuracy": trained.accuracy,
-        "val_loss": validated.loss,
-        "val_accuracy": validated.accuracy,
-    }
+    return trained | {f"val_{name}": value for name, value in validated.items()}
 
 
 def _report(run: RunContext, checkpoint: Checkpoint, figures: dict[str, float]) -> None:
@@ -317,11 +317,11 @@ def _predict(run: RunContext) -> dict[str, Path]:
     for name, split in run.index.splits.items():
         if name in {"train", "validation"}:
             continue
-        scores = run.evaluator.scores(input_eval_batches(split, run.inputs, run.plan), examples=len(split))
+        predictions = run.evaluator.predictions(input_eval_batches(split, run.inputs, run.plan), examples=len(split))
         written[name] = run.request.predictions_dir / f"{name}.npz"
         if run.collectives.rank == 0:
             with _replacing(written[name]) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, scores=scores, labels=split.labels, rows=np.arange(len(split)))
+                np.savez(stream, predictions=predictions, targets=split.targets, rows=np.arange(len(split)))
     return written
 
 
@@ -357,13 +357,6 @@ def _trained_phases(request: TrainRequest, state: TrainState) -> tuple[dict[str,
             }
         )
     return tuple(phases)
-
-
-def _class_weights(index: DatasetIndex) -> NDArray[np.float32]:
-    """Inverse class frequencies, 1 on average over the training examples."""
-    labels = index.splits["train"].labels
-    counts = np.bincount(labels, minlength=len(index.labels))
-    return (len(labels) / (len(counts) * counts)).astype(np.float32)
 
 
 def _dtype_policy(mixed_precision: str) -> str:

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from graftwork.spec.tasks import Task
+
 FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 KERAS_MODEL_FILE = "model.keras"
@@ -56,6 +58,10 @@ class ScoresSignature(_Record):
     """Class names in the order of the scores."""
 
 
+OutputSignature = ScoresSignature
+"""What a model gives."""
+
+
 class BackboneRecord(_Record):
     """Which pre-trained model the bundle grew on."""
 
@@ -100,11 +106,11 @@ class BundleManifest(_Record):
     """Version of the bundle format."""
     created_at: str
     """UTC time, ISO 8601."""
-    task: Literal["image-classification"]
+    task: Task
     """What the model does."""
     input: ImageSignature
     """What the model takes."""
-    output: ScoresSignature
+    output: OutputSignature
     """What the model gives."""
     backbone: BackboneRecord
     """Which pre-trained model it grew on."""

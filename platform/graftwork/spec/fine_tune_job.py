@@ -15,6 +15,7 @@ from graftwork.spec.job_data import Augment, Data, DataSource, ImageInput, Named
 from graftwork.spec.job_evaluation import Evaluation, Gate, Register
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
+from graftwork.spec.tasks import Task
 
 __all__ = [
     "Augment",
@@ -43,7 +44,7 @@ __all__ = [
 class FineTuneJobSpec(SpecModel):
     """What to train, on which data, how, and what to register."""
 
-    task: Literal["image-classification"]
+    task: Task
     """What the model is to do."""
     backbone: Backbone
     """The pre-trained model."""

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+Task = Literal["image-classification"]
+"""The tasks there are."""
+
 InputKind = Literal["image", "text"]
 """What the model takes."""
 

@@ -20,6 +20,7 @@ from graftwork_jobs.model.backbone import load_backbone
 from graftwork_jobs.model.catalog import ARCHITECTURES
 from graftwork_jobs.model.freeze import apply_freeze, backbone_layers, resolve_unfreeze
 from graftwork_jobs.model.network import DropoutSlice, Network, build_network, inference_model
+from graftwork_jobs.targets.classes import ClassTarget
 
 # One for each way of scaling: inside the network, -1..1, BGR.
 _IN_EVERY_RUN = ("EfficientNetB0", "MobileNetV2", "ResNet50")
@@ -66,7 +67,7 @@ def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) ->
     network = build_network(
         backbone,
         Head(hidden=[8], dropout=0.2),
-        classes=_CLASSES,
+        outputs=_CLASSES,
         seed=1,
         batch_norm_training=batch_norm_training,
         dropout_slice=DropoutSlice(rows=_ROWS, offset=0),
@@ -107,7 +108,7 @@ def test_an_architecture_goes_all_the_way(name: str, bare_keras: subprocess.Pope
         assert boundary.trainable_parameters == _count(network)
     assert boundary.total_parameters == network.model.count_params()
 
-    model = inference_model(network)
+    model = inference_model(network, ClassTarget(tuple(map(str, range(_CLASSES)))).finish)
     expected = model(pixels).numpy()
     logits = network.model(pixels, training=False).numpy()
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))

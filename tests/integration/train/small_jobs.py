@@ -86,7 +86,7 @@ def _split(folder: Path, name: str, size: int, random: np.random.Generator) -> S
         Image.fromarray(pixels.astype(np.uint8)).save(path)
         uris.append(str(path))
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
-    return Split(name=name, inputs=tuple(uris), labels=labels, digests=tuple(digests))
+    return Split(name=name, inputs=tuple(uris), targets=labels, digests=tuple(digests))
 
 
 def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: Any) -> TrainRequest:
@@ -131,7 +131,7 @@ def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: A
 def scores_of(request: TrainRequest, split: str = "test") -> np.ndarray:
     """Predicted probabilities of a finished run, shape (n, classes)."""
     with np.load(request.predictions_dir / f"{split}.npz", allow_pickle=False) as stored:
-        return np.asarray(stored["scores"])
+        return np.asarray(stored["predictions"])
 
 
 def history_of(request: TrainRequest) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from graftwork_jobs.assessment import assess
+from graftwork_jobs.targets.classes import ClassTarget
 from graftwork_jobs.train.request import TrainResult
 from tests.unit.jobs.evaluation.builders import draw_scores
 
@@ -17,18 +18,18 @@ def result_with(folder: Path, **splits: int) -> TrainResult:
     for seed, (name, examples) in enumerate(splits.items()):
         scores, labels = draw_scores(examples, len(_LABELS), seed=seed)
         predictions[name] = folder / f"{name}.npz"
-        np.savez(predictions[name], scores=scores, labels=labels, rows=np.arange(examples))
+        np.savez(predictions[name], predictions=scores, targets=labels, rows=np.arange(examples))
     return TrainResult(weights_file=folder / "w.h5", history=(), predictions=predictions, trained_phases=(), timings={})
 
 
 def test_every_test_set_is_judged_by_its_own_predictions(tmp_path: Path) -> None:
     """Accuracy is the share of rows whose highest score is the label's, in each set."""
     result = result_with(tmp_path, test=200, elsewhere=90)
-    assessment = assess(result, _LABELS)
+    assessment = assess(result, ClassTarget(_LABELS))
     assert list(assessment.tests) == ["test", "elsewhere"]
     for name, file in result.predictions.items():
         with np.load(file) as stored:
-            accuracy = float((stored["scores"].argmax(axis=1) == stored["labels"]).mean())
+            accuracy = float((stored["predictions"].argmax(axis=1) == stored["targets"]).mean())
         assert np.isclose(assessment.summaries[name]["accuracy"], accuracy)
     assert assessment.test is assessment.tests["test"]
     assert assessment.predictions["elsewhere"].shape == (90, len(_LABELS))

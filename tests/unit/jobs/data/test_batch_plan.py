@@ -31,12 +31,12 @@ def all_ranks(
     """Rows and weights of all workers, shape (workers, steps, rows_per_rank)."""
     parts = [
         epoch_rows(
-            labels_of(examples),
+            examples,
             BatchPlan(batch_size=batch_size, pieces=pieces, rank=rank, world=world),
             seed=3,
             phase=1,
             epoch=2,
-            class_weights=class_weights,
+            row_weights=None if class_weights is None else class_weights[labels_of(examples)],
         )
         for rank in range(world)
     ]
@@ -91,7 +91,7 @@ def test_all_workers_take_the_same_static_steps(layout: tuple[int, int, int, int
 
 def test_padding_repeats_the_first_row_of_the_batch() -> None:
     """A short last batch is filled up with its own first row."""
-    part = epoch_rows(labels_of(5), BatchPlan(batch_size=4), seed=0, phase=0, epoch=0, class_weights=None)
+    part = epoch_rows(5, BatchPlan(batch_size=4), seed=0, phase=0, epoch=0, row_weights=None)
     assert part.rows[1].tolist() == [part.rows[1, 0]] * 4
     assert part.weights[1].tolist() == [4.0, 0.0, 0.0, 0.0]
 

@@ -17,7 +17,7 @@ def made_up() -> DatasetIndex:
         return Split(
             name=name,
             inputs=tuple(f"/data/{name}/{row}.png" for row in range(len(labels))),
-            labels=np.array(labels, dtype=np.int32),
+            targets=np.array(labels, dtype=np.int32),
             digests=tuple(f"{name}{row}".ljust(64, "0") for row in range(len(labels))),
         )
 
@@ -37,8 +37,8 @@ def test_save_and_load(tmp_path: Path) -> None:
     for name, split in index.splits.items():
         assert loaded.splits[name].inputs == split.inputs
         assert loaded.splits[name].digests == split.digests
-        np.testing.assert_array_equal(loaded.splits[name].labels, split.labels)
-        assert loaded.splits[name].labels.dtype == np.int32
+        np.testing.assert_array_equal(loaded.splits[name].targets, split.targets)
+        assert loaded.splits[name].targets.dtype == np.int32
     assert loaded.digest == index.digest
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["index.parquet"]
 
@@ -56,7 +56,7 @@ def test_digest_tells_content_labels_and_splits() -> None:
     train, test = index.splits["train"], index.splits["test"]
     others = [
         replace(index, splits={**index.splits, "train": replace(train, digests=("x", *train.digests[1:]))}),
-        replace(index, splits={**index.splits, "train": replace(train, labels=np.array([0, 0, 1], dtype=np.int32))}),
+        replace(index, splits={**index.splits, "train": replace(train, targets=np.array([0, 0, 1], dtype=np.int32))}),
         replace(index, labels=("cat", "dog")),
         replace(
             index,

@@ -57,7 +57,7 @@ def epoch_of(
         seed=7,
         phase=1,
         epoch=epoch,
-        class_weights=np.array([1.0, 2.0], dtype=np.float32),
+        row_weights=np.array([1.0, 2.0], dtype=np.float32)[split.targets],
         augment=augment,
         cache_dir=tmp_path,
         start_step=start_step,
@@ -104,7 +104,7 @@ def test_an_epoch_holds_every_picture_once_with_its_label(
     """Pixels are those of `decode_image`, in 0..255, each with its own class."""
     rows = valid(epoch_of(split, BatchPlan(batch_size=4), tmp_path))
     expected = [
-        (picture.astype(np.float32).tobytes(), int(label)) for picture, label in zip(pixels, split.labels, strict=True)
+        (picture.astype(np.float32).tobytes(), int(label)) for picture, label in zip(pixels, split.targets, strict=True)
     ]
     assert sorted(row[:2] for row in rows) == sorted(expected)
 
@@ -169,7 +169,7 @@ def test_evaluation_sees_each_example_exactly_once(
         assert [len(labels) for _, labels in batches] == [min(3, len(rows) - at) for at in range(0, len(rows), 3)]
         if len(rows):
             np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), pixels[rows].astype(np.float32))
-            np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), split.labels[rows])
+            np.testing.assert_array_equal(np.concatenate([y for _, y in batches]), split.targets[rows])
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_picture_changed_since_the_scan(tmp_path: Path, damage: object, reason: 
             seed=0,
             phase=0,
             epoch=0,
-            class_weights=None,
+            row_weights=None,
             augment=None,
             cache_dir=tmp_path,
         )

@@ -22,6 +22,7 @@ from graftwork_jobs.export import bundle_writer
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.engines import KerasCheck, export_openvino, openvino_engine
 from graftwork_jobs.export.golden import GoldenCandidate
+from graftwork_jobs.targets.classes import ClassTarget
 from tests.support.bundles import SMALL_LABELS, SMALL_SIDE, small_model
 from tests.support.small_bundles import picture
 
@@ -49,7 +50,8 @@ def request_for(tmp_path: Path) -> Callable[[keras.Model], BundleRequest]:
         file = tmp_path / "pictures" / f"{index}.png"
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(picture(index))
-        made.append(GoldenCandidate(uri=str(file), label=SMALL_LABELS[index % len(SMALL_LABELS)]))
+        label = SMALL_LABELS[index % len(SMALL_LABELS)]
+        made.append(GoldenCandidate(uri=str(file), label=label, group=label))
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.html").write_text("<html></html>")
 
@@ -57,7 +59,8 @@ def request_for(tmp_path: Path) -> Callable[[keras.Model], BundleRequest]:
         return BundleRequest(
             model=model,
             image=IMAGE,
-            labels=SMALL_LABELS,
+            target=ClassTarget(SMALL_LABELS),
+            task="image-classification",
             backbone=BackboneRecord(source="small", weights="none", digest="0" * 64),
             candidates=made,
             metrics={"accuracy": 0.75, "auc_macro": float("nan")},

@@ -23,20 +23,20 @@ def candidates(folder: Path, *, labels: list[str], each: int) -> list[GoldenCand
         for number in range(each):
             file = folder / f"{label}-{number}.png"
             file.write_bytes(picture(100 * index + number))
-            made.append(GoldenCandidate(uri=str(file), label=label))
+            made.append(GoldenCandidate(uri=str(file), label=label, group=label))
     return made
 
 
 def test_classes_take_turns(tmp_path: Path) -> None:
     """With few classes, eight pictures are spread as evenly as they can be."""
-    picks = pick_golden(candidates(tmp_path, labels=["a", "b", "c"], each=9), ["a", "b", "c"], IMAGE, Path)
+    picks = pick_golden(candidates(tmp_path, labels=["a", "b", "c"], each=9), IMAGE, Path)
     assert [pick.label for pick in picks] == ["a", "b", "c", "a", "b", "c", "a", "b"]
 
 
 def test_many_classes_are_sampled_from_end_to_end(tmp_path: Path) -> None:
     """With more classes than examples, eight different ones are shown, the first and the last among them."""
     labels = [f"c{index:02}" for index in range(20)]
-    picks = pick_golden(candidates(tmp_path, labels=labels, each=1), labels, IMAGE, Path)
+    picks = pick_golden(candidates(tmp_path, labels=labels, each=1), IMAGE, Path)
     shown = [pick.label for pick in picks]
     assert len(set(shown)) == 8
     assert {labels[0], labels[-1]} <= set(shown)
@@ -45,7 +45,7 @@ def test_many_classes_are_sampled_from_end_to_end(tmp_path: Path) -> None:
 def test_small_classes_give_way_to_others(tmp_path: Path) -> None:
     """A class without enough pictures leaves its turns to the others."""
     made = candidates(tmp_path, labels=["a"], each=1) + candidates(tmp_path, labels=["b"], each=9)
-    picks = pick_golden(made, ["a", "b"], IMAGE, Path)
+    picks = pick_golden(made, IMAGE, Path)
     assert [pick.label for pick in picks] == ["a"] + ["b"] * 7
 
 
@@ -53,13 +53,13 @@ def test_order_of_candidates_makes_no_difference(tmp_path: Path) -> None:
     """The same pictures give the same picks."""
     made = candidates(tmp_path, labels=["a", "b"], each=9)
     shuffled = [made[index] for index in np.random.default_rng(0).permutation(len(made))]
-    first, second = (pick_golden(given, ["a", "b"], IMAGE, Path) for given in (made, shuffled))
+    first, second = (pick_golden(given, IMAGE, Path) for given in (made, shuffled))
     assert [pick.content for pick in first] == [pick.content for pick in second]
 
 
 def test_pixels_are_those_of_the_served_preprocessing(tmp_path: Path) -> None:
     """A pick carries the file as it is and the pixels serving will make of it."""
-    (pick,) = pick_golden(candidates(tmp_path, labels=["a"], each=1), ["a"], IMAGE, Path)
+    (pick,) = pick_golden(candidates(tmp_path, labels=["a"], each=1), IMAGE, Path)
     assert pick.content == (tmp_path / "a-0.png").read_bytes()
     np.testing.assert_array_equal(pick.pixels, decode_image(pick.content, IMAGE))
 
@@ -68,7 +68,7 @@ def test_unreadable_picture_is_passed_over(tmp_path: Path) -> None:
     """The next picture of the class takes its place."""
     made = candidates(tmp_path, labels=["a"], each=2)
     Path(made[0].uri).write_bytes(b"no picture")
-    picks = pick_golden(made, ["a"], IMAGE, Path)
+    picks = pick_golden(made, IMAGE, Path)
     assert [pick.content for pick in picks] == [Path(made[1].uri).read_bytes()]
 
 
@@ -79,7 +79,7 @@ def test_large_file_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with Path(made[0].uri).open("ab") as stream:
         stream.write(bytes(100))
     monkeypatch.setattr(golden, "_LARGE_FILE_BYTES", max(sizes))
-    picks = pick_golden(made, ["a"], IMAGE, Path)
+    picks = pick_golden(made, IMAGE, Path)
     assert [pick.content for pick in picks] == [Path(made[1].uri).read_bytes()]
 
 
@@ -90,7 +90,7 @@ def test_smallest_of_large_files_is_better_than_none(tmp_path: Path, monkeypatch
         with Path(candidate.uri).open("ab") as stream:
             stream.write(bytes(1000 * (3 - index)))
     monkeypatch.setattr(golden, "_LARGE_FILE_BYTES", 10)
-    (pick,) = pick_golden(made, ["a"], IMAGE, Path)
+    (pick,) = pick_golden(made, IMAGE, Path)
     assert pick.content == Path(made[2].uri).read_bytes()
 
 
@@ -98,12 +98,12 @@ def test_no_readable_picture_is_an_error(tmp_path: Path) -> None:
     """A bundle without golden examples could not be checked."""
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(SpecError, match=r"x\.png: the bytes are no picture"):
-        pick_golden([GoldenCandidate(uri=str(tmp_path / "x.png"), label="a")], ["a"], IMAGE, Path)
+        pick_golden([GoldenCandidate(uri=str(tmp_path / "x.png"), label="a", group="a")], IMAGE, Path)
 
 
 def test_remote_pictures_are_located_first(tmp_path: Path) -> None:
     """A URI is turned into a local file by the caller's function."""
     (tmp_path / "file.png").write_bytes(picture(1))
-    made = [GoldenCandidate(uri="s3://bucket/a/file.png", label="a")]
-    (pick,) = pick_golden(made, ["a"], IMAGE, lambda uri: tmp_path / Path(uri).name)
+    made = [GoldenCandidate(uri="s3://bucket/a/file.png", label="a", group="a")]
+    (pick,) = pick_golden(made, IMAGE, lambda uri: tmp_path / Path(uri).name)
     assert pick.name == "0.png"

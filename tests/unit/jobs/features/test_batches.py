@@ -15,10 +15,10 @@ EXAMPLES = 53
 RANDOM = np.random.default_rng(0)
 FEATURES = RANDOM.normal(size=(EXAMPLES, 3, 2)).astype(np.float32)
 LABELS = RANDOM.integers(0, 4, EXAMPLES).astype(np.int32)
-CLASS_WEIGHTS = np.array([0.5, 1.0, 2.0, 4.0], np.float32)
+ROW_WEIGHTS = np.array([0.5, 1.0, 2.0, 4.0], np.float32)[LABELS]
 
 
-@pytest.mark.parametrize("class_weights", [None, CLASS_WEIGHTS], ids=["equal", "weighted"])
+@pytest.mark.parametrize("row_weights", [None, ROW_WEIGHTS], ids=["equal", "weighted"])
 @pytest.mark.parametrize(
     "plan",
     [
@@ -29,10 +29,10 @@ CLASS_WEIGHTS = np.array([0.5, 1.0, 2.0, 4.0], np.float32)
     ],
     ids=str,
 )
-def test_training_goes_through_the_planned_rows(plan: BatchPlan, class_weights: np.ndarray | None) -> None:
+def test_training_goes_through_the_planned_rows(plan: BatchPlan, row_weights: np.ndarray | None) -> None:
     """Step by step: features, labels and weights of `epoch_rows`, in its order."""
-    options: dict[str, Any] = {"seed": 3, "phase": 1, "epoch": 2, "class_weights": class_weights}
-    expected = epoch_rows(LABELS, plan, **options)
+    options: dict[str, Any] = {"seed": 3, "phase": 1, "epoch": 2, "row_weights": row_weights}
+    expected = epoch_rows(EXAMPLES, plan, **options)
     steps = list(feature_train_batches(FEATURES, LABELS, plan, **options).as_numpy_iterator())
     assert len(steps) == plan.steps(EXAMPLES) == len(expected.rows)
     for (features, labels, weights), rows, planned in zip(steps, expected.rows, expected.weights, strict=True):
@@ -56,7 +56,7 @@ def test_features_may_lie_on_disk(tmp_path: Path) -> None:
     """A memory-mapped, read-only array gives the same batches."""
     np.save(tmp_path / "features.npy", FEATURES)
     mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
-    options: dict[str, Any] = {"seed": 3, "phase": 0, "epoch": 0, "class_weights": None}
+    options: dict[str, Any] = {"seed": 3, "phase": 0, "epoch": 0, "row_weights": None}
     plan = BatchPlan(batch_size=16)
     for (one, *_), (other, *_) in zip(
         feature_train_batches(mapped, LABELS, plan, **options).as_numpy_iterator(),

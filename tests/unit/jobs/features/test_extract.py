@@ -35,7 +35,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> Split:
     return Split(
         name="train",
         inputs=tuple(str(path) for path in paths),
-        labels=np.zeros(EXAMPLES, np.int32),
+        targets=np.zeros(EXAMPLES, np.int32),
         digests=tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths),
     )
 
@@ -117,7 +117,7 @@ def test_other_weights_or_pictures_are_other_features(split: Split, tmp_path: Pa
     extractor.features(cut, split)
     cut.trunk.get_layer("bn").moving_mean.assign(np.ones(4))
     np.testing.assert_allclose(extractor.features(cut, split), _expected(cut, split), rtol=1e-4, atol=1e-4)
-    fewer = Split(name="train", inputs=split.inputs[:5], labels=split.labels[:5], digests=split.digests[:5])
+    fewer = Split(name="train", inputs=split.inputs[:5], targets=split.targets[:5], digests=split.digests[:5])
     assert len(extractor.features(cut, fewer)) == 5
     assert [event["hit"] for event in events] == [False] * 3
 
@@ -166,7 +166,7 @@ def test_eviction_right_after_the_commit_does_no_harm(
 
 def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Path) -> None:
     """The picture is named, and no unfinished file takes up room."""
-    changed = Split(name="train", inputs=split.inputs, labels=split.labels, digests=(*split.digests[:-1], "0" * 64))
+    changed = Split(name="train", inputs=split.inputs, targets=split.targets, digests=(*split.digests[:-1], "0" * 64))
     with pytest.raises(ChangedDataError, match=r"130\.png.*content has changed"), readable_data_errors():
         _extractor(tmp_path, []).features(_cut(), changed)
     assert list(tmp_path.glob("*")) == []

@@ -46,7 +46,7 @@ def _network(backbone: keras.Model, *, batch_norm_training: bool = False) -> Net
         model=backbone, source="test", weights="none", digest="", preprocessing="none", image_size=size
     )
     part = DropoutSlice(rows=8, offset=0)
-    return build_network(loaded, Head(), classes=4, seed=1, batch_norm_training=batch_norm_training, dropout_slice=part)
+    return build_network(loaded, Head(), outputs=4, seed=1, batch_norm_training=batch_norm_training, dropout_slice=part)
 
 
 def _frozen(network: Network, unfreeze: object) -> FreezeBoundary:

@@ -60,7 +60,7 @@ def small_network(load: Load, small_file: Path) -> Network:
     return build_network(
         load(None, path=str(small_file)),
         Head(hidden=[6]),
-        classes=3,
+        outputs=3,
         seed=1,
         batch_norm_training=False,
         dropout_slice=None,

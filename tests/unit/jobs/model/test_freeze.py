@@ -76,7 +76,7 @@ def test_an_unknown_layer_lists_near_names(small_network: Network) -> None:
 def test_an_unknown_block_of_a_large_backbone_lists_its_blocks(load: Load) -> None:
     """A block number that does not exist brings up the blocks there are."""
     network = build_network(
-        load(path=str(LITE0)), Head(), classes=2, seed=0, batch_norm_training=False, dropout_slice=None
+        load(path=str(LITE0)), Head(), outputs=2, seed=0, batch_norm_training=False, dropout_slice=None
     )
     with pytest.raises(SpecError, match="`block6a`"):
         resolve_unfreeze(network, Unfreeze(from_layer="blk6a"))
@@ -90,7 +90,7 @@ def test_a_block_prefix_does_not_match_longer_numbers(load: Load) -> None:
     network = build_network(
         load(name="MobileNetV2", weights="none"),
         Head(),
-        classes=2,
+        outputs=2,
         seed=0,
         batch_norm_training=False,
         dropout_slice=None,
@@ -111,7 +111,7 @@ def test_frozen_batch_norm_keeps_its_statistics(load: Load, small_file: Any, tra
     network = build_network(
         load(None, path=str(small_file)),
         Head(),
-        classes=3,
+        outputs=3,
         seed=0,
         batch_norm_training=training,
         dropout_slice=None,

@@ -11,9 +11,11 @@ import tensorflow as tf
 from graftwork.spec.fine_tune_job import Head
 from graftwork_jobs.model.dropout import SlicedDropout
 from graftwork_jobs.model.network import DropoutSlice, Network, build_network, inference_model
+from graftwork_jobs.targets.classes import ClassTarget
 
 from .conftest import Load
 
+FINISH = ClassTarget(("a", "b", "c")).finish
 _ROWS = 6
 
 
@@ -29,7 +31,7 @@ def _softmax(logits: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _network(load: Load, path: Path, head: Head, part: DropoutSlice | None, *, training: bool = False) -> Network:
     return build_network(
-        load(None, path=str(path)), head, classes=3, seed=11, batch_norm_training=training, dropout_slice=part
+        load(None, path=str(path)), head, outputs=3, seed=11, batch_norm_training=training, dropout_slice=part
     )
 
 
@@ -37,7 +39,7 @@ def _network(load: Load, path: Path, head: Head, part: DropoutSlice | None, *, t
 def test_the_inference_model_gives_the_softmax_of_the_logits(load: Load, small_file: Path, head: Head) -> None:
     """Same pictures, same answers, from stock layers with the documented names."""
     network = _network(load, small_file, head, DropoutSlice(rows=_ROWS, offset=0), training=True)
-    model = inference_model(network)
+    model = inference_model(network, FINISH)
     expected = _softmax(network.model(_pixels(), training=False).numpy())
     np.testing.assert_allclose(model(_pixels()), expected, atol=1e-6)
     assert (model.inputs[0].name, model.output_names) == ("image", ["scores"])
@@ -47,7 +49,7 @@ def test_the_inference_model_gives_the_softmax_of_the_logits(load: Load, small_f
 def test_the_inference_model_does_not_share_weights(load: Load, small_file: Path) -> None:
     """Training on leaves a finished bundle's model alone."""
     network = _network(load, small_file, Head(), None)
-    model = inference_model(network)
+    model = inference_model(network, FINISH)
     before = model(_pixels()).numpy()
     for weight in network.model.weights:
         weight.assign(weight * 0 + 0.5)
@@ -59,7 +61,7 @@ def test_the_same_seed_gives_the_same_head(load: Load, small_file: Path) -> None
     head = Head(hidden=[5])
     first, again = (_network(load, small_file, head, None) for _ in range(2))
     other = build_network(
-        load(None, path=str(small_file)), head, classes=3, seed=12, batch_norm_training=False, dropout_slice=None
+        load(None, path=str(small_file)), head, outputs=3, seed=12, batch_norm_training=False, dropout_slice=None
     )
     for ours, theirs in zip(first.head.weights, again.head.weights, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -113,7 +115,9 @@ def test_dropout_inside_a_trained_backbone_is_sliced_too(load: Load, small_file:
     network = _network(load, small_file, Head(), DropoutSlice(rows=_ROWS, offset=2), training=True)
     dropouts = {type(layer) for layer in network.backbone.layers if "drop" in layer.name}
     assert dropouts == {SlicedDropout}
-    assert {type(layer) for layer in inference_model(network).layers if "drop" in layer.name} == {keras.layers.Dropout}
+    assert {type(layer) for layer in inference_model(network, FINISH).layers if "drop" in layer.name} == {
+        keras.layers.Dropout
+    }
 
 
 def test_without_batch_norm_training_the_backbone_is_deterministic(load: Load, small_file: Path) -> None:
@@ -138,6 +142,6 @@ def test_mixed_precision_computes_in_bfloat16_and_answers_in_float32(load: Load,
     assert logits.dtype == tf.float32
     assert network.backbone.get_layer("block1_conv").compute_dtype == "bfloat16"
     assert {weight.dtype for weight in network.model.weights} == {"float32"}
-    model = inference_model(network)
+    model = inference_model(network, FINISH)
     assert {layer.compute_dtype for layer in model.layers} == {"float32"}
     np.testing.assert_allclose(model(_pixels()), _softmax(logits.numpy()), atol=0.02)

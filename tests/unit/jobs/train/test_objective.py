@@ -8,8 +8,10 @@ import pytest
 import tensorflow as tf
 
 from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows
-from graftwork_jobs.train.objective import BatchLoss, ExampleLoss, Tally
+from graftwork_jobs.targets.classes import ClassTarget
+from graftwork_jobs.train.objective import BatchLoss, Tally
 
+NAMES = ("a", "b", "c")
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.integers(0, 3, 10).astype(np.int32)
 LOGITS = RANDOM.normal(size=(10, 3)).astype(np.float32)
@@ -18,10 +20,10 @@ LOGITS = RANDOM.normal(size=(10, 3)).astype(np.float32)
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_loss_of_an_example_is_smoothed_cross_entropy(smoothing: float) -> None:
     """As by hand with NumPy."""
-    target = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3
+    wanted = np.eye(3)[LABELS] * (1 - smoothing) + smoothing / 3
     scores = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
-    wanted = -(target * np.log(scores)).sum(axis=1)
-    losses = ExampleLoss(classes=3, label_smoothing=smoothing)(tf.constant(LABELS), tf.constant(LOGITS))
+    wanted = -(wanted * np.log(scores)).sum(axis=1)
+    losses = ClassTarget(NAMES, label_smoothing=smoothing).losses(tf.constant(LABELS), tf.constant(LOGITS))
     np.testing.assert_allclose(losses.numpy(), wanted, rtol=1e-5)
 
 
@@ -29,15 +31,15 @@ def test_loss_of_an_example_is_smoothed_cross_entropy(smoothing: float) -> None:
 def test_weighted_losses_average_to_the_mean_over_valid_rows(pieces: int, world: int) -> None:
     """Over workers and pieces, the batch losses of an update average to sum(class weight * loss) / rows."""
     class_weights = np.array([0.5, 1.0, 2.0], np.float32)
-    per_example = ExampleLoss(classes=3, label_smoothing=0.0)
-    losses = per_example(tf.constant(LABELS), tf.constant(LOGITS)).numpy()
+    target = ClassTarget(NAMES)
+    losses = target.losses(tf.constant(LABELS), tf.constant(LOGITS)).numpy()
     wanted = float((class_weights[LABELS] * losses).mean())
-    batch_loss = BatchLoss(per_example)
+    batch_loss = BatchLoss(target)
     shares = []
     for rank in range(world):
         # One batch of twelve holds all ten rows, so two are padding.
         plan = BatchPlan(batch_size=12, pieces=pieces, rank=rank, world=world)
-        part = epoch_rows(LABELS, plan, seed=1, phase=0, epoch=0, class_weights=class_weights)
+        part = epoch_rows(len(LABELS), plan, seed=1, phase=0, epoch=0, row_weights=class_weights[LABELS])
         shares += [
             float(batch_loss(LABELS[rows], LOGITS[rows], sample_weight=weights))
             for rows, weights in zip(part.rows, part.weights, strict=True)
@@ -47,13 +49,13 @@ def test_weighted_losses_average_to_the_mean_over_valid_rows(pieces: int, world:
 
 def test_tally_counts_valid_rows_without_their_weights() -> None:
     """Loss, correct answers and rows; padding is left out even where its loss is infinite."""
-    per_example = ExampleLoss(classes=3, label_smoothing=0.0)
-    tally = Tally(per_example)
+    target = ClassTarget(NAMES)
+    tally = Tally(target)
     logits = LOGITS.copy()
     logits[9] = [np.inf, 0.0, 0.0]
     weights = np.array([2.0] * 9 + [0.0], np.float32)
     tally.update_state(tf.constant(LABELS), tf.constant(logits), tf.constant(weights))
-    losses = per_example(tf.constant(LABELS[:9]), tf.constant(logits[:9])).numpy()
+    losses = target.losses(tf.constant(LABELS[:9]), tf.constant(logits[:9])).numpy()
     correct = (logits[:9].argmax(axis=1) == LABELS[:9]).sum()
     np.testing.assert_allclose(tally.sums.numpy(), [losses.sum(), correct, 9], rtol=1e-6)
     assert float(tally.result()) == pytest.approx(losses.mean(), rel=1e-6)
@@ -62,6 +64,6 @@ def test_tally_counts_valid_rows_without_their_weights() -> None:
 def test_batch_loss_takes_labels_as_keras_hands_them() -> None:
     """Keras converts labels to floats on the way to a loss."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Activation("linear")])
-    model.compile(loss=BatchLoss(ExampleLoss(classes=3, label_smoothing=0.0)))
-    wanted = ExampleLoss(classes=3, label_smoothing=0.0)(tf.constant(LABELS), tf.constant(LOGITS)).numpy().mean()
+    model.compile(loss=BatchLoss(ClassTarget(NAMES)))
+    wanted = ClassTarget(NAMES, label_smoothing=0.0).losses(tf.constant(LABELS), tf.constant(LOGITS)).numpy().mean()
     assert model.evaluate(LOGITS, LABELS, verbose=0) == pytest.approx(float(wanted), rel=1e-5)

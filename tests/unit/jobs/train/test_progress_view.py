@@ -23,6 +23,7 @@ EPOCH = {
     "is_best": True,
     "learning_rate_lowered": False,
     "stopped": False,
+    "figures": ["loss", "accuracy", "val_loss", "val_accuracy"],
 }
 
 

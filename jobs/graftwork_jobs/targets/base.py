@@ -1,0 +1,131 @@
+"""What every target kind answers for. No kind is named here.
+
+The network gives *outputs* (such as logits), one row an example. A target turns them into losses, into figures of an
+epoch, and into *predictions*: what the bundle answers with. Mathematics is written with `keras.ops`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.spec.tasks import TargetKind
+
+if TYPE_CHECKING:
+    from graftwork.bundle.manifest import OutputSignature
+    from graftwork_jobs.evaluation.metrics import ClassificationMetrics
+
+Tensor = Any
+"""A tensor of the Keras backend."""
+Targets = NDArray[Any]
+"""What is to be predicted, one row an example; shape and type are the target kind's."""
+
+
+class Target(ABC):
+    """All that depends on what is predicted.
+
+    Attributes:
+        kind: which kind.
+        score: name of the epoch figure that stands beside the loss; higher is better.
+        names: what the predictions are called: classes, labels, targets or levels.
+    """
+
+    kind: ClassVar[TargetKind]
+    score: ClassVar[str]
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.names = names
+
+    # Training
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives for an example."""
+        return len(self.names)
+
+    @abstractmethod
+    def losses(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """Loss of each example.
+
+        Args:
+            targets: of a batch; Keras may hand them over as floats.
+            outputs: of the network, shape (rows, outputs).
+
+        Returns:
+            Shape (rows,), float32.
+        """
+
+    @property
+    @abstractmethod
+    def tally_size(self) -> int:
+        """How many numbers `tally` gives for an example."""
+
+    @abstractmethod
+    def tally(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """What an example adds to the sums that `figures` are made of. Sums, so that workers' can be added up.
+
+        Returns:
+            Shape (rows, tally_size), float32.
+        """
+
+    @abstractmethod
+    def figures(self, sums: NDArray[np.float64], rows: float) -> dict[str, float]:
+        """Figures of an epoch beside the loss; `score` is among them.
+
+        Args:
+            sums: tallies added up over all examples of all workers, shape (tally_size,).
+            rows: how many examples that were.
+        """
+
+    def row_weights(self, targets: Targets, class_weights: str) -> NDArray[np.float32] | None:
+        """Weight of each training example, 1 on average; None for 1 throughout.
+
+        Args:
+            targets: of the training data.
+            class_weights: as the spec says.
+        """
+        del targets, class_weights
+        return None
+
+    # Predictions
+
+    @abstractmethod
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """What the bundle answers with, shape (rows, outputs), float32."""
+
+    @abstractmethod
+    def finish(self, outputs: Any) -> Any:
+        """The same as stock Keras layers on top of a symbolic output; the last one is called `scores`."""
+
+    # Assessment
+
+    @abstractmethod
+    def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
+        """Judge the predictions of a test set.
+
+        Raises:
+            PermanentError: a prediction is not a number.
+        """
+
+    # Bundle
+
+    @abstractmethod
+    def signature(self) -> OutputSignature:
+        """What the bundle's manifest says of the output."""
+
+    @abstractmethod
+    def words(self, target: Any) -> str:
+        """An example's target in words, such as its class."""
+
+    def spread(self, targets: Targets) -> list[str]:
+        """A group for each example, such as its class; golden examples are picked from all groups."""
+        return [self.words(target) for target in targets]
+
+    def counts(self, targets: Targets) -> Mapping[str, int]:
+        """Examples of each of the names; empty where examples cannot be counted like that."""
+        del targets
+        return {}

@@ -1,0 +1,29 @@
+"""From a job and its data to the object that knows all about what is predicted."""
+
+from __future__ import annotations
+
+from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork.spec.tasks import target_kind
+from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.targets.base import Target
+
+
+def make_target(spec: FineTuneJobSpec, index: DatasetIndex) -> Target:
+    """The target of a job. Depends on spec and index alone, so it is the same in every process."""
+    return target_named(spec, index.labels)
+
+
+def target_named(spec: FineTuneJobSpec, names: tuple[str, ...]) -> Target:
+    """The target of a job whose data is not known yet.
+
+    Args:
+        spec: of the job.
+        names: classes.
+    """
+    match target_kind(spec.task):
+        case "classes":
+            from graftwork_jobs.targets.classes import ClassTarget
+
+            return ClassTarget(names, label_smoothing=spec.training.label_smoothing)
+        case kind:
+            raise NotImplementedError(kind)

@@ -1,0 +1,84 @@
+"""One of several classes: softmax, cross-entropy, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.bundle.manifest import ScoresSignature
+from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
+from graftwork_jobs.targets.base import Target, Targets, Tensor
+
+
+class ClassTarget(Target):
+    """One class an example; targets are class numbers, shape (rows,), int32; outputs are logits."""
+
+    kind = "classes"
+    score = "accuracy"
+
+    def __init__(self, names: tuple[str, ...], *, label_smoothing: float = 0.0) -> None:
+        super().__init__(names)
+        self._smoothing = label_smoothing
+
+    def losses(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """Cross-entropy, the labels smoothed as the spec asks."""
+        from keras import ops
+
+        wanted = ops.one_hot(ops.cast(targets, "int32"), len(self.names), dtype="float32")
+        wanted = wanted * (1.0 - self._smoothing) + self._smoothing / len(self.names)
+        return ops.categorical_crossentropy(wanted, ops.cast(outputs, "float32"), from_logits=True)
+
+    @property
+    def tally_size(self) -> int:
+        """Right answers."""
+        return 1
+
+    def tally(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """1 for a right answer."""
+        from keras import ops
+
+        guess = ops.cast(ops.argmax(outputs, axis=-1), "int32")
+        return ops.cast(ops.equal(guess, ops.cast(targets, "int32")), "float32")[:, None]
+
+    def figures(self, sums: NDArray[np.float64], rows: float) -> dict[str, float]:
+        """Share of right answers."""
+        return {"accuracy": float(sums[0]) / rows}
+
+    def row_weights(self, targets: Targets, class_weights: str) -> NDArray[np.float32] | None:
+        """`balanced`: inverse class frequencies."""
+        if class_weights != "balanced":
+            return None
+        counts = np.bincount(targets, minlength=len(self.names))
+        weights = (len(targets) / (len(counts) * counts)).astype(np.float32)
+        return np.asarray(weights[targets], np.float32)
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """Probabilities."""
+        from keras import ops
+
+        return ops.softmax(ops.cast(outputs, "float32"), axis=-1)
+
+    def finish(self, outputs: Any) -> Any:
+        """Softmax."""
+        import keras
+
+        return keras.layers.Softmax(dtype="float32", name="scores")(outputs)
+
+    def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
+        """Metrics of a classifier."""
+        return classification_metrics(predictions, targets, self.names)
+
+    def signature(self) -> ScoresSignature:
+        """Probabilities of the classes."""
+        return ScoresSignature(labels=list(self.names))
+
+    def words(self, target: Any) -> str:
+        """The class."""
+        return self.names[int(target)]
+
+    def counts(self, targets: Targets) -> Mapping[str, int]:
+        """Examples of each class."""
+        return dict(zip(self.names, np.bincount(targets, minlength=len(self.names)).tolist(), strict=True))
