@@ -22,8 +22,7 @@ from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import read_history
-from graftwork_jobs.evaluation.metrics import ClassificationMetrics
-from graftwork_jobs.evaluation.mistakes import most_confident_mistakes
+from graftwork_jobs.evaluation.kinds import TestMetrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
 
 if TYPE_CHECKING:
@@ -49,11 +48,11 @@ class Assessment:
         predictions: by test set, shape (examples, outputs), float32.
     """
 
-    tests: dict[str, ClassificationMetrics]
+    tests: dict[str, TestMetrics]
     predictions: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 
     @property
-    def test(self) -> ClassificationMetrics:
+    def test(self) -> TestMetrics:
         """Metrics of the test set, the ones gates look at."""
         return self.tests[_TEST]
 
@@ -70,7 +69,7 @@ def assess(result: TrainResult, target: Target) -> Assessment:
         result: of the training.
         target: what the model predicts.
     """
-    tests: dict[str, ClassificationMetrics] = {}
+    tests: dict[str, TestMetrics] = {}
     predictions = {}
     for name, file in result.predictions.items():
         with np.load(file, allow_pickle=False) as stored:
@@ -103,21 +102,26 @@ def report_content(
         data_cache_dir: where local copies of remote pictures are.
     """
     plan = planned.plan
-    history = read_history([_with_rate(record) for record in result.history])
+    reporting = planned.target.reporting
+    history = read_history([_with_rate(record) for record in result.history], reporting.score)
     kept = {phase["name"]: phase["best_epoch"] for phase in result.trained_phases}
     findings = diagnose(
         DiagnosisInput(
             history=history,
             kept_epochs=kept,
+            reporting=reporting,
             test=assessment.test,
             extra_tests={name: metrics for name, metrics in assessment.tests.items() if name != _TEST},
             train_counts=plan.counts["train"],
-            validation_examples=sum(plan.counts["validation"].values()),
+            train_examples=len(planned.index.splits["train"]),
+            validation_examples=len(planned.index.splits["validation"]),
             spec=job.spec,
         )
     )
     return ReportContent(
         job=plan.job,
+        task=plan.task,
+        reporting=reporting,
         run_id=run_id,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         spec_yaml=yaml.safe_dump(job.model_dump(mode="json", by_alias=True, exclude_unset=True), sort_keys=False),
@@ -187,19 +191,20 @@ def _facts(plan: Plan) -> dict[str, str]:
 
 
 def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path) -> list[Mistake]:
-    """The most confident wrong answers of the test set, with their pictures."""
-    split, labels = planned.index.splits[_TEST], planned.index.labels
+    """The gravest mistakes on the test set, with their pictures."""
+    split = planned.index.splits[_TEST]
+    worst = planned.target.worst(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
     return [
         Mistake(
             picture=local_path(split.inputs[wrong.row], data_cache_dir).read_bytes(),
-            label=labels[wrong.label],
-            predicted=labels[wrong.predicted],
+            label=wrong.truth,
+            predicted=wrong.said,
             score=wrong.score,
             true_score=wrong.true_score,
             source=split.inputs[wrong.row],
             test=_TEST,
         )
-        for wrong in most_confident_mistakes(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
+        for wrong in worst
     ]
 
 

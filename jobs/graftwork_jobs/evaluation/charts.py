@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Theme = Literal["light", "dark"]
-Curve = Literal["loss", "accuracy"]
+Curve = Literal["loss", "score"]
 
 _DPI = 160
 # Numbers fit into the cells of a confusion matrix up to this many classes.
@@ -73,20 +73,22 @@ _PALETTES: Final[dict[Theme, _Palette]] = {
 
 
 def learning_curve(
-    what: Curve, history: Sequence[EpochRecord], kept_epochs: Mapping[str, int], theme: Theme = "light"
+    what: Curve, history: Sequence[EpochRecord], kept_epochs: Mapping[str, int], theme: Theme = "light", *, title: str
 ) -> bytes:
-    """Loss or accuracy over all phases, with the phases' boundaries and the kept epochs marked.
+    """Loss or score over all phases, with the phases' boundaries and the kept epochs marked.
 
     Args:
         what: which of the two.
         history: all epochs, in order.
         kept_epochs: the epoch whose weights each phase ended with, by phase.
         theme: colours.
+        title: name of the figure.
     """
 
     def draw(figure: Figure, palette: _Palette) -> None:
         axes = figure.subplots()
         _curves(axes, history, kept_epochs, palette, what)
+        axes.set_title(title, loc="left", color=palette.ink, fontsize=11, fontweight="bold", pad=20)
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=palette.ink)
 
@@ -199,11 +201,10 @@ def _curves(
         color=palette.ink,
         label="kept epoch",
     )
-    axes.set_title(what, loc="left", color=palette.ink, fontsize=11, fontweight="bold", pad=20)
     axes.set_xlabel("epoch")
     axes.set_xlim(0.5, max(len(epochs), 1) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if what == "accuracy":
+    if what == "score":
         axes.set_ylim(top=1.02)
     else:
         axes.set_ylim(bottom=0)

@@ -28,6 +28,25 @@ class MistakenRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrongAnswer:
+    """One wrong prediction in words.
+
+    Attributes:
+        row: index of the example in its test set.
+        truth: what is right.
+        said: what the model said.
+        score: how sure it was, 0..1; None where models of this kind do not say.
+        true_score: score of what is right; None as above.
+    """
+
+    row: int
+    truth: str
+    said: str
+    score: float | None = None
+    true_score: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConfusedPair:
     """Examples of one class taken for another.
 

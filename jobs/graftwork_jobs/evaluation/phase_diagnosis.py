@@ -11,6 +11,7 @@ from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork_jobs.evaluation import advice
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.history import EpochRecord
+from graftwork_jobs.evaluation.kinds import Guess
 from graftwork_jobs.evaluation.uncertainty import SIGNIFICANT_ERRORS, beyond_chance, standard_error
 
 # Losses are judged in shares of the loss of guessing, ln(classes), so that 2 and 1,000 classes are treated alike.
@@ -42,8 +43,8 @@ class _Phase:
     epochs: tuple[EpochRecord, ...]
     kept: EpochRecord
     is_last: bool
-    classes: int
-    chance: float
+    guess: Guess
+    score: str
     train_examples: int
     validation_examples: int
     spec: FineTuneJobSpec | None
@@ -51,7 +52,7 @@ class _Phase:
     @property
     def noise(self) -> float:
         """Differences of the loss below this say nothing."""
-        return LOSS_NOISE * math.log(self.classes)
+        return LOSS_NOISE * self.guess.loss
 
     @property
     def last(self) -> EpochRecord:
@@ -62,8 +63,9 @@ def phase_findings(
     phases: Mapping[str, tuple[EpochRecord, ...]],
     *,
     kept_epochs: Mapping[str, int],
-    classes: int,
-    train_counts: Mapping[str, int],
+    guess: Guess,
+    score: str,
+    train_examples: int,
     validation_examples: int,
     spec: FineTuneJobSpec | None,
 ) -> list[Finding]:
@@ -72,13 +74,12 @@ def phase_findings(
     Args:
         phases: the epochs of each phase.
         kept_epochs: the epoch whose weights each phase ended with.
-        classes: number of classes, at least 2.
-        train_counts: training examples by class; empty when unknown.
+        guess: what guessing reaches.
+        score: the figure beside the loss, in words.
+        train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 when unknown.
         spec: the job's spec, for the advice.
     """
-    train_examples = sum(train_counts.values())
-    chance = max(train_counts.values()) / train_examples if train_examples else 1 / classes
     findings: list[Finding] = []
     for index, (name, epochs) in enumerate(phases.items()):
         kept = kept_epochs.get(name, epochs[-1].epoch)
@@ -87,8 +88,8 @@ def phase_findings(
             epochs=epochs,
             kept=next((record for record in epochs if record.epoch == kept), epochs[-1]),
             is_last=index == len(phases) - 1,
-            classes=classes,
-            chance=chance,
+            guess=guess,
+            score=score,
             train_examples=train_examples,
             validation_examples=validation_examples,
             spec=spec,
@@ -140,19 +141,20 @@ def _diverged(phase: _Phase) -> Finding | None:
 
 
 def _nothing_learned(phase: _Phase) -> Finding | None:
-    reached = max((record.accuracy for record in phase.epochs if record.accuracy is not None), default=None)
+    reached = max((record.score for record in phase.epochs if record.score is not None), default=None)
     if reached is None or not phase.is_last:
         return None
-    error = standard_error(phase.chance, phase.train_examples) if phase.train_examples else 0.0
-    if reached > phase.chance + max(SIGNIFICANT_ERRORS * error, (1 - phase.chance) * LOSS_NOISE):
+    error = standard_error(phase.guess.score, phase.train_examples) if phase.train_examples else 0.0
+    chance = phase.guess.score
+    if reached > chance + max(SIGNIFICANT_ERRORS * error, (1 - chance) * LOSS_NOISE):
         return None
     return Finding(
         code="nothing_learned",
         severity="problem",
         title="Nothing was learned",
-        evidence=f"After {len(phase.epochs)} epochs of phase {phase.name} the training accuracy is at best "
-        f"{reached:.3f}; always naming the most frequent class gives {phase.chance:.3f}. The training loss went from "
-        f"{phase.epochs[0].loss:.3g} to {phase.last.loss:.3g}, guessing gives {math.log(phase.classes):.3g}.",
+        evidence=f"After {len(phase.epochs)} epochs of phase {phase.name} the training {phase.score} is at best "
+        f"{reached:.3f}; {phase.guess.how} gives {chance:.3f}. The training loss went from "
+        f"{phase.epochs[0].loss:.3g} to {phase.last.loss:.3g}, guessing gives {phase.guess.loss:.3g}.",
         advice=advice.against_stagnation(phase.spec),
         phase=phase.name,
     )
@@ -205,15 +207,15 @@ def _curve_evidence(phase: _Phase, curve: tuple[EpochRecord, float] | None) -> s
 def _memorised(phase: _Phase) -> str | None:
     """What to say of the gap between training and validation accuracy of the kept epoch, if it is large."""
     kept = phase.kept
-    if not phase.is_last or kept.accuracy is None or kept.val_accuracy is None:
+    if not phase.is_last or kept.score is None or kept.val_score is None:
         return None
-    gap = kept.accuracy - kept.val_accuracy
-    error = standard_error(kept.val_accuracy, phase.validation_examples)
+    gap = kept.score - kept.val_score
+    error = standard_error(kept.val_score, phase.validation_examples)
     if gap < MEMORISING_GAP or gap < SIGNIFICANT_ERRORS * error:
         return None
     return (
-        f"In the kept epoch {kept.epoch} the training accuracy is {kept.accuracy:.3f}, the validation accuracy "
-        f"{kept.val_accuracy:.3f}."
+        f"In the kept epoch {kept.epoch} the training {phase.score} is {kept.score:.3f}, the validation {phase.score} "
+        f"{kept.val_score:.3f}."
     )
 
 
@@ -240,12 +242,12 @@ def _underfitting(phase: _Phase) -> Finding | None:
     if not phase.is_last or not _is_weak(phase):
         return None
     kept = phase.kept
-    validation = "" if kept.val_accuracy is None else f" and the validation accuracy {kept.val_accuracy:.3f}"
+    validation = "" if kept.val_score is None else f" and the validation {phase.score} {kept.val_score:.3f}"
     return Finding(
         code="underfitting",
         severity="warning",
         title=f"Underfitting in phase {phase.name}",
-        evidence=f"The training accuracy of the kept epoch {kept.epoch} is only {kept.accuracy:.3f}{validation}: the "
+        evidence=f"The training {phase.score} of the kept epoch {kept.epoch} is only {kept.score:.3f}{validation}: the "
         "model does not fit the very pictures it learns from.",
         advice=advice.against_underfitting(phase.spec, phase.name),
         phase=phase.name,
@@ -257,8 +259,8 @@ def _is_weak(phase: _Phase) -> bool:
 
     The better of the two, because dropout and augmentation lower the training accuracy.
     """
-    reached = [value for value in (phase.kept.accuracy, phase.kept.val_accuracy) if value is not None]
-    return bool(reached) and beyond_chance(max(reached), phase.chance) < SUBSTANTIAL_AGREEMENT
+    reached = [value for value in (phase.kept.score, phase.kept.val_score) if value is not None]
+    return bool(reached) and beyond_chance(max(reached), phase.guess.score) < SUBSTANTIAL_AGREEMENT
 
 
 def _plateau(phase: _Phase) -> Finding | None:

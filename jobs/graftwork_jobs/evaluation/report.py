@@ -12,10 +12,9 @@ import tempfile
 from pathlib import Path
 from typing import Any, Final
 
-from graftwork_jobs.evaluation.charts import Curve, Theme, confusion_matrix, learning_curve, reliability_diagram
-from graftwork_jobs.evaluation.mistakes import confusion_view
+from graftwork_jobs.evaluation.charts import Curve, Theme, learning_curve
 from graftwork_jobs.evaluation.report_content import ReportContent
-from graftwork_jobs.evaluation.report_view import CONFUSION_CLASSES, render_page
+from graftwork_jobs.evaluation.report_view import render_page
 
 REPORT_FILE: Final = "report.html"
 METRICS_FILE: Final = "metrics.json"
@@ -67,7 +66,7 @@ def metrics_json(content: ReportContent) -> str:
         "gates": [vars(gate).copy() for gate in content.gates],
         "findings": [finding.as_dict() for finding in content.findings],
         "phases": [vars(phase).copy() for phase in content.phases],
-        "history": [record.as_dict() for record in content.history],
+        "history": [record.as_dict(content.reporting.score) for record in content.history],
         "timings": dict(content.timings),
     }
     return json.dumps(_finite(figures), indent=1, allow_nan=False) + "\n"
@@ -76,14 +75,13 @@ def metrics_json(content: ReportContent) -> str:
 def _charts(content: ReportContent, theme: Theme) -> dict[str, bytes]:
     """The charts by file name without ending; those of further test sets carry the set's name."""
     charts: dict[str, bytes] = {}
-    curves: tuple[Curve, ...] = ("loss", "accuracy") if content.history else ()
-    for what in curves:
-        charts[f"learning_curve_{what}"] = learning_curve(what, content.history, content.kept_epochs, theme)
+    curves: dict[Curve, str] = {"loss": "loss", "score": content.reporting.score} if content.history else {}
+    for what, name in curves.items():
+        charts[f"learning_curve_{name}"] = learning_curve(what, content.history, content.kept_epochs, theme, title=name)
     for index, test in enumerate(content.tests):
         ending = "" if index == 0 else f"_{test.name}"
-        view = confusion_view(test.metrics.confusion, test.metrics.labels, limit=CONFUSION_CLASSES)
-        charts[f"confusion_matrix{ending}"] = confusion_matrix(view, theme)
-        charts[f"calibration{ending}"] = reliability_diagram(test.metrics.calibration, theme)
+        for name, png in content.reporting.charts(test.metrics, theme).items():
+            charts[f"{name}{ending}"] = png
     return charts
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
-from graftwork_jobs.evaluation.metrics import ClassificationMetrics
+from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +48,12 @@ class TestReport:
     __test__ = False
 
     name: str
-    metrics: ClassificationMetrics
+    metrics: TestMetrics
     baseline: Mapping[str, float] | None = None
 
-    @property
-    def gain(self) -> float | None:
-        """Accuracy gained over random weights."""
-        return None if self.baseline is None else self.metrics.summary["accuracy"] - self.baseline["accuracy"]
+    def gain(self, metric: str) -> float | None:
+        """How much of a metric was gained over random weights."""
+        return None if self.baseline is None else self.metrics.summary[metric] - self.baseline[metric]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +62,10 @@ class Mistake:
 
     Attributes:
         picture: the file's content, in any format the job reads.
-        label: true class.
+        label: what is right, such as the true class.
         predicted: what the model said.
-        score: how sure it was.
-        true_score: score of the true class.
+        score: how sure it was; None where models of this kind do not say.
+        true_score: score of what is right; None as above.
         source: path or URI of the picture.
         test: name of the test set.
     """
@@ -74,8 +73,8 @@ class Mistake:
     picture: bytes
     label: str
     predicted: str
-    score: float
-    true_score: float
+    score: float | None
+    true_score: float | None
     source: str
     test: str
 
@@ -99,6 +98,8 @@ class ReportContent:
 
     Attributes:
         job: name of the job.
+        task: what the model does.
+        reporting: how results of its target kind are told.
         run_id: the run.
         created_at: UTC time, ISO 8601.
         spec_yaml: the job's spec.
@@ -117,6 +118,8 @@ class ReportContent:
     """
 
     job: str
+    task: str
+    reporting: Reporting
     run_id: str
     created_at: str
     spec_yaml: str

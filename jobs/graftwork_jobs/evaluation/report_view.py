@@ -5,44 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.history import by_phase
-from graftwork_jobs.evaluation.metrics import ClassMetrics
-from graftwork_jobs.evaluation.mistakes import ConfusedPair, ConfusionView, confused_pairs, confusion_view
+from graftwork_jobs.evaluation.kinds import Reporting
 from graftwork_jobs.evaluation.report_content import PhaseSummary, ReportContent, TestReport
 from graftwork_jobs.evaluation.thumbnails import data_uri, thumbnail_uri
-from graftwork_jobs.evaluation.uncertainty import wilson_interval
 
-CONFUSION_CLASSES: Final = 24
-"""A confusion matrix shows at most this many classes: as many as fit a page."""
-CLASS_ROWS: Final = 40
-"""A table of classes shows at most this many, the worst first."""
-CONFUSED_PAIRS: Final = 12
 MISTAKES_SHOWN: Final = 18
 _NONE = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE_S = 60
-_METRIC_NAMES: Final = {
-    "accuracy": "Accuracy",
-    "top5_accuracy": "Top-5 accuracy",
-    "precision_macro": "Precision, macro",
-    "recall_macro": "Recall, macro",
-    "f1_macro": "F1, macro",
-    "auc_macro": "AUC, macro",
-    "loss": "Log loss",
-    "ece": "Calibration error",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell of a confusion matrix: examples, and their share of the true class."""
-
-    examples: int
-    share: float
-    right: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,12 +28,11 @@ class TestView:
     name: str
     title: str
     report: TestReport
-    interval: tuple[float, float]
-    confusion: ConfusionView
-    cells: list[list[Cell]]
-    pairs: tuple[ConfusedPair, ...]
-    class_rows: list[ClassMetrics]
-    classes_cut: int
+    value: float
+    baseline: float | None
+    gain: float | None
+    interval: tuple[float, float] | None
+    details: Any
     chart_ending: str
 
 
@@ -72,7 +45,7 @@ class PhaseView:
     seconds: float
     examples_per_s: float | None
     val_loss: float | None
-    val_accuracy: float | None
+    val_score: float | None
 
 
 def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mapping[str, bytes]) -> str:
@@ -92,13 +65,14 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters.update(share=_share)
     environment.filters.update(figure=figure, signed=signed, count=count, duration=duration, rate=rate, percent=percent)
     page = environment.get_template("report.html.j2").render(
         content=content,
         charts={name: (data_uri(light[name], "image/png"), data_uri(dark[name], "image/png")) for name in light},
         main=main_finding(content.findings) if content.findings else None,
-        tests=[_test_view(test, index) for index, test in enumerate(content.tests)],
-        metric_names={key: name for key, name in _METRIC_NAMES.items() if _is_defined(key, content)},
+        tests=[_test_view(content.reporting, test, index) for index, test in enumerate(content.tests)],
+        metric_names={key: name for key, name in content.reporting.titles.items() if _is_defined(key, content)},
         phases=_phase_views(content),
         mistakes=[(mistake, thumbnail_uri(mistake.picture)) for mistake in content.mistakes[:MISTAKES_SHOWN]],
         several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
@@ -120,6 +94,11 @@ def signed(value: float | None) -> str:
 def count(value: int) -> str:
     """A whole number with thousands set apart."""
     return f"{value:,}"
+
+
+def _share(value: float) -> float:
+    """Length of a bar: scores may be below 0."""
+    return min(1.0, max(0.0, value))
 
 
 def percent(value: float) -> str:
@@ -145,37 +124,18 @@ def _is_defined(metric: str, content: ReportContent) -> bool:
     return any(metric in test.metrics.summary for test in content.tests)
 
 
-def _test_view(test: TestReport, index: int) -> TestView:
-    metrics = test.metrics
-    view = confusion_view(metrics.confusion, metrics.labels, limit=CONFUSION_CLASSES)
-    # Worst first; classes without examples last, for there is nothing to say of them.
-    ordered = sorted(metrics.per_class, key=lambda row: (row.f1 is None, row.f1 or 0.0, row.label))
+def _test_view(reporting: Reporting, test: TestReport, index: int) -> TestView:
     return TestView(
         name=test.name,
         title="Test set" if index == 0 else test.name,
         report=test,
-        interval=wilson_interval(metrics.summary["accuracy"], metrics.examples),
-        confusion=view,
-        cells=_cells(view),
-        pairs=confused_pairs(metrics.confusion, metrics.labels, limit=CONFUSED_PAIRS),
-        class_rows=ordered[:CLASS_ROWS],
-        classes_cut=max(0, len(ordered) - CLASS_ROWS),
+        value=test.metrics.summary[reporting.score],
+        baseline=None if test.baseline is None else test.baseline[reporting.score],
+        gain=test.gain(reporting.score),
+        interval=reporting.interval(test.metrics),
+        details=reporting.view(test.metrics),
         chart_ending="" if index == 0 else f"_{test.name}",
     )
-
-
-def _cells(view: ConfusionView) -> list[list[Cell]]:
-    return [
-        [_cell(view, row, column, examples, support=sum(counts)) for column, examples in enumerate(counts)]
-        for row, counts in enumerate(view.matrix.tolist())
-    ]
-
-
-def _cell(view: ConfusionView, row: int, column: int, examples: int, *, support: int) -> Cell:
-    # Where the classes left out meet, right and wrong are mixed: such a cell gets no colour.
-    is_mixed = bool(view.left_out) and row == column == len(view.labels) - 1
-    share = 0.0 if is_mixed else examples / max(support, 1)
-    return Cell(examples=examples, share=share, right=row == column)
 
 
 def _phase_views(content: ReportContent) -> list[PhaseView]:
@@ -192,7 +152,7 @@ def _phase_views(content: ReportContent) -> list[PhaseView]:
                 seconds=sum(record.seconds or 0.0 for record in records),
                 examples_per_s=sum(speeds) / len(speeds) if speeds else None,
                 val_loss=kept.val_loss if kept else None,
-                val_accuracy=kept.val_accuracy if kept else None,
+                val_score=kept.val_score if kept else None,
             )
         )
     return views

@@ -15,8 +15,8 @@ def summary_lines(content: ReportContent, report_path: str) -> list[str]:
         content: what the report tells.
         report_path: the HTML file.
     """
-    width = max(len(_title(test)) for test in content.tests)
-    lines = [f"{_title(test):<{width}}  {_accuracy(test)}" for test in content.tests]
+    width = max(len(_title(content, test)) for test in content.tests)
+    lines = [f"{_title(content, test):<{width}}  {_headline(content, test)}" for test in content.tests]
     if content.gates:
         failed = [gate.sentence for gate in content.gates if not gate.passed]
         lines += [f"gate failed: {sentence}" for sentence in failed] or [
@@ -39,12 +39,14 @@ def _finding_lines(content: ReportContent) -> list[str]:
     return lines
 
 
-def _title(test: TestReport) -> str:
-    return "accuracy on test" if test.name == "test" else f"accuracy on {test.name}"
+def _title(content: ReportContent, test: TestReport) -> str:
+    return f"{content.reporting.score_words} on {test.name}"
 
 
-def _accuracy(test: TestReport) -> str:
-    text = f"{test.metrics.summary['accuracy']:.3f} ({test.metrics.examples:,} pictures)"
-    if test.gain is None or test.baseline is None:
+def _headline(content: ReportContent, test: TestReport) -> str:
+    score = content.reporting.score
+    gain = test.gain(score)
+    text = f"{test.metrics.summary[score]:.3f} ({test.metrics.examples:,} pictures)"
+    if gain is None or test.baseline is None:
         return text
-    return f"{text}, {test.gain:+.3f} against random weights ({test.baseline['accuracy']:.3f})"
+    return f"{text}, {gain:+.3f} against random weights ({test.baseline[score]:.3f})"

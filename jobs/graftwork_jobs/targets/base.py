@@ -7,7 +7,7 @@ epoch, and into *predictions*: what the bundle answers with. Mathematics is writ
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -17,7 +17,8 @@ from graftwork.spec.tasks import TargetKind
 
 if TYPE_CHECKING:
     from graftwork.bundle.manifest import OutputSignature
-    from graftwork_jobs.evaluation.metrics import ClassificationMetrics
+    from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
+    from graftwork_jobs.evaluation.mistakes import WrongAnswer
 
 Tensor = Any
 """A tensor of the Keras backend."""
@@ -104,12 +105,28 @@ class Target(ABC):
     # Assessment
 
     @abstractmethod
-    def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
+    def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> TestMetrics:
         """Judge the predictions of a test set.
 
         Raises:
             PermanentError: a prediction is not a number.
         """
+
+    @property
+    @abstractmethod
+    def reporting(self) -> Reporting:
+        """How results are told."""
+
+    def worst(self, predictions: NDArray[np.float32], targets: Targets, *, limit: int) -> Sequence[WrongAnswer]:
+        """The gravest mistakes of a test set, gravest first; empty where there is no such thing.
+
+        Args:
+            predictions: of the test set.
+            targets: of the test set.
+            limit: at most this many.
+        """
+        del predictions, targets, limit
+        return ()
 
     # Bundle
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.bundle.manifest import ScoresSignature
+from graftwork_jobs.evaluation.class_reporting import ClassReporting
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
+from graftwork_jobs.evaluation.mistakes import WrongAnswer, most_confident_mistakes
 from graftwork_jobs.targets.base import Target, Targets, Tensor
 
 
@@ -70,6 +72,24 @@ class ClassTarget(Target):
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
         """Metrics of a classifier."""
         return classification_metrics(predictions, targets, self.names)
+
+    @property
+    def reporting(self) -> ClassReporting:
+        """Accuracy, confusion matrix, table of classes, calibration."""
+        return ClassReporting()
+
+    def worst(self, predictions: NDArray[np.float32], targets: Targets, *, limit: int) -> Sequence[WrongAnswer]:
+        """The most confident wrong answers."""
+        return [
+            WrongAnswer(
+                row=wrong.row,
+                truth=self.names[wrong.label],
+                said=self.names[wrong.predicted],
+                score=wrong.score,
+                true_score=wrong.true_score,
+            )
+            for wrong in most_confident_mistakes(predictions, targets, limit=limit)
+        ]
 
     def signature(self) -> ScoresSignature:
         """Probabilities of the classes."""

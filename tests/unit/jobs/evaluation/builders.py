@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
+from graftwork_jobs.evaluation.class_reporting import ClassReporting
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
@@ -66,8 +67,8 @@ def epochs(
             epoch=epoch,
             loss=values[0],
             val_loss=values[1],
-            accuracy=values[2],
-            val_accuracy=values[3],
+            score=values[2],
+            val_score=values[3],
             learning_rate=learning_rate,
             seconds=2.0,
             examples_per_s=100.0,
@@ -127,6 +128,8 @@ def content_with(classes: int = 4, *, labels: tuple[str, ...] | None = None) -> 
     )
     return ReportContent(
         job="flowers",
+        task="image-classification",
+        reporting=ClassReporting(),
         run_id="run-1",
         created_at="2026-01-02T03:04:05Z",
         spec_yaml="kind: FineTuneJob\n",

@@ -24,8 +24,8 @@ def _charts(theme: Theme) -> list[bytes]:
     view = confusion_view(np.array([[3, 1], [0, 4]]), ("a", "b"), limit=10)
     bins = calibration_bins(np.linspace(0.4, 1, 50), np.arange(50) % 2 == 0)
     return [
-        learning_curve("loss", history, {"head": 2}, theme),
-        learning_curve("accuracy", history, {"head": 2}, theme),
+        learning_curve("loss", history, {"head": 2}, theme, title="loss"),
+        learning_curve("score", history, {"head": 2}, theme, title="accuracy"),
         confusion_matrix(view, theme),
         reliability_diagram(bins, theme),
     ]
@@ -50,7 +50,7 @@ def test_drawing_leaves_no_trace_in_matplotlib() -> None:
 def test_the_kept_epoch_changes_the_curve() -> None:
     """Marking another epoch draws another picture; the same one draws the same."""
     history = epochs("head", [1.0, 0.5], [1.1, 0.7], [0.5, 0.8], [0.5, 0.7])
-    first, again, other = (learning_curve("loss", history, {"head": kept}) for kept in (1, 1, 2))
+    first, again, other = (learning_curve("loss", history, {"head": kept}, title="loss") for kept in (1, 1, 2))
     assert first == again
     assert first != other
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.evaluation.class_reporting import ClassReporting
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose, main_finding
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics
@@ -25,6 +26,7 @@ def _given(*records: EpochRecord, kept: dict[str, int], **changes: Any) -> Diagn
     given = DiagnosisInput(
         history=records,
         kept_epochs=kept,
+        reporting=ClassReporting(),
         test=_good_test(),
         train_counts=dict.fromkeys(_CLASSES, 100),
         validation_examples=200,

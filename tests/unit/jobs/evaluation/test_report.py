@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from graftwork_jobs.evaluation import report
+from graftwork_jobs.evaluation import class_reporting, report
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.report import write_report
 from tests.unit.jobs.evaluation.builders import content_with
@@ -49,8 +49,12 @@ def quick_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Puts one small picture in the place of every chart, where the test is not about charts: drawing takes seconds."""
     stream = io.BytesIO()
     Image.new("RGB", (2, 2)).save(stream, format="PNG")
-    for name in ("learning_curve", "confusion_matrix", "reliability_diagram"):
-        monkeypatch.setattr(report, name, lambda *_: stream.getvalue())
+    for module, name in (
+        (report, "learning_curve"),
+        (class_reporting, "confusion_matrix"),
+        (class_reporting, "reliability_diagram"),
+    ):
+        monkeypatch.setattr(module, name, lambda *_, **__: stream.getvalue())
 
 
 @pytest.fixture
@@ -104,10 +108,11 @@ def test_the_page_tells_what_matters(page: _Page) -> None:
     """Accuracy, gain, findings, gates, warnings, spec and how to use the model are on it."""
     content = content_with()
     first = content.tests[0]
-    assert first.gain is not None
+    gain = first.gain("accuracy")
+    assert gain is not None
     for text in (
         f"{first.metrics.summary['accuracy']:.3f}",
-        f"{first.gain:+.3f}",
+        f"{gain:+.3f}",
         "A healthy run",
         "Too sure",
         "accuracy meets it.",
@@ -216,7 +221,7 @@ def test_a_failed_rename_puts_the_earlier_report_back(tmp_path: Path, monkeypatc
 
 def test_figures_are_json_even_when_training_broke_down(tmp_path: Path) -> None:
     """Losses that are not numbers are null in the figures and a dash or a gap on the page."""
-    broken = EpochRecord(phase="tune", epoch=3, loss=math.nan, val_loss=math.inf, accuracy=0.1, val_accuracy=0.1)
+    broken = EpochRecord(phase="tune", epoch=3, loss=math.nan, val_loss=math.inf, score=0.1, val_score=0.1)
     content = content_with()
     content = replace(content, history=(*content.history, broken))
     path = write_report(content, tmp_path / "report")
