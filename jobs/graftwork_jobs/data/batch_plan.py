@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _Number = TypeVar("_Number", bound=np.generic)
-# Separates the random stream of augmentation from that of shuffling.
+# Separate the random streams of augmentation, of stored views and of the choice among them from that of shuffling.
 _AUGMENT_STREAM = 1
+_VIEW_STREAM = 2
+_CHOICE_STREAM = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,13 +137,50 @@ def _share(values: NDArray[_Number], padding: NDArray[_Number], plan: BatchPlan)
 def augmentation_seeds(rows: NDArray[np.int64], *, seed: int, phase: int, epoch: int) -> NDArray[np.int32]:
     """Seeds for random image changes: one pair an example, the same whatever worker or batch the example is in.
 
-    SplitMix64 of the row number, started from the epoch's own random state.
-    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
-
     Returns:
         Shape (*rows.shape, 2), int32, for `tf.random.stateless_*` and Keras' functional `seed` arguments.
     """
-    start = np.random.SeedSequence([seed, phase, epoch, _AUGMENT_STREAM]).generate_state(1, np.uint64)
+    return _pairs(rows, [seed, phase, epoch, _AUGMENT_STREAM])
+
+
+def view_seeds(rows: NDArray[np.int64], *, seed: int, view: int) -> NDArray[np.int32]:
+    """Seeds of one stored view of each example: the same in every phase, epoch and run.
+
+    Args:
+        rows: row numbers.
+        seed: the job's seed.
+        view: 0-based number of the view.
+
+    Returns:
+        As `augmentation_seeds`.
+    """
+    return _pairs(rows, [seed, view, 0, _VIEW_STREAM])
+
+
+def epoch_views(examples: int, views: int, *, seed: int, phase: int, epoch: int) -> NDArray[np.int64]:
+    """Which of its stored views each example shows in an epoch, shape (examples,).
+
+    Every example goes through its views in an order of its own and sees each once before any a second time.
+
+    Args:
+        examples: size of the split.
+        views: how many each has.
+        seed: the job's seed.
+        phase: 0-based number of the phase.
+        epoch: 0-based number of the epoch within the phase.
+    """
+    turn, position = divmod(epoch, views)
+    random = np.random.default_rng([seed, phase, turn, _CHOICE_STREAM])
+    orders = random.permuted(np.tile(np.arange(views), (examples, 1)), axis=1)
+    return np.ascontiguousarray(orders[:, position])
+
+
+def _pairs(rows: NDArray[np.int64], entropy: list[int]) -> NDArray[np.int32]:
+    """SplitMix64 of the row number, started from a random state of its own.
+
+    Source: Steele, Lea, Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+    start = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
     with np.errstate(over="ignore"):  # arithmetic modulo 2**64 is meant
         mixed = start + (rows.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
