@@ -5,6 +5,7 @@ The training loop, feature extraction and prediction go through `InputBatches` a
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from graftwork.preprocess.image import ImageSpec
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import Split
-from graftwork_jobs.data.pipeline import eval_batches, train_batches
+from graftwork_jobs.data.pipeline import eval_batches, train_batches, view_batches
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -50,6 +51,10 @@ class InputBatches(Protocol):
         """What decides how an example becomes an array, besides its content; JSON-ready."""
         ...
 
+    def view_facts(self) -> dict[str, Any]:
+        """What decides how a random version of an example becomes an array, besides content, seed and number."""
+        ...
+
     def signature(self) -> tf.TensorSpec:
         """Shape and type of a batch of inputs."""
         ...
@@ -64,6 +69,20 @@ class InputBatches(Protocol):
         """Rows `rank`, `rank + world`, ... of a split, each once: elements (inputs, targets)."""
         ...
 
+    def views(
+        self, split: Split, views: Sequence[tuple[int, int]], *, batch_size: int, rank: int, world: int
+    ) -> Iterable[tf.Tensor]:
+        """Randomly changed versions of rows `rank`, `rank + world`, ...
+
+        Args:
+            split: whose rows.
+            views: seed and number of each version; what they decide is the same in every epoch, phase and run.
+            batch_size: rows per batch, of each of which come `len(views)` versions one after the other.
+            rank: this worker, 0-based.
+            world: number of workers.
+        """
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBatches:
@@ -72,11 +91,13 @@ class PictureBatches:
     Attributes:
         image: what pictures are brought to.
         augment: random change to each training picture; None for none.
+        changes: what `augment` does, in words that differ where it does.
         cache_dir: where copies of remote pictures are kept.
     """
 
     image: ImageSpec
     augment: Augmenter | None
+    changes: tuple[str, ...] = ()
     cache_dir: Path
 
     @property
@@ -87,6 +108,12 @@ class PictureBatches:
     def facts(self) -> dict[str, Any]:
         """Size and way of resizing."""
         return asdict(self.image)
+
+    def view_facts(self) -> dict[str, Any]:
+        """The random changes too; what they do follows from Keras' layers, so from its version."""
+        import keras
+
+        return {**self.facts(), "changes": list(self.changes), "keras": keras.__version__}
 
     def signature(self) -> tf.TensorSpec:
         """Of a batch of pictures."""
@@ -113,3 +140,20 @@ class PictureBatches:
     def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
         """This worker's share of a split of pictures."""
         return eval_batches(split, self.image, batch_size=batch_size, rank=rank, world=world, cache_dir=self.cache_dir)
+
+    def views(
+        self, split: Split, views: Sequence[tuple[int, int]], *, batch_size: int, rank: int, world: int
+    ) -> Iterable[tf.Tensor]:
+        """Stored views of this worker's share of a split of pictures."""
+        if self.augment is None:
+            raise ValueError("received a wish for views, expected a job with augmentation")
+        return view_batches(
+            split,
+            self.image,
+            views,
+            batch_size=batch_size,
+            rank=rank,
+            world=world,
+            augment=self.augment,
+            cache_dir=self.cache_dir,
+        )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
-from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows
+from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows, view_seeds
 from graftwork_jobs.data.fetch import FetchError, local_path
 from graftwork_jobs.data.index import Split
 
@@ -164,6 +164,50 @@ def eval_batches(
     )
 
 
+def view_batches(
+    split: Split,
+    image: ImageSpec,
+    views: Sequence[tuple[int, int]],
+    *,
+    batch_size: int,
+    rank: int,
+    world: int,
+    augment: Augmenter,
+    cache_dir: Path,
+    threads: int | None = None,
+) -> tf.data.Dataset:
+    """Randomly changed versions of one worker's share of a split, each picture decoded once.
+
+    Args:
+        split: what to change.
+        image: what pictures are brought to.
+        views: seed and number of each version, see `graftwork_jobs.data.batch_plan.view_seeds`.
+        batch_size: rows per batch of this worker; the last batch may be shorter.
+        rank: this worker, 0-based.
+        world: number of workers.
+        augment: the random change.
+        cache_dir: where copies of remote files are kept.
+        threads: most pictures decoded at once; default: the CPUs this process may use.
+
+    Returns:
+        Elements: pictures float32 (rows * views, height, width, 3) in 0..255, the versions of a row side by side.
+    """
+    import tensorflow as tf
+
+    rows = np.arange(rank, len(split), world)
+    seeds = np.stack([view_seeds(rows, seed=seed, view=view) for seed, view in views], axis=1)
+    reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
+
+    def versions(picture: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        return tf.stack([augment(picture, seeds[number]) for number in range(len(views))])
+
+    batches = _batched(reader, (rows, seeds), batch_size, augment=versions, threads=threads, whole=False)
+    shape = (-1, image.height, image.width, 3)
+    return batches.map(
+        lambda pictures: tf.reshape(pictures, shape), num_parallel_calls=1, deterministic=True
+    ).prefetch(_PREFETCH_BATCHES)
+
+
 @contextmanager
 def readable_data_errors() -> Iterator[None]:
     """Around whatever goes through batches: TensorFlow's wrapping of a `ChangedDataError` is taken off again.
@@ -196,12 +240,13 @@ def _batched(
 
     shape = (reader.image.height, reader.image.width, 3)
 
-    def picture(row: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def picture(row: tf.Tensor, *others: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
         pixels = tf.numpy_function(reader.read, [row], tf.uint8, stateful=False)
         pixels.set_shape(shape)
         if augment is None:
             return pixels, *others
-        return augment(tf.cast(pixels, tf.float32), others[-1]), *others[:-1]
+        changed = augment(tf.cast(pixels, tf.float32), others[-1])
+        return (changed, *others[:-1]) if len(others) > 1 else changed
 
     threads = threads or len(os.sched_getaffinity(0))
     dataset = tf.data.Dataset.from_tensor_slices(columns)
@@ -221,4 +266,5 @@ __all__ = [
     "eval_batches",
     "readable_data_errors",
     "train_batches",
+    "view_batches",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows
+from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows, epoch_views
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -16,7 +17,7 @@ _PREFETCH_BATCHES = 2
 
 
 def feature_train_batches(
-    features: NDArray[np.float32],
+    views: Sequence[NDArray[np.float32]],
     targets: NDArray[Any],
     plan: BatchPlan,
     *,
@@ -28,7 +29,8 @@ def feature_train_batches(
     """One epoch of one worker; like `graftwork_jobs.data.pipeline.train_batches`, with features for pictures.
 
     Args:
-        features: of the training data, shape (examples, ...).
+        views: features of the training data, an array of shape (examples, ...) for each view; without random changes
+            there is one. Epochs go through an example's views evenly.
         targets: what is to be predicted, shape (examples, ...).
         plan: how global batches are cut up.
         seed: the job's seed.
@@ -40,7 +42,9 @@ def feature_train_batches(
         Elements: features (rows, ...), targets (rows, ...), weights float32 (rows,).
     """
     part = epoch_rows(len(targets), plan, seed=seed, phase=phase, epoch=epoch, row_weights=row_weights)
-    return _gathered(features, part.rows.reshape(-1), plan.rows_per_rank, targets, part.weights.reshape(-1))
+    shown = epoch_views(len(targets), len(views), seed=seed, phase=phase, epoch=epoch)
+    rows = part.rows.reshape(-1)
+    return _gathered(views, rows, shown[rows], plan.rows_per_rank, targets, part.weights.reshape(-1))
 
 
 def feature_eval_batches(
@@ -51,22 +55,35 @@ def feature_eval_batches(
     Returns:
         Elements: features (rows, ...) and targets (rows, ...).
     """
-    return _gathered(features, np.arange(rank, len(targets), world), batch_size, targets)
+    rows = np.arange(rank, len(targets), world)
+    return _gathered([features], rows, np.zeros_like(rows), batch_size, targets)
 
 
 def _gathered(
-    features: NDArray[np.float32],
+    views: Sequence[NDArray[np.float32]],
     rows: NDArray[np.int64],
+    shown: NDArray[np.int64],
     batch_size: int,
     targets: NDArray[Any],
     *columns: NDArray[np.float32],
 ) -> tf.data.Dataset:
     import tensorflow as tf
 
-    def gather(batch: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        values = tf.numpy_function(lambda wanted: features[wanted], [batch], tf.float32, stateful=False)
-        values.set_shape([None, *features.shape[1:]])
+    def gather(batch: tf.Tensor, numbers: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        values = tf.numpy_function(lambda *chosen: _pick(views, *chosen), [batch, numbers], tf.float32, stateful=False)
+        values.set_shape([None, *views[0].shape[1:]])
         return values, *others
 
-    dataset = tf.data.Dataset.from_tensor_slices((rows, targets[rows], *columns)).batch(batch_size)
+    dataset = tf.data.Dataset.from_tensor_slices((rows, shown, targets[rows], *columns)).batch(batch_size)
     return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(_PREFETCH_BATCHES)
+
+
+def _pick(
+    views: Sequence[NDArray[np.float32]], rows: NDArray[np.int64], shown: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Features of some rows, each from its view, shape (rows, ...)."""
+    picked = np.empty((len(rows), *views[0].shape[1:]), np.float32)
+    for view, features in enumerate(views):
+        chosen = shown == view
+        picked[chosen] = features[rows[chosen]]
+    return picked

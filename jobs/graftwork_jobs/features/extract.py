@@ -6,11 +6,12 @@ Workers of one machine share its store: each computes every n-th row of what is 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,13 +19,15 @@ from numpy.typing import NDArray
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.input_batches import InputBatches
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.features.engine import Engine, choose_engine, tensorflow_engine
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import FeatureStore, feature_key
 
 if TYPE_CHECKING:
     import keras
+    import tensorflow as tf
 
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
 _BATCH = 64
 
 
@@ -39,6 +42,43 @@ class NodeShare:
 
     rank: int
     world: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Views:
+    """Which randomly changed versions of the examples to keep.
+
+    Attributes:
+        count: how many of each example.
+        seed: the job's seed.
+    """
+
+    count: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """An entry.
+
+    Attributes:
+        key: its name.
+        view: number of the view; None for examples as they are.
+        seed: the job's seed, where there is a view.
+    """
+
+    key: str
+    view: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Computed:
+    """Entries just computed, and what ran the trunk."""
+
+    arrays: tuple[NDArray[np.float32], ...]
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,72 +103,141 @@ class Extractor:
 
     def fits(self, cut: PhaseCut, examples: int) -> bool:
         """Whether the features of that many examples are within every machine's limit; the same on all workers."""
-        needed = examples * int(np.prod(cut.shape)) * np.dtype(np.float32).itemsize
-        return self._agree(needed <= self.store.limit_bytes)
+        return self._agree(cut.bytes_of(examples) <= self.store.limit_bytes)
 
-    def features(self, cut: PhaseCut, split: Split) -> NDArray[np.float32]:
+    def features(self, cut: PhaseCut, split: Split, *, phase: str) -> NDArray[np.float32]:
         """Features of a split in its order, memory-mapped, shape (examples, *cut.shape).
 
         All workers must call it alike.
+
+        Args:
+            cut: whose trunk.
+            split: whose examples.
+            phase: name of the phase that asks, for the event.
         """
-        key = feature_key(
-            {
-                "version": _FORMAT_VERSION,
-                "trunk": _digest(cut.trunk),
-                "image": self.inputs.facts(),
-                "pictures": hashlib.sha256("".join(split.digests).encode()).hexdigest(),
-            }
-        )
+        key = feature_key(self._facts(cut, split))
+        return self._entries(cut, split, [_Wanted(key=key)], phase)[0]
+
+    def views(self, cut: PhaseCut, split: Split, views: Views, *, phase: str) -> tuple[NDArray[np.float32], ...]:
+        """Features of randomly changed examples, a memory-mapped array for each view.
+
+        All workers must call it alike. A view depends on the job's seed and its number alone, so phases and runs that
+        want more or fewer views share those they have in common.
+
+        Args:
+            cut: whose trunk.
+            split: whose examples.
+            views: which.
+            phase: name of the phase that asks, for the event.
+        """
+        facts = {**self._facts(cut, split), "input": self.inputs.view_facts()}
+        wanted = [
+            _Wanted(key=feature_key({**facts, "seed": views.seed, "view": view}), view=view, seed=views.seed)
+            for view in range(views.count)
+        ]
+        return tuple(self._entries(cut, split, wanted, phase))
+
+    def _facts(self, cut: PhaseCut, split: Split) -> dict[str, Any]:
+        """What decides the features of a split, besides the view."""
+        return {
+            "version": _FORMAT_VERSION,
+            "trunk": _digest(cut.trunk),
+            "input": self.inputs.facts(),
+            "examples": hashlib.sha256("".join(split.digests).encode()).hexdigest(),
+        }
+
+    def _entries(
+        self, cut: PhaseCut, split: Split, wanted: Sequence[_Wanted], phase: str
+    ) -> list[NDArray[np.float32]]:
+        """Entries from the store; those that any worker lacks are computed, all in one pass over the examples."""
         began = time.perf_counter()
-        stored = self.store.open(key)
-        hit = self._agree(stored is not None)
-        if stored is None or not hit:
-            stored = self._compute(key, cut, split)
-        seconds = time.perf_counter() - began
-        self.tell("features", split=split.name, cut=cut.name, examples=len(split), hit=hit, seconds=round(seconds, 3))
-        return stored
+        stored = [self.store.open(each.key) for each in wanted]
+        votes = self.collectives.sum_array(np.array([int(entry is not None) for entry in stored], np.int64))
+        missing = [each for each, found in zip(wanted, votes, strict=True) if found < self.collectives.world]
+        engine = self._compute(missing, cut, split) if missing else None
+        computed = dict(zip((each.key for each in missing), engine.arrays if engine else (), strict=True))
+        entries = [
+            computed[each.key] if each.key in computed else entry
+            for each, entry in zip(wanted, stored, strict=True)
+        ]
+        features = [entry for entry in entries if entry is not None]
+        self.tell(
+            "features",
+            phase=phase,
+            split=split.name,
+            cut=cut.name,
+            examples=len(split),
+            views=sum(each.view is not None for each in wanted),
+            entries=len(wanted),
+            hits=len(wanted) - len(missing),
+            hit=not missing,
+            bytes=sum(entry.nbytes for entry in features),
+            seconds=round(time.perf_counter() - began, 3),
+            engine=engine.name if engine else None,
+            engine_reason=engine.reason if engine else None,
+        )
+        return features
 
-    def _compute(self, key: str, cut: PhaseCut, split: Split) -> NDArray[np.float32]:
-        """Compute an entry on every machine.
+    def _compute(self, missing: Sequence[_Wanted], cut: PhaseCut, split: Split) -> _Computed:
+        """Compute entries on every machine.
 
-        Also on those that have it: the others have to be waited for anyway, and workers of one machine may have found
+        Also on those that have them: the others have to be waited for anyway, and workers of one machine may have found
         different things while another run was committing.
         """
         leader = self.node.rank == 0
         if leader:
-            self.store.begin(key, self.owner, (len(split), *cut.shape))
+            for each in missing:
+                self.store.begin(each.key, self.owner, (len(split), *cut.shape))
         self._wait()
-        path = self.store.unfinished(key, self.owner)
+        paths = [self.store.unfinished(each.key, self.owner) for each in missing]
         try:
-            self._fill(path, cut, split)
+            engine = self._fill(paths, missing, cut, split)
         except BaseException:
-            self.store.discard(key, self.owner)
+            for each in missing:
+                self.store.discard(each.key, self.owner)
             raise
         self._wait()
-        # Mapped before it is committed: from then on other runs may evict it.
-        features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Mapped before they are committed: from then on other runs may evict them.
+        arrays = tuple(np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
         self._wait()
         if leader:
-            self.store.commit(key, self.owner)
-        return features
+            for each in missing:
+                self.store.commit(each.key, self.owner)
+        return _Computed(arrays=arrays, name=engine.name, reason=engine.reason)
 
-    def _fill(self, path: Path, cut: PhaseCut, split: Split) -> None:
-        import tensorflow as tf
+    def _fill(self, paths: Sequence[Path], missing: Sequence[_Wanted], cut: PhaseCut, split: Split) -> Engine:
+        """Compute this worker's rows of unfinished entries."""
+        signature = self.inputs.signature()
+        targets = [np.load(path, mmap_mode="r+", allow_pickle=False) for path in paths]
+        rows, done, engine = range(self.node.rank, len(split), self.node.world), 0, None
+        for inputs in self._batches(missing, split):
+            if engine is None and len(split) < self.collectives.world:
+                # Some workers have no row, and would be missed where the others decide together.
+                engine = tensorflow_engine(cut.trunk, signature)
+            elif engine is None:
+                left = math.ceil(len(split) // self.node.world * len(missing) / len(inputs)) - 1
+                engine = choose_engine(
+                    cut.trunk, signature, inputs, batches_left=left, collectives=self.collectives
+                )
+            values = engine.forward(inputs)
+            examples = len(values) // len(missing)
+            part = slice(rows[done], rows[done + examples - 1] + 1, self.node.world)
+            for position, target in enumerate(targets):
+                target[part] = values[position :: len(missing)]
+            done += examples
+        for target in targets:
+            target.flush()
+        return engine or tensorflow_engine(cut.trunk, signature)
 
-        rows = range(self.node.rank, len(split), self.node.world)
-        forward = tf.function(
-            lambda inputs: tf.cast(cut.trunk(inputs, training=False), tf.float32),
-            input_signature=[self.inputs.signature()],
-            autograph=False,
-        )
-        target = np.load(path, mmap_mode="r+", allow_pickle=False)
-        done = 0
-        batches = self.inputs.evaluation(split, batch_size=_BATCH, rank=self.node.rank, world=self.node.world)
-        for inputs, _ in batches:
-            values = forward(inputs).numpy()
-            target[rows[done] : rows[done + len(values) - 1] + 1 : self.node.world] = values
-            done += len(values)
-        target.flush()
+    def _batches(self, missing: Sequence[_Wanted], split: Split) -> Iterator[tf.Tensor]:
+        """Inputs of this worker's rows; with several views, those of an example follow each other."""
+        views = [(each.seed, each.view) for each in missing if each.view is not None]
+        options = {"rank": self.node.rank, "world": self.node.world}
+        if not views:
+            for inputs, _ in self.inputs.evaluation(split, batch_size=_BATCH, **options):
+                yield inputs
+            return
+        yield from self.inputs.views(split, views, batch_size=max(1, _BATCH // len(views)), **options)
 
     def _agree(self, own: bool) -> bool:  # noqa: FBT001 (a yes or no is what it is about)
         """Whether all workers say yes."""

@@ -7,6 +7,7 @@ run afresh in every step: where the backbone runs in training mode, the cut lies
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ import keras
 from graftwork_jobs.model.freeze import FreezeBoundary
 from graftwork_jobs.model.network import Network
 
+_FLOAT_BYTES = 4
 _SCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
@@ -38,6 +40,10 @@ class PhaseCut:
     def shape(self) -> tuple[int, ...]:
         """Shape of one example's features."""
         return tuple(int(side) for side in self.trunk.output_shape[1:])
+
+    def bytes_of(self, examples: int) -> int:
+        """Size of the features of that many examples."""
+        return examples * math.prod(self.shape) * _FLOAT_BYTES
 
     def top(self) -> keras.Model:
         """Features to logits, as one model."""

@@ -84,14 +84,14 @@ class FeatureFeed:
 
     Attributes:
         rows: which rows.
-        train: features of the training data, shape (examples, ...).
+        train: features of the training data, shape (examples, ...), for each stored view of it.
         train_targets: its targets.
         held_out: features of the validation data.
         held_out_targets: its targets.
     """
 
     rows: Rows
-    train: NDArray[np.float32]
+    train: tuple[NDArray[np.float32], ...]
     train_targets: NDArray[Any]
     held_out: NDArray[np.float32]
     held_out_targets: NDArray[Any]

@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graftwork.spec.fine_tune_job import Phase
+from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.train.feeds import FeatureFeed, Feed, InputFeed, Rows
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
 
     from graftwork_jobs.features.extract import Extractor
+    from graftwork_jobs.features.phase_cut import PhaseCut
     from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.train.evaluate import Evaluator
 
@@ -49,29 +53,43 @@ def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseP
     from graftwork_jobs.train.objective import TrainingModel
 
     network, spec = run.network, run.request.job.spec
+    phase = spec.phases[number]
     train, held_out = run.index.splits["train"], run.index.splits["validation"]
     trains = network.batch_norm_training
     extractor = _extractor(run)
-    cut = cut_for_phase(network, boundary) if spec.features.cache == "auto" and not run.inputs.is_random else None
-    if cut is None or not extractor.fits(cut, len(train) + len(held_out)):
+    views = stored_views(spec, phase)
+    cut = cut_for_phase(network, boundary) if views else None
+    if cut is None or not extractor.fits(cut, views * len(train) + len(held_out)):
         return PhaseParts(
-            spec=spec.phases[number],
+            spec=phase,
             model=TrainingModel(network.model, backbone=network.backbone, head=network.head, backbone_trains=trains),
             evaluator=run.evaluator,
             feed=_input_feed(run, number),
         )
     return PhaseParts(
-        spec=spec.phases[number],
+        spec=phase,
         model=TrainingModel(network.model, backbone=cut.rest, head=cut.head, backbone_trains=trains),
         evaluator=Evaluator(cut.top(), run.target, run.collectives),
         feed=FeatureFeed(
             rows=_rows(run, number),
-            train=extractor.features(cut, train),
+            train=_training_features(run, extractor, cut, phase, views),
             train_targets=train.targets,
-            held_out=extractor.features(cut, held_out),
+            held_out=extractor.features(cut, held_out, phase=phase.name),
             held_out_targets=held_out.targets,
         ),
     )
+
+
+def _training_features(
+    run: RunContext, extractor: Extractor, cut: PhaseCut, phase: Phase, views: int
+) -> tuple[NDArray[np.float32], ...]:
+    from graftwork_jobs.features.extract import Views
+
+    train = run.index.splits["train"]
+    if not run.inputs.is_random:
+        return (extractor.features(cut, train, phase=phase.name),)
+    drawn = Views(count=views, seed=run.request.job.spec.training.seed)
+    return extractor.views(cut, train, drawn, phase=phase.name)
 
 
 def _rows(run: RunContext, number: int) -> Rows:

@@ -94,5 +94,15 @@ def _figure(name: str, value: float) -> str:
 
 def features_line(event: Event) -> str:
     """What became of the features of a frozen trunk, in one line."""
-    how = "taken from the store" if event["hit"] else f"computed once in {event['seconds']:.1f} s"
-    return f"features of {event['examples']:,} {event['split']} pictures at {event['cut']}: {how}"
+    what = f"{event['examples']:,} {event['split']} examples at {event['cut']}"
+    if event["views"]:
+        what = f"{event['views']} views of {what}"
+    hits, entries = event["hits"], event["entries"]
+    if hits == entries:
+        return f"features of {what}: taken from the store"
+    part = f", {hits} of {entries} views from the store" if hits else ""
+    engine = f" on {_ENGINES[event['engine']]} ({event['engine_reason']})"
+    return f"features of {what}: computed once in {event['seconds']:.1f} s{engine}{part}"
+
+
+_ENGINES = {"tensorflow": "TensorFlow", "openvino": "OpenVINO"}

@@ -107,7 +107,10 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
         target=target,
         row_weights=target.row_weights(index.splits["train"].targets, spec.training.class_weights),
         inputs=PictureBatches(
-            image=request.input, augment=build_augmenter(spec.augment), cache_dir=request.data_cache_dir
+            image=request.input,
+            augment=build_augmenter(spec.augment),
+            changes=tuple(entry.model_dump_json(exclude_none=True) for entry in spec.augment),
+            cache_dir=request.data_cache_dir,
         ),
     )
 

@@ -71,8 +71,19 @@ class FineTuneJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse_if_any(*self._phase_names_twice(), self._idle_workers(), *self._gates_without_model())
+        refuse_if_any(*self._phase_names_twice(), self._idle_workers(), *self._gates_without_model(), self._views_of_nothing())
         return self
+
+    def _views_of_nothing(self) -> Inconsistency | None:
+        if self.features.views is None or self.augment:
+            return None
+        return Inconsistency(
+            at=("features", "views"),
+            received=f"{self.features.views} in a job without augmentation",
+            expected="an `augment` section, whose random changes make the views differ",
+            fix="Remove `features.views`, or add `augment`.",
+            involves=(("augment",),),
+        )
 
     def _phase_names_twice(self) -> list[Inconsistency]:
         names = [phase.name for phase in self.phases]

@@ -72,8 +72,27 @@ class Features(SpecModel):
     """What becomes of the outputs of layers that do not train."""
 
     cache: Literal["auto", "none"] = "auto"
-    """`auto`: in a phase without augmentation, compute what lies below the freeze boundary once per picture rather than
-    once per epoch, and keep it for later phases, runs and jobs on the same pictures. `none`: compute it every time."""
+    """`auto`: in a phase without augmentation, or with `views`, compute what lies below the freeze boundary once per
+    picture rather than once per epoch, and keep it for later phases, runs and jobs on the same pictures. `none`:
+    compute it every time."""
+    views: Annotated[int, Field(ge=1, le=256)] | None = None
+    """With augmentation: draw this many random versions of each training picture once, and let the epochs go through
+    them evenly. Faster than the default, which draws fresh versions in every epoch, and less varied."""
+
+    @model_validator(mode="after")
+    def _views_are_kept(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("views",),
+                received=f"{self.views} with `cache: none`",
+                expected="`cache: auto`, for views are kept in the cache",
+                fix="Remove `cache: none`, or `views`.",
+                involves=(("cache",),),
+            )
+            if self.views is not None and self.cache == "none"
+            else None
+        )
+        return self
 
 
 class EarlyStopping(SpecModel):
