@@ -27,6 +27,7 @@ from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, Repo
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
+    from graftwork_jobs.features.usage import FeatureUsage
     from graftwork_jobs.plan import Plan, PlannedJob
     from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.request import TrainResult
@@ -87,6 +88,7 @@ def report_content(
     run_id: str,
     gates: tuple[GateResult, ...],
     baseline: Mapping[str, Mapping[str, float]],
+    features: Mapping[str, FeatureUsage],
     data_cache_dir: Path,
 ) -> ReportContent:
     """Gather everything a report tells.
@@ -99,6 +101,7 @@ def report_content(
         run_id: the run.
         gates: their results.
         baseline: summary metrics of the job on random weights, by test set; empty if there was none.
+        features: what became of the feature store, by phase.
         data_cache_dir: where local copies of remote pictures are.
     """
     plan = planned.plan
@@ -135,6 +138,7 @@ def report_content(
                 kept_epoch=kept[phase.name],
                 trainable_parameters=phase.trainable_parameters,
                 total_parameters=phase.total_parameters,
+                features=features.get(phase.name),
             )
             for phase in plan.phases
         ),

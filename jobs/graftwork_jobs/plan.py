@@ -21,6 +21,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import scan_data
+from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.targets.choose import make_target
 
 if TYPE_CHECKING:
@@ -46,6 +47,23 @@ _TRIAL_ROUNDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
+class FeaturePlan:
+    """What a phase will compute once instead of in every epoch.
+
+    Attributes:
+        cut: layer whose outputs are kept.
+        views: random versions of each training picture; 0 for pictures as they are.
+        size_bytes: of what is kept.
+        saved_s: seconds saved over all epochs, by estimate; below 0 where it costs more than it saves.
+    """
+
+    cut: str
+    views: int
+    size_bytes: int
+    saved_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class PhasePlan:
     """What a phase will do.
 
@@ -59,6 +77,8 @@ class PhasePlan:
         total_parameters: numbers in the whole network.
         steps_per_epoch: weight updates.
         estimated_s: seconds for all epochs, validation included.
+        features: what is computed once and kept; None when all is computed in every epoch.
+        no_features: why not, in words; empty when something is kept.
     """
 
     name: str
@@ -70,6 +90,8 @@ class PhasePlan:
     total_parameters: int
     steps_per_epoch: int
     estimated_s: float
+    features: FeaturePlan | None = None
+    no_features: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +191,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     with reporter.task("estimate time", None):
         seconds_per_image = _forward_seconds(network, image)
     phases = tuple(
-        _plan_phase(phase, boundary, network, scan.index, spec, seconds_per_image)
+        _plan_phase(phase, boundary, network, scan.index, spec, seconds_per_image, settings.features_dir)
         for phase, boundary in zip(spec.phases, boundaries, strict=True)
     )
     plan = Plan(
@@ -268,12 +290,16 @@ def _plan_phase(
     index: DatasetIndex,
     spec: FineTuneJobSpec,
     seconds_per_image: float,
+    features_dir: Path,
 ) -> PhasePlan:
     train, validation = len(index.splits["train"]), len(index.splits["validation"])
     share = _trainable_share(network, boundary)
     one_epoch_s = seconds_per_image * (train * (1 + _BACKWARD_COST * share) + validation)
     # The trial ran on all cores of this machine; the workers may use fewer.
     slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))
+    features, why_not = _plan_features(
+        phase, boundary, network, spec, (train, validation), seconds_per_image * slower, features_dir
+    )
     return PhasePlan(
         name=phase.name,
         epochs=phase.epochs,
@@ -283,8 +309,54 @@ def _plan_phase(
         trainable_parameters=boundary.trainable_parameters,
         total_parameters=boundary.total_parameters,
         steps_per_epoch=math.ceil(train / spec.training.batch_size),
-        estimated_s=one_epoch_s * phase.epochs * slower,
+        estimated_s=one_epoch_s * phase.epochs * slower - (features.saved_s if features else 0.0),
+        features=features,
+        no_features=why_not,
     )
+
+
+def _plan_features(
+    phase: Phase,
+    boundary: FreezeBoundary,
+    network: Network,
+    spec: FineTuneJobSpec,
+    sizes: tuple[int, int],
+    seconds_per_image: float,
+    features_dir: Path,
+) -> tuple[FeaturePlan | None, str]:
+    """What a phase keeps in the feature store, or why it keeps nothing; the same decision that the workers take.
+
+    Args:
+        phase: the phase.
+        boundary: what trains in it.
+        network: the whole network.
+        spec: the job.
+        sizes: training and validation examples.
+        seconds_per_image: of a pass through the whole network, on the workers.
+        features_dir: where the store is.
+    """
+    from graftwork_jobs.features.phase_cut import cut_for_phase
+    from graftwork_jobs.features.store import FeatureStore
+
+    views = stored_views(spec, phase)
+    if not views:
+        return None, "features.cache is none" if spec.features.cache == "none" else "pictures change in every epoch"
+    cut = cut_for_phase(network, boundary)
+    if cut is None:
+        return None, "no layer below the freeze boundary passes on a single tensor"
+    train, validation = sizes
+    size_bytes, limit_bytes = cut.bytes_of(views * train + validation), FeatureStore.limit_below(features_dir)
+    if size_bytes > limit_bytes:
+        return None, f"{size_bytes / 1e9:,.1f} GB of features, {limit_bytes / 1e9:,.1f} GB of room for them"
+    activations = _activation_sizes(network)
+    share = sum(activations.get(layer.name, 0) for layer in cut.trunk.layers) / max(1, sum(activations.values()))
+    passes_saved = (phase.epochs - views) * train + (phase.epochs - 1) * validation
+    return FeaturePlan(
+        cut=cut.name,
+        views=views if spec.augment else 0,
+        size_bytes=size_bytes,
+        saved_s=seconds_per_image * min(share, 1.0) * passes_saved,
+    ), ""
 
 
 def _unfreeze_words(phase: Phase) -> str:

@@ -13,7 +13,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.load import load_only
 
 if TYPE_CHECKING:
-    from graftwork_jobs.plan import Plan
+    from graftwork_jobs.plan import PhasePlan, Plan
 
 _MOST_UNREADABLE_SHOWN = 20
 
@@ -77,6 +77,8 @@ def print_plan(plan: Plan) -> None:
         ],
         title="Phases",
     )
+    for phase in plan.phases:
+        screen.print(features_line(phase))
     screen.print(
         f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, {plan.batch_size} examples per weight update; about "
         f"{format_bytes(plan.memory_bytes_per_worker)} a worker, about {format_duration(plan.estimated_s)} in all"
@@ -88,3 +90,14 @@ def print_plan(plan: Plan) -> None:
         screen.print(f"left out: {len(plan.unreadable) - _MOST_UNREADABLE_SHOWN} more")
     for warning in plan.warnings:
         screen.print(f"Warning: {warning}", style="yellow")
+
+
+def features_line(phase: PhasePlan) -> str:
+    """What a phase computes once and keeps, in one line."""
+    plan = phase.features
+    if plan is None:
+        return f"{phase.name}: the frozen part is computed in every epoch: {phase.no_features}"
+    views = f" for {plan.views} views of each training picture" if plan.views else ""
+    gain = f"saves about {format_duration(plan.saved_s)}" if plan.saved_s > 0 else "saves nothing in this phase"
+    size = format_bytes(plan.size_bytes)
+    return f"{phase.name}: outputs of {plan.cut} are computed once{views} and kept: {size}, {gain}"

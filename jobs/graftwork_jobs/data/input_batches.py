@@ -147,7 +147,7 @@ class PictureBatches:
         """Stored views of this worker's share of a split of pictures."""
         if self.augment is None:
             raise ValueError("received a wish for views, expected a job with augmentation")
-        return view_batches(
+        batches: Iterable[tf.Tensor] = view_batches(
             split,
             self.image,
             views,
@@ -157,3 +157,4 @@ class PictureBatches:
             augment=self.augment,
             cache_dir=self.cache_dir,
         )
+        return batches

@@ -203,9 +203,9 @@ def view_batches(
 
     batches = _batched(reader, (rows, seeds), batch_size, augment=versions, threads=threads, whole=False)
     shape = (-1, image.height, image.width, 3)
-    return batches.map(
-        lambda pictures: tf.reshape(pictures, shape), num_parallel_calls=1, deterministic=True
-    ).prefetch(_PREFETCH_BATCHES)
+    return batches.map(lambda pictures: tf.reshape(pictures, shape), num_parallel_calls=1, deterministic=True).prefetch(
+        _PREFETCH_BATCHES
+    )
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,7 +66,7 @@ def metrics_json(content: ReportContent) -> str:
         },
         "gates": [vars(gate).copy() for gate in content.gates],
         "findings": [finding.as_dict() for finding in content.findings],
-        "phases": [vars(phase).copy() for phase in content.phases],
+        "phases": [asdict(phase) for phase in content.phases],
         "history": [record.as_dict(content.reporting.score) for record in content.history],
         "timings": dict(content.timings),
     }

@@ -9,6 +9,7 @@ from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
+from graftwork_jobs.features.usage import FeatureUsage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class PhaseSummary:
         kept_epoch: whose weights the phase ended with, 1-based.
         trainable_parameters: numbers that changed.
         total_parameters: numbers in the whole network.
+        features: how it came by the outputs of its frozen trunk; None when it computed them in every step.
     """
 
     name: str
@@ -32,6 +34,7 @@ class PhaseSummary:
     kept_epoch: int
     trainable_parameters: int
     total_parameters: int
+    features: FeatureUsage | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

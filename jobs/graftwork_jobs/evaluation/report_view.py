@@ -12,11 +12,13 @@ from graftwork_jobs.evaluation.history import by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
 from graftwork_jobs.evaluation.report_content import PhaseSummary, ReportContent, TestReport
 from graftwork_jobs.evaluation.thumbnails import data_uri, thumbnail_uri
+from graftwork_jobs.features.usage import ENGINE_NAMES
 
 MISTAKES_SHOWN: Final = 18
 _NONE = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 _MINUTE_S = 60
+_MEGABYTE = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +76,24 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
         tests=[_test_view(content.reporting, test, index) for index, test in enumerate(content.tests)],
         metric_names={key: name for key, name in content.reporting.titles.items() if _is_defined(key, content)},
         phases=_phase_views(content),
+        feature_lines=[feature_line(phase) for phase in content.phases if phase.features is not None],
         mistakes=[(mistake, thumbnail_uri(mistake.picture)) for mistake in content.mistakes[:MISTAKES_SHOWN]],
         several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
         gates_passed=all(gate.passed for gate in content.gates),
     )
     return str(page)
+
+
+def feature_line(phase: PhaseSummary) -> str:
+    """How a phase came by the features of its frozen trunk, in one sentence; empty if it kept none."""
+    usage = phase.features
+    if usage is None:
+        return ""
+    views = f", {usage.views} views of each training picture" if usage.views else ""
+    found = f"{usage.hits} of {usage.entries} entries were in the store ({percent(usage.hit_rate)})"
+    engine = f" on {ENGINE_NAMES[usage.engine]} ({usage.engine_reason})" if usage.engine else ""
+    spent = f"{duration(usage.seconds)} spent on computing the others{engine}" if usage.engine else "none was computed"
+    return f"{phase.name}: outputs of {usage.cut}{views}, {usage.size_bytes / _MEGABYTE:,.1f} MB; {found}; {spent}."
 
 
 def figure(value: float | None, decimals: int = 3) -> str:

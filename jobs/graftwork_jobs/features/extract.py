@@ -146,9 +146,7 @@ class Extractor:
             "examples": hashlib.sha256("".join(split.digests).encode()).hexdigest(),
         }
 
-    def _entries(
-        self, cut: PhaseCut, split: Split, wanted: Sequence[_Wanted], phase: str
-    ) -> list[NDArray[np.float32]]:
+    def _entries(self, cut: PhaseCut, split: Split, wanted: Sequence[_Wanted], phase: str) -> list[NDArray[np.float32]]:
         """Entries from the store; those that any worker lacks are computed, all in one pass over the examples."""
         began = time.perf_counter()
         stored = [self.store.open(each.key) for each in wanted]
@@ -156,10 +154,7 @@ class Extractor:
         missing = [each for each, found in zip(wanted, votes, strict=True) if found < self.collectives.world]
         engine = self._compute(missing, cut, split) if missing else None
         computed = dict(zip((each.key for each in missing), engine.arrays if engine else (), strict=True))
-        entries = [
-            computed[each.key] if each.key in computed else entry
-            for each, entry in zip(wanted, stored, strict=True)
-        ]
+        entries = [computed.get(each.key, entry) for each, entry in zip(wanted, stored, strict=True)]
         features = [entry for entry in entries if entry is not None]
         self.tell(
             "features",
@@ -216,9 +211,7 @@ class Extractor:
                 engine = tensorflow_engine(cut.trunk, signature)
             elif engine is None:
                 left = math.ceil(len(split) // self.node.world * len(missing) / len(inputs)) - 1
-                engine = choose_engine(
-                    cut.trunk, signature, inputs, batches_left=left, collectives=self.collectives
-                )
+                engine = choose_engine(cut.trunk, signature, inputs, batches_left=left, collectives=self.collectives)
             values = engine.forward(inputs)
             examples = len(values) // len(missing)
             part = slice(rows[done], rows[done + examples - 1] + 1, self.node.world)

@@ -51,8 +51,14 @@ class FeatureStore:
     def below(cls, root: Path) -> Self:
         """A store that keeps to a quarter of the room there is: what it holds and what is free."""
         root.mkdir(parents=True, exist_ok=True)
+        return cls(root=root, limit_bytes=cls.limit_below(root))
+
+    @staticmethod
+    def limit_below(root: Path) -> int:
+        """Bytes that a store in a folder keeps to; the folder need not exist."""
         held = sum(size for _, size, _ in _files(root, _SUFFIX))
-        return cls(root=root, limit_bytes=(held + shutil.disk_usage(root).free) // 4)
+        existing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
+        return (held + shutil.disk_usage(existing).free) // 4
 
     def open(self, key: str) -> NDArray[np.float32] | None:
         """An entry, read-only and memory-mapped, shape (rows, ...); None if there is none."""

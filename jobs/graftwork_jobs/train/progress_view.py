@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from graftwork.progress import Reporter
+from graftwork_jobs.features.usage import ENGINE_NAMES
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -101,8 +102,5 @@ def features_line(event: Event) -> str:
     if hits == entries:
         return f"features of {what}: taken from the store"
     part = f", {hits} of {entries} views from the store" if hits else ""
-    engine = f" on {_ENGINES[event['engine']]} ({event['engine_reason']})"
+    engine = f" on {ENGINE_NAMES[event['engine']]} ({event['engine_reason']})"
     return f"features of {what}: computed once in {event['seconds']:.1f} s{engine}{part}"
-
-
-_ENGINES = {"tensorflow": "TensorFlow", "openvino": "OpenVINO"}

@@ -71,7 +71,9 @@ class FineTuneJobSpec(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse_if_any(*self._phase_names_twice(), self._idle_workers(), *self._gates_without_model(), self._views_of_nothing())
+        refuse_if_any(
+            *self._phase_names_twice(), self._idle_workers(), *self._gates_without_model(), self._views_of_nothing()
+        )
         return self
 
     def _views_of_nothing(self) -> Inconsistency | None:

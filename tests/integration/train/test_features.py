@@ -137,6 +137,58 @@ def test_augmented_phases_see_pictures(small_data: SmallData, local_ray: Path, t
     assert _found(request) == []
 
 
+VIEWS: dict[str, Any] = {
+    **JOB,
+    "phases": [{**JOB["phases"][0], "epochs": 5}, {**JOB["phases"][1], "epochs": 2}],
+    "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}],
+}
+
+
+@pytest.fixture(scope="module")
+def on_views(
+    small_data: SmallData, local_ray: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, TrainRequest]:
+    """An augmented job that keeps three views, on one and two workers, each with a store of its own."""
+    root = tmp_path_factory.mktemp("views")
+    requests = {}
+    for workers in (1, 2):
+        request = small_request(
+            small_data, root / f"workers-{workers}", workers=workers, features={"views": 3}, **VIEWS
+        )
+        requests[workers] = replace(request, features_dir=root / f"store-{workers}")
+        train(requests[workers], SilentReporter())
+    return requests
+
+
+def test_stored_views_do_not_depend_on_workers(on_views: dict[int, TrainRequest]) -> None:
+    """The same weights, statistics and predictions."""
+    _assert_same_outcome(on_views[2], on_views[1], rtol=RELATIVE, atol=ABSOLUTE)
+
+
+def test_a_phase_keeps_no_more_views_than_it_has_epochs(on_views: dict[int, TrainRequest]) -> None:
+    """Three views in five epochs, two in two; the validation data as it is. Nothing is asked for twice."""
+    events = [event for event in read_events(on_views[1].events_file) if event["kind"] == "features"]
+    assert [(event["phase"], event["split"], event["views"], event["hits"], event["entries"]) for event in events] == [
+        ("head", "train", 3, 0, 3),
+        ("head", "validation", 0, 0, 1),
+        ("tune", "train", 2, 0, 2),
+        ("tune", "validation", 0, 0, 1),
+    ]
+    assert len(list(on_views[1].features_dir.glob("*.npy"))) == 7
+
+
+def test_a_job_with_more_views_shares_those_there_are(
+    small_data: SmallData, on_views: dict[int, TrainRequest], tmp_path: Path
+) -> None:
+    """Another run with four views: three come from the store, the fourth is computed."""
+    job = {**VIEWS, "phases": VIEWS["phases"][:1]}
+    request = small_request(small_data, tmp_path / "more", features={"views": 4}, **job)
+    request = replace(request, features_dir=on_views[1].features_dir)
+    train(request, SilentReporter())
+    events = [event for event in read_events(request.events_file) if event["kind"] == "features"]
+    assert [(event["hits"], event["entries"]) for event in events] == [(3, 4), (1, 1)]
+
+
 def _when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.Thread:
     def watch() -> None:
         deadline = time.monotonic() + _DEADLINE_S

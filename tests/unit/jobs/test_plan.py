@@ -93,11 +93,50 @@ def test_more_unfrozen_layers_need_more(plan_of: MakePlan) -> None:
     assert len({plan.phases[0].total_parameters for plan in plans}) == 1
 
 
-def test_a_frozen_phase_takes_a_forward_pass_of_each_picture(plan_of: MakePlan) -> None:
-    """Of training and validation data, once an epoch."""
-    plan = plan_of(phases=[phase(epochs=3)])
+@pytest.mark.parametrize(("cache", "passes"), [("auto", 1), ("none", 3)])
+def test_a_frozen_phase_takes_a_forward_pass_of_each_picture(plan_of: MakePlan, cache: str, passes: int) -> None:
+    """Of training and validation data: once and for all, or once an epoch where nothing is kept."""
+    plan = plan_of(phases=[phase(epochs=3)], features={"cache": cache})
     seen = sum(plan.counts["train"].values()) + sum(plan.counts["validation"].values())
-    assert plan.phases[0].estimated_s == pytest.approx(3 * seen * _SECONDS_PER_PICTURE)
+    assert plan.phases[0].estimated_s == pytest.approx(passes * seen * _SECONDS_PER_PICTURE)
+
+
+def test_what_will_be_kept(plan_of: MakePlan) -> None:
+    """The pooled outputs of all pictures, float32; with views, those of each training picture."""
+    plan = plan_of(phases=[phase(epochs=5)])
+    train, validation = (sum(plan.counts[split].values()) for split in ("train", "validation"))
+    kept = plan.phases[0].features
+    assert kept is not None
+    assert (kept.cut, kept.views, kept.size_bytes) == ("head_pool", 0, (train + validation) * 4 * 4)
+    assert kept.saved_s == pytest.approx(4 * (train + validation) * _SECONDS_PER_PICTURE)
+    flip = [{"flip": "horizontal"}]
+    kept = plan_of(phases=[phase(epochs=5)], augment=flip, features={"views": 3}).phases[0].features
+    assert kept is not None
+    assert (kept.views, kept.size_bytes) == (3, (3 * train + validation) * 4 * 4)
+    assert kept.saved_s == pytest.approx((2 * train + 4 * validation) * _SECONDS_PER_PICTURE)
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"features": {"cache": "none"}}, "features.cache is none"),
+        ({"augment": [{"flip": "horizontal"}]}, "pictures change in every epoch"),
+        ({"phases": [phase("all")]}, "no layer below the freeze boundary"),
+    ],
+)
+def test_why_nothing_will_be_kept(plan_of: MakePlan, spec: dict[str, Any], reason: str) -> None:
+    """In words; nothing is saved then."""
+    planned = plan_of(**spec).phases[0]
+    assert planned.features is None
+    assert planned.no_features.startswith(reason)
+
+
+def test_features_that_find_no_room_are_not_kept(plan_of: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same limit that the workers keep to."""
+    monkeypatch.setattr("graftwork_jobs.features.store.FeatureStore.limit_below", lambda _: 10)
+    planned = plan_of().phases[0]
+    assert planned.features is None
+    assert "room" in planned.no_features
 
 
 def test_time_scales_with_epochs_and_cores(plan_of: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,4 +208,5 @@ def test_a_plan_in_words(plan_of: MakePlan, tmp_path: Path, capsys: pytest.Captu
     assert ["dog", "6", "2", "2"] in rows
     assert any(row[:5] == ["only", "2", "fromLayer", "conv1", "conv1"] and "0.0001" in row for row in rows)
     assert f"left out: {tmp_path / 'pictures' / 'cat' / '000.png'}: " in printed
+    assert "only: outputs of conv0 are computed once and kept: " in printed
     assert "Warning: 1 picture cannot be read and is left out." in printed

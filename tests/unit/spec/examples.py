@@ -21,6 +21,7 @@ JOB: dict[str, Any] = {
             "onBadImage": "skip",
         },
         "augment": [{"flip": "horizontal"}, {"rotate": 0.1}],
+        "features": {"views": 4},
         "head": {"pooling": "avg", "hidden": [64], "dropout": 0.2},
         "phases": [
             {"name": "head", "epochs": 10, "unfreeze": "none", "learningRate": 1e-3},

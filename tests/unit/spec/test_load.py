@@ -214,6 +214,8 @@ def test_missing_key_says_what_it_is_for() -> None:
         (("spec", "evaluation", "gates", 0, "max"), 0.5, "spec.evaluation.gates[0].max", "`max` >= `min`"),
         (("spec", "evaluation", "gates", 0), {"metric": "loss"}, "spec.evaluation.gates[0]", "at least one of"),
         (("spec", "register"), None, "spec.evaluation.gates[1].notWorseThan", "a `register` section"),
+        (("spec", "augment"), [], "spec.features.views", "an `augment` section"),
+        (("spec", "features"), {"views": 2, "cache": "none"}, "spec.features.views", "`cache: auto`"),
     ],
 )
 def test_fields_that_contradict_each_other_are_explained(

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_order, epoch_rows
+from graftwork_jobs.data.batch_plan import (
+    BatchPlan,
+    augmentation_seeds,
+    epoch_order,
+    epoch_rows,
+    epoch_views,
+    view_seeds,
+)
 
 CLASSES = 3
 
@@ -136,3 +143,30 @@ def test_impossible_plans_are_refused(fields: dict[str, int]) -> None:
     """Pieces must divide the batch, and the rank must be one of the workers."""
     with pytest.raises(ValueError, match="received"):
         BatchPlan(**fields)
+
+
+@given(examples=st.integers(1, 40), views=st.integers(1, 9), turn=st.integers(0, 5))
+def test_every_example_goes_through_its_views_evenly(examples: int, views: int, turn: int) -> None:
+    """Within each turn of as many epochs as there are views, every row shows every view once."""
+    epochs = range(turn * views, (turn + 1) * views)
+    shown = np.stack([epoch_views(examples, views, seed=3, phase=1, epoch=epoch) for epoch in epochs])
+    np.testing.assert_array_equal(np.sort(shown, axis=0), np.tile(np.arange(views)[:, None], (1, examples)))
+
+
+def test_the_choice_of_views_depends_on_seed_phase_and_epoch() -> None:
+    """The same arguments give the same choice; rows of one epoch show different views; turns have other orders."""
+    chosen = epoch_views(200, 4, seed=3, phase=1, epoch=0)
+    np.testing.assert_array_equal(chosen, epoch_views(200, 4, seed=3, phase=1, epoch=0))
+    assert set(chosen) == {0, 1, 2, 3}
+    for other in ({"seed": 4}, {"phase": 0}, {"epoch": 1}, {"epoch": 4}):
+        assert (chosen != epoch_views(200, 4, **{"seed": 3, "phase": 1, "epoch": 0, **other})).any(), other
+
+
+def test_view_seeds_differ_by_row_view_and_seed_and_from_those_of_epochs() -> None:
+    """No two versions of a picture are the same, nor is a version that of another picture."""
+    rows = np.arange(500)
+    drawn = [view_seeds(rows, seed=seed, view=view) for seed in (3, 4) for view in range(4)]
+    drawn += [augmentation_seeds(rows, seed=3, phase=phase, epoch=epoch) for phase in (0, 1) for epoch in (0, 1)]
+    pairs = {tuple(pair) for seeds in drawn for pair in seeds.tolist()}
+    assert len(pairs) == len(drawn) * len(rows)
+    np.testing.assert_array_equal(view_seeds(rows[[7]], seed=3, view=2)[0], drawn[2][7])

@@ -14,6 +14,19 @@ from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
+from graftwork_jobs.features.usage import FeatureUsage
+
+USAGE = FeatureUsage(
+    cut="head_pool",
+    views=4,
+    entries=5,
+    hits=2,
+    seconds=7.5,
+    size_bytes=12_500_000,
+    engine="openvino",
+    engine_reason="1.5 times as fast",
+)
+"""What became of the feature store in the head phase."""
 
 
 def draw_scores(
@@ -114,8 +127,9 @@ def content_with(classes: int = 4, *, labels: tuple[str, ...] | None = None) -> 
             kept_epoch=2,
             trainable_parameters=12_345,
             total_parameters=4_000_000,
+            features=usage,
         )
-        for name in ("head", "tune")
+        for name, usage in (("head", USAGE), ("tune", None))
     )
     mistake = Mistake(
         picture=picture(),

@@ -98,6 +98,15 @@ def test_the_page_needs_nothing_else(tmp_path: Path) -> None:
     assert policy == ["default-src 'none'; img-src data:; style-src 'unsafe-inline'"]
 
 
+def test_the_page_tells_what_the_feature_store_was_worth(page: _Page, tmp_path: Path) -> None:
+    """Hits, size, seconds and engine of the phase that kept features; no word about the other."""
+    assert "head: outputs of head_pool, 4 views of each training picture, 12.5 MB; 2 of 5 entries" in page.text
+    assert "(40 %); 7.5 s spent on computing the others on OpenVINO (1.5 times as fast)" in page.text
+    assert "tune: outputs of" not in page.text
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert [phase["features"] and phase["features"]["hits"] for phase in figures["phases"]] == [2, None]
+
+
 def test_every_section_link_leads_somewhere(page: _Page) -> None:
     """The navigation's targets are there."""
     targets = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows
+from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows, epoch_views
 from graftwork_jobs.features.batches import feature_eval_batches, feature_train_batches
 
 EXAMPLES = 53
@@ -33,7 +33,7 @@ def test_training_goes_through_the_planned_rows(plan: BatchPlan, row_weights: np
     """Step by step: features, labels and weights of `epoch_rows`, in its order."""
     options: dict[str, Any] = {"seed": 3, "phase": 1, "epoch": 2, "row_weights": row_weights}
     expected = epoch_rows(EXAMPLES, plan, **options)
-    steps = list(feature_train_batches(FEATURES, LABELS, plan, **options).as_numpy_iterator())
+    steps = list(feature_train_batches([FEATURES], LABELS, plan, **options).as_numpy_iterator())
     assert len(steps) == plan.steps(EXAMPLES) == len(expected.rows)
     for (features, labels, weights), rows, planned in zip(steps, expected.rows, expected.weights, strict=True):
         np.testing.assert_array_equal(features, FEATURES[rows])
@@ -59,8 +59,20 @@ def test_features_may_lie_on_disk(tmp_path: Path) -> None:
     options: dict[str, Any] = {"seed": 3, "phase": 0, "epoch": 0, "row_weights": None}
     plan = BatchPlan(batch_size=16)
     for (one, *_), (other, *_) in zip(
-        feature_train_batches(mapped, LABELS, plan, **options).as_numpy_iterator(),
-        feature_train_batches(FEATURES, LABELS, plan, **options).as_numpy_iterator(),
+        feature_train_batches([mapped], LABELS, plan, **options).as_numpy_iterator(),
+        feature_train_batches([FEATURES], LABELS, plan, **options).as_numpy_iterator(),
         strict=True,
     ):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_epoch_shows_each_row_the_view_that_is_drawn_for_it() -> None:
+    """Features come from the view that `epoch_views` names, on every worker."""
+    views = [FEATURES + 100 * view for view in range(3)]
+    options: dict[str, Any] = {"seed": 3, "phase": 1, "epoch": 4}
+    shown = epoch_views(EXAMPLES, 3, **options)
+    plan = BatchPlan(batch_size=14, pieces=2, rank=1, world=2)
+    rows = epoch_rows(EXAMPLES, plan, **options, row_weights=None).rows
+    steps = feature_train_batches(views, LABELS, plan, **options, row_weights=None).as_numpy_iterator()
+    for (features, *_), planned in zip(steps, rows, strict=True):
+        np.testing.assert_array_equal(features, np.stack(views)[shown[planned], planned])

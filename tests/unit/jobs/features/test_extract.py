@@ -9,13 +9,17 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from graftwork.preprocess.image import ImageSpec, decode_image
+from graftwork_jobs.data.batch_plan import view_seeds
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.input_batches import PictureBatches
 from graftwork_jobs.data.pipeline import ChangedDataError, readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.features.extract import Extractor, NodeShare
+from graftwork_jobs.features import extract as extract_module
+from graftwork_jobs.features.engine import Engine, tensorflow_engine
+from graftwork_jobs.features.extract import Extractor, NodeShare, Views
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import FeatureStore
 from tests.unit.jobs.data.pictures import write_picture
@@ -60,15 +64,24 @@ def _expected(cut: PhaseCut, split: Split) -> np.ndarray:
     return np.asarray(cut.trunk(pictures, training=False))
 
 
+def _brighter(picture: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    return picture + tf.random.stateless_uniform([], seed, 0.0, 9.0)
+
+
 def _extractor(
-    root: Path, events: list[dict[str, Any]], collectives: Collectives = ALONE, *, owner: str = "run"
+    root: Path,
+    events: list[dict[str, Any]],
+    collectives: Collectives = ALONE,
+    *,
+    owner: str = "run",
+    changes: str = "brighter",
 ) -> Extractor:
     return Extractor(
         store=FeatureStore(root=root, limit_bytes=10**8),
         collectives=collectives,
         node=NodeShare(rank=collectives.rank, world=collectives.world),
         owner=owner,
-        inputs=PictureBatches(image=IMAGE, augment=None, cache_dir=root / "cache"),
+        inputs=PictureBatches(image=IMAGE, augment=_brighter, changes=(changes,), cache_dir=root / "cache"),
         tell=lambda kind, **fields: events.append({"kind": kind, **fields}),
     )
 
@@ -80,7 +93,7 @@ def test_features_are_the_trunks_outputs(world: int, split: Split, tmp_path: Pat
     expected = _expected(cut, split)
 
     def work(collectives: Collectives) -> np.ndarray:
-        return _extractor(tmp_path, [], collectives).features(cut, split)
+        return _extractor(tmp_path, [], collectives).features(cut, split, phase="head")
 
     for features in run_world(world, work):
         np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
@@ -90,8 +103,8 @@ def test_features_are_the_trunks_outputs(world: int, split: Split, tmp_path: Pat
 def test_a_second_time_they_come_from_the_store(split: Split, tmp_path: Path) -> None:
     """Another run with the same trunk and pictures computes nothing; the events say so."""
     events: list[dict[str, Any]] = []
-    first = _extractor(tmp_path, events).features(_cut(), split)
-    second = _extractor(tmp_path, events, owner="later").features(_cut(), split)
+    first = _extractor(tmp_path, events).features(_cut(), split, phase="head")
+    second = _extractor(tmp_path, events, owner="later").features(_cut(), split, phase="head")
     np.testing.assert_array_equal(first, second)
     assert [event["hit"] for event in events] == [False, True]
     assert {(event["kind"], event["split"], event["cut"], event["examples"]) for event in events} == {
@@ -103,9 +116,9 @@ def test_the_state_of_dropout_is_not_part_of_the_trunk(split: Split, tmp_path: P
     """A trunk whose random numbers have moved on computes the same in inference mode, so its features are the same."""
     events: list[dict[str, Any]] = []
     cut = _cut()
-    _extractor(tmp_path, events).features(cut, split)
+    _extractor(tmp_path, events).features(cut, split, phase="head")
     cut.trunk.get_layer("drop")(np.ones((1, 2)), training=True)
-    _extractor(tmp_path, events).features(cut, split)
+    _extractor(tmp_path, events).features(cut, split, phase="head")
     assert [event["hit"] for event in events] == [False, True]
 
 
@@ -114,11 +127,13 @@ def test_other_weights_or_pictures_are_other_features(split: Split, tmp_path: Pa
     events: list[dict[str, Any]] = []
     extractor = _extractor(tmp_path, events)
     cut = _cut()
-    extractor.features(cut, split)
+    extractor.features(cut, split, phase="head")
     cut.trunk.get_layer("bn").moving_mean.assign(np.ones(4))
-    np.testing.assert_allclose(extractor.features(cut, split), _expected(cut, split), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        extractor.features(cut, split, phase="head"), _expected(cut, split), rtol=1e-4, atol=1e-4
+    )
     fewer = Split(name="train", inputs=split.inputs[:5], targets=split.targets[:5], digests=split.digests[:5])
-    assert len(extractor.features(cut, fewer)) == 5
+    assert len(extractor.features(cut, fewer, phase="head")) == 5
     assert [event["hit"] for event in events] == [False] * 3
 
 
@@ -128,7 +143,7 @@ def test_workers_that_find_different_things_compute_again(
     """Another run commits the entry after the first worker looked and before the second did."""
     cut = _cut()
     expected = _expected(cut, split)
-    _extractor(tmp_path, []).features(cut, split)
+    _extractor(tmp_path, []).features(cut, split, phase="head")
     real = FeatureStore.open
 
     def work(collectives: Collectives) -> np.ndarray:
@@ -136,7 +151,7 @@ def test_workers_that_find_different_things_compute_again(
         if collectives.rank == 1:
             monkeypatch.setattr(extractor.store.__class__, "open", open_as_late)
             seen.add(id(extractor.store))
-        return extractor.features(cut, split)
+        return extractor.features(cut, split, phase="head")
 
     seen: set[int] = set()
 
@@ -160,7 +175,7 @@ def test_eviction_right_after_the_commit_does_no_harm(
         (store.root / f"{key}.npy").unlink()
 
     monkeypatch.setattr(FeatureStore, "commit", commit_then_evict)
-    features = _extractor(tmp_path, []).features(cut, split)
+    features = _extractor(tmp_path, []).features(cut, split, phase="head")
     np.testing.assert_allclose(features, _expected(cut, split), rtol=1e-4, atol=1e-4)
 
 
@@ -168,7 +183,7 @@ def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Pa
     """The picture is named, and no unfinished file takes up room."""
     changed = Split(name="train", inputs=split.inputs, targets=split.targets, digests=(*split.digests[:-1], "0" * 64))
     with pytest.raises(ChangedDataError, match=r"130\.png.*content has changed"), readable_data_errors():
-        _extractor(tmp_path, []).features(_cut(), changed)
+        _extractor(tmp_path, []).features(_cut(), changed, phase="head")
     assert list(tmp_path.glob("*")) == []
 
 
@@ -183,3 +198,76 @@ def test_features_fit_if_they_fit_everywhere(limits: tuple[int, int], fits: bool
         return Extractor(**{**vars(extractor), "store": store}).fits(cut, 100)
 
     assert run_world(2, work) == [fits, fits]
+
+
+def _expected_view(cut: PhaseCut, split: Split, *, seed: int, view: int) -> np.ndarray:
+    pictures = np.stack([decode_image(Path(uri).read_bytes(), IMAGE) for uri in split.inputs]).astype(np.float32)
+    seeds = view_seeds(np.arange(len(split)), seed=seed, view=view)
+    changed = np.stack([_brighter(picture, own) for picture, own in zip(pictures, seeds, strict=True)])
+    return np.asarray(cut.trunk(changed, training=False))
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_views_are_the_trunks_outputs_for_changed_pictures(world: int, split: Split, tmp_path: Path) -> None:
+    """Each drawn from seed, row and view, whatever the number of workers."""
+    cut = _cut()
+
+    def work(collectives: Collectives) -> tuple[np.ndarray, ...]:
+        return _extractor(tmp_path, [], collectives).views(cut, split, Views(count=3, seed=5), phase="head")
+
+    for views in run_world(world, work):
+        for view, features in enumerate(views):
+            expected = _expected_view(cut, split, seed=5, view=view)
+            np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert len(list(tmp_path.glob("*"))) == 3
+
+
+def test_more_views_add_to_those_there_are(split: Split, tmp_path: Path) -> None:
+    """Two views are part of four; only the two others are computed, and they are what they would have been alone."""
+    events: list[dict[str, Any]] = []
+    few = _extractor(tmp_path / "shared", events).views(_cut(), split, Views(count=2, seed=5), phase="head")
+    more = _extractor(tmp_path / "shared", events).views(_cut(), split, Views(count=4, seed=5), phase="tune")
+    alone = _extractor(tmp_path / "own", []).views(_cut(), split, Views(count=4, seed=5), phase="head")
+    for one, other in zip(more, alone, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(few[1], more[1])
+    assert [(event["phase"], event["views"], event["hits"], event["entries"]) for event in events] == [
+        ("head", 2, 0, 2),
+        ("tune", 4, 2, 4),
+    ]
+
+
+def test_views_of_another_seed_or_change_are_others(split: Split, tmp_path: Path) -> None:
+    """And none of them is the unchanged picture's entry."""
+    events: list[dict[str, Any]] = []
+    _extractor(tmp_path, events).features(_cut(), split, phase="head")
+    _extractor(tmp_path, events).views(_cut(), split, Views(count=1, seed=5), phase="head")
+    _extractor(tmp_path, events).views(_cut(), split, Views(count=1, seed=6), phase="head")
+    _extractor(tmp_path, events, changes="darker").views(_cut(), split, Views(count=1, seed=5), phase="head")
+    assert [event["hits"] for event in events] == [0, 0, 0, 0]
+
+
+def test_the_engine_is_no_part_of_the_key(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever computed an entry, the next run takes it; the event names the engine."""
+    events: list[dict[str, Any]] = []
+
+    def other_engine(trunk: keras.Model, signature: tf.TensorSpec, sample: tf.Tensor, **_: Any) -> Engine:
+        return Engine(name="openvino", forward=tensorflow_engine(trunk, signature).forward, reason="for the test")
+
+    monkeypatch.setattr(extract_module, "choose_engine", other_engine)
+    _extractor(tmp_path, events).features(_cut(), split, phase="head")
+    monkeypatch.undo()
+    _extractor(tmp_path, events).features(_cut(), split, phase="head")
+    assert [(event["hit"], event["engine"]) for event in events] == [(False, "openvino"), (True, None)]
+
+
+def test_fewer_examples_than_workers(split: Split, tmp_path: Path) -> None:
+    """A worker without a row waits for nobody, and nobody for it."""
+    few = Split(name="train", inputs=split.inputs[:2], targets=split.targets[:2], digests=split.digests[:2])
+    cut = _cut()
+
+    def work(collectives: Collectives) -> np.ndarray:
+        return _extractor(tmp_path, [], collectives).features(cut, few, phase="head")
+
+    for features in run_world(3, work):
+        np.testing.assert_allclose(features, _expected(cut, few), rtol=1e-4, atol=1e-4)
