@@ -6,7 +6,9 @@ A world of one worker takes the same path; only the exchange itself is left out.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,21 @@ if TYPE_CHECKING:
 _GROUP_KEYS = {"CPU": 7_001, "GPU": 7_002}
 # Values exchanged at once outside compiled steps: 16 MiB of float32.
 _CHUNK = 4 * 1024**2
+# Set while a worker computes what it would compute without the others.
+_is_alone: ContextVar[bool] = ContextVar("is_alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block, eager code of this worker exchanges nothing: sums and means are its own values.
+
+    Exchanges of arrays outside steps (`sum_array`, `broadcast`) are not meant and stay as they are.
+    """
+    token = _is_alone.set(True)
+    try:
+        yield
+    finally:
+        _is_alone.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +64,7 @@ class Collectives:
         Returns:
             The sum, the same on all workers.
         """
-        if self.world == 1:
+        if self.world == 1 or _is_alone.get():
             return value
         import tensorflow as tf
 
@@ -67,7 +84,7 @@ class Collectives:
             values: same shapes on all workers.
             name: as in `sum`.
         """
-        if self.world == 1:
+        if self.world == 1 or _is_alone.get():
             return list(values)
         import tensorflow as tf
 

@@ -9,13 +9,16 @@ import keras
 import tensorflow as tf
 
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.gradient_tap import GradientTap
 
 OptimizerT = TypeVar("OptimizerT", bound=keras.optimizers.Optimizer)
 
 NEVER = -1
 
 
-def averaging(optimizer_class: type[OptimizerT], collectives: Collectives) -> type[OptimizerT]:
+def averaging(
+    optimizer_class: type[OptimizerT], collectives: Collectives, tap: GradientTap | None = None
+) -> type[OptimizerT]:
     """A subclass whose updates use the mean gradient of all workers.
 
     Averaging comes after accumulation (so pieces of a batch cost one exchange, not one each) and before clipping (which
@@ -25,6 +28,7 @@ def averaging(optimizer_class: type[OptimizerT], collectives: Collectives) -> ty
     Args:
         optimizer_class: any Keras optimizer.
         collectives: this worker's place among all workers.
+        tap: is shown each averaged gradient; None for none.
 
     Returns:
         The subclass; its instances have `first_bad_update`, an int64 variable that is `NEVER` while all is well.
@@ -41,6 +45,8 @@ def averaging(optimizer_class: type[OptimizerT], collectives: Collectives) -> ty
             # Keras calls this once an update, with or without accumulation and whether or not it clips.
             averaged = collectives.mean_of_all(grads, name="gradients")
             self._remember_bad_update(averaged)
+            if tap is not None:
+                tap.watch(averaged)
             clipped: Sequence[tf.Tensor] = super()._clip_gradients(averaged)
             return clipped
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,18 @@ import keras
 from keras import ops
 
 from graftwork_jobs.model.rebuild import LayerConfig
+
+_first_row: ContextVar[int | None] = ContextVar("first_row", default=None)
+
+
+@contextmanager
+def first_row(row: int) -> Iterator[None]:
+    """While a model is called on other rows of the micro-batch than this worker's own: number of the first of them."""
+    token = _first_row.set(row)
+    try:
+        yield
+    finally:
+        _first_row.reset(token)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +78,8 @@ class SlicedDropout(keras.layers.Layer):
         drawn = keras.random.uniform((self.part.rows, *shape), seed=self.seed_generator, dtype="float32")
         kept = ops.cast(drawn >= self.rate, inputs.dtype) / (1 - self.rate)
         padded = ops.concatenate([kept, ops.ones((size[0], *shape), dtype=inputs.dtype)], axis=0)
-        start = min(self.part.offset, self.part.rows)
+        offset = _first_row.get()
+        start = min(self.part.offset if offset is None else offset, self.part.rows)
         return inputs * padded[start : start + size[0]]
 
     def get_config(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from graftwork.spec.fine_tune_job import Phase, Training
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.gradient_tap import GradientTap
 from graftwork_jobs.distributed.optimizer import averaging
 
 _SGD_MOMENTUM = 0.9
@@ -79,6 +80,7 @@ def make_optimizer(
     learning_rate: ScheduledLearningRate,
     trainable: Sequence[keras.Variable],
     collectives: Collectives,
+    tap: GradientTap | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase, built for the variables that train in it.
 
@@ -87,6 +89,7 @@ def make_optimizer(
         learning_rate: the phase's.
         trainable: variables that train; biases and normalisation (rank 0 and 1) get no weight decay.
         collectives: this worker's place among all workers.
+        tap: is shown each averaged gradient; None for none.
     """
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
@@ -96,12 +99,12 @@ def make_optimizer(
     }
     match training.optimizer:
         case "adam":
-            optimizer = averaging(keras.optimizers.Adam, collectives)(**common)
+            optimizer = averaging(keras.optimizers.Adam, collectives, tap)(**common)
         case "adamw":
             common["weight_decay"] = training.weight_decay
-            optimizer = averaging(keras.optimizers.AdamW, collectives)(**common)
+            optimizer = averaging(keras.optimizers.AdamW, collectives, tap)(**common)
         case "sgd":
-            optimizer = averaging(keras.optimizers.SGD, collectives)(momentum=_SGD_MOMENTUM, **common)
+            optimizer = averaging(keras.optimizers.SGD, collectives, tap)(momentum=_SGD_MOMENTUM, **common)
     if training.weight_decay:
         vectors = [variable for variable in trainable if len(variable.shape) <= 1]
         optimizer.exclude_from_weight_decay(var_list=vectors)

@@ -183,6 +183,10 @@ class Scaling(SpecModel):
     """GPUs of a worker: a share below 1, or a whole number."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a run restarts its workers from the last checkpoint before it gives up."""
+    preflight: Literal["auto", "none"] = "auto"
+    """`auto`: before each phase on several workers, two weight updates of theirs are compared with what one worker
+    computes on the same batches, and taken back; a difference beyond rounding stops the job and is named. `none`: no
+    comparison."""
 
     @model_validator(mode="after")
     def _whole_gpus(self) -> Self:

@@ -1,0 +1,349 @@
+"""Before a phase on several workers: do they compute what one worker computes on the same batches?
+
+A few updates are made for good, with the phase's compiled step and optimizer, and taken back. For each of them rank 0
+works out alone, from the same weights and without the compiled step, the optimizer and the collectives, what the
+averaged gradient, the metric sums and the statistics of BatchNorm should be. All weights must also be the same on all
+workers, before and after. Whatever differs by more than rounding stops the job: trained on, it would give a model that
+nobody asked for, and nothing would show it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from graftwork.errors import PermanentError
+from graftwork_jobs.distributed.collectives import Collectives, alone
+from graftwork_jobs.distributed.gradient_tap import GradientTap
+from graftwork_jobs.model.dropout import first_row
+from graftwork_jobs.train.checkpoint import Arrays, assign, values_of
+
+UPDATES = 2
+"""Weight updates that are compared; the second one starts from weights that the first has moved."""
+# Sums of float32 in another order, through a hundred layers, differ by 1e-6 to 1e-4 of the largest value; a missing
+# average, a row counted twice or a state of its own differ by a tenth of it and more. bfloat16 keeps 8 bits, not 24.
+_ROUNDING = {"float32": 1e-2, "bfloat16": 1e-1}
+# A gradient that should be zero, such as that of a bias before BatchNorm, is rounding of the others: compared with the
+# largest of all.
+_OF_THE_LARGEST = 1e-2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """The largest difference of one thing that was compared.
+
+    Attributes:
+        what: in words, such as `gradient of head/logits/kernel at [3, 1]`.
+        together: value on all workers.
+        expected: value on one worker, or on rank 0.
+        allowed: by how much rounding may move it.
+        is_ours: whether `expected` is what one worker computes; otherwise it is rank 0's value of the same variable.
+    """
+
+    what: str
+    together: float
+    expected: float
+    allowed: float
+    is_ours: bool = True
+
+    @property
+    def excess(self) -> float:
+        """How many times what rounding explains; not finite values exceed everything unless they are equal."""
+        if np.isfinite(self.together) and np.isfinite(self.expected):
+            return abs(self.together - self.expected) / self.allowed
+        return 0.0 if str(self.together) == str(self.expected) else float("inf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is put to the test.
+
+    Attributes:
+        phase: its name.
+        model: what is trained; compiled with optimizer and metric.
+        variables: of the whole network, in an order that is the same on all workers.
+        optimizer: of the phase.
+        tap: the optimizer's.
+        tally: the metric; has `sums`, whose last entry counts rows.
+        together: this worker's share of the batches, as the compiled step takes them.
+        by_one: the same batches whole, as elements of the compiled step; only rank 0 goes through them.
+        pieces: steps that make one update.
+        rows_per_worker: of a step; rank 0 goes through a batch in parts of that size, so it needs no more memory.
+        whole: whether rows of a batch depend on each other (BatchNorm in training mode), so that parts will not do.
+    """
+
+    phase: str
+    model: keras.Model
+    variables: Sequence[keras.Variable]
+    optimizer: keras.optimizers.Optimizer
+    tap: GradientTap
+    tally: Any
+    together: Iterable[Any]
+    by_one: Iterable[Any]
+    pieces: int
+    rows_per_worker: int
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Passed:
+    """A preflight without findings.
+
+    Attributes:
+        seconds: it took.
+        updates: that were compared.
+        largest: difference of a gradient, as a share of what rounding may cause.
+    """
+
+    seconds: float
+    updates: int
+    largest: float
+
+
+def preflight(subject: Subject, collectives: Collectives, *, updates: int) -> Passed:
+    """Compare all workers with one. Leaves weights, optimizer, statistics, dropout's state and metric as they were.
+
+    All workers must call it alike.
+
+    Raises:
+        PermanentError: they differ; on all workers, with the largest difference.
+    """
+    began = time.perf_counter()
+    largest = 0.0
+    with _taken_back([*subject.variables, *subject.optimizer.variables, *subject.tally.variables]):
+        _refuse(subject, collectives, _differing_weights(subject.variables, collectives))
+        together, by_one = iter(subject.together), iter(subject.by_one)
+        for _ in range(updates):
+            before = values_of(subject.variables)
+            sums, gradients = _update(subject, together, collectives)
+            after = values_of(subject.variables)
+            differences: list[Difference] = []
+            if collectives.rank == 0:
+                expected = _by_one(subject, before, by_one)
+                differences = _compare(subject, expected, gradients, sums, after)
+                assign(subject.variables, after)
+            _refuse(subject, collectives, differences)
+            largest = max([largest, *(each.excess for each in differences)])
+        _refuse(subject, collectives, _differing_weights(subject.variables, collectives))
+    return Passed(seconds=time.perf_counter() - began, updates=updates, largest=largest)
+
+
+@contextmanager
+def _taken_back(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    values = values_of(variables)
+    try:
+        yield
+    finally:
+        assign(variables, values)
+
+
+def _update(
+    subject: Subject, batches: Iterator[Any], collectives: Collectives
+) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
+    """One update by all workers: their metric sums, added up, and the gradient that the optimizer was about to use."""
+    subject.tally.reset_state()
+    with subject.tap.open() as gradients:
+        for _ in range(subject.pieces):
+            subject.model.train_function(batches)
+    return collectives.sum_array(np.asarray(subject.tally.sums.numpy(), np.float64)), list(gradients)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Expected:
+    """What one worker gets from the same batches: gradients of the trainable variables, metric sums, end state."""
+
+    gradients: list[NDArray[Any]]
+    sums: NDArray[np.float64]
+    state: Arrays
+
+
+def _by_one(subject: Subject, start: Arrays, batches: Iterator[Any]) -> _Expected:
+    assign(subject.variables, start)
+    trainable = subject.model.trainable_variables
+    totals = [np.zeros(variable.shape, np.float64) for variable in trainable]
+    subject.tally.reset_state()
+    with alone():
+        for _ in range(subject.pieces):
+            inputs, targets, weights = next(batches)
+            rows = int(weights.shape[0])
+            part = rows if subject.whole else min(rows, subject.rows_per_worker)
+            # Each part must draw the dropout masks that the whole batch would.
+            state = values_of(subject.variables)
+            for first in range(0, rows, part):
+                assign(subject.variables, state)
+                own = slice(first, min(first + part, rows))
+                gradients = _gradients(subject, *_rows_of((inputs, targets, weights), own), first=first)
+                share = (own.stop - own.start) / rows / subject.pieces
+                for total, gradient in zip(totals, gradients, strict=True):
+                    total += share * gradient
+    return _Expected(
+        gradients=totals,
+        sums=np.asarray(subject.tally.sums.numpy(), np.float64),
+        state=values_of(subject.variables),
+    )
+
+
+def _gradients(subject: Subject, inputs: Any, targets: Any, weights: Any, *, first: int) -> list[NDArray[Any]]:
+    """Gradient of the mean loss of some rows, and their metrics into the tally; eagerly, past Keras' training step."""
+    model, trainable = subject.model, subject.model.trainable_variables
+    with first_row(first), tf.GradientTape() as tape:
+        outputs = model(inputs, training=True)
+        loss = model.compute_loss(x=inputs, y=targets, y_pred=outputs, sample_weight=weights, training=True)
+    subject.tally.update_state(targets, outputs, weights)
+    found = tape.gradient(loss, [variable.value for variable in trainable])
+    return [
+        np.zeros(variable.shape, np.float32) if gradient is None else tf.convert_to_tensor(gradient).numpy()
+        for variable, gradient in zip(trainable, found, strict=True)
+    ]
+
+
+def _rows_of(element: Any, rows: slice) -> Any:
+    return tf.nest.map_structure(lambda tensor: tensor[rows], element)
+
+
+def _compare(
+    subject: Subject,
+    expected: _Expected,
+    gradients: list[NDArray[Any]],
+    sums: NDArray[np.float64],
+    after: Arrays,
+) -> list[Difference]:
+    """The largest difference of each gradient, sum and statistic."""
+    if len(gradients) != len(expected.gradients):
+        raise PermanentError(
+            f"preflight of phase {subject.phase}: the optimizer averaged {len(gradients)} gradients, expected "
+            f"{len(expected.gradients)}, one for each variable that trains. This Keras version calls the optimizer in "
+            "another way than Graftwork knows; install the version that Graftwork asks for."
+        )
+    share = _ROUNDING["bfloat16" if _uses_bfloat16(subject.model) else "float32"]
+    largest = max((float(np.abs(each).max(initial=0.0)) for each in expected.gradients), default=0.0)
+    found = []
+    for variable, got, wanted in zip(subject.model.trainable_variables, gradients, expected.gradients, strict=True):
+        own = float(np.abs(wanted).max(initial=0.0))
+        allowed = share * max(own, _OF_THE_LARGEST * largest)
+        found.append(_largest(f"gradient of {variable.path}", got, wanted, allowed))
+    found.extend(_sum_differences(sums, expected.sums, share))
+    if subject.whole:
+        for variable, got, wanted in zip(subject.variables, after, expected.state, strict=True):
+            if not variable.trainable and wanted.dtype.kind == "f":
+                allowed = share * max(float(np.abs(wanted).max(initial=0.0)), 1e-3)
+                found.append(_largest(f"statistic {variable.path}", got, wanted, allowed))
+    return found
+
+
+def _sum_differences(sums: NDArray[np.float64], expected: NDArray[np.float64], share: float) -> Iterator[Difference]:
+    """Rows must be counted exactly; an example may change sides where two answers tie; other sums are rounded."""
+    rows = float(expected[-1])
+    for position, (got, wanted) in enumerate(zip(sums.tolist(), expected.tolist(), strict=True)):
+        is_count = got.is_integer() and wanted.is_integer()
+        name = "loss" if position == 0 else f"metric {position}"
+        allowed = share * max(abs(wanted), rows)
+        if position == len(expected) - 1:
+            name, allowed = "number of examples", 0.5
+        elif is_count:
+            allowed = max(1.0, allowed)
+        yield Difference(what=f"sum of {name}" if allowed != 0.5 else name, together=got, expected=wanted, allowed=allowed)  # noqa: PLR2004
+
+
+def _largest(what: str, got: NDArray[Any], wanted: NDArray[Any], allowed: float) -> Difference:
+    """The element that differs most; one that is not a number on one side only comes first."""
+    one, other = np.asarray(got, np.float64), np.asarray(wanted, np.float64)
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(one - other)
+    gap = np.where(np.isnan(gap), np.where(np.isnan(one) & np.isnan(other), 0.0, np.inf), gap)
+    place = np.unravel_index(int(np.argmax(gap)), gap.shape) if gap.size else ()
+    where = f" at [{', '.join(str(int(index)) for index in place)}]" if place else ""
+    if not gap.size:
+        return Difference(what=what, together=0.0, expected=0.0, allowed=1.0)
+    # Nothing may differ where nothing flows; any positive number keeps the ratio finite.
+    return Difference(
+        what=what + where, together=float(one[place]), expected=float(other[place]), allowed=max(allowed, 1e-30)
+    )
+
+
+def _differing_weights(variables: Sequence[keras.Variable], collectives: Collectives) -> list[Difference]:
+    """Variables that are not the same on all workers; told by rank 0. Only digests travel where all are well."""
+    digests = np.zeros((collectives.world, len(variables)), np.int64)
+    digests[collectives.rank] = [_digest(variable) for variable in variables]
+    digests = collectives.sum_array(digests)
+    found = []
+    for position in np.flatnonzero((digests != digests[0]).any(axis=0)):
+        rank = int(np.flatnonzero(digests[:, position] != digests[0, position])[0])
+        variable = variables[position]
+        own = np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(np.float64)
+        pair = [
+            collectives.sum_array(own if collectives.rank == owner else np.zeros_like(own)) for owner in (rank, 0)
+        ]
+        scale = float(np.abs(pair[1]).max(initial=0.0))
+        difference = _largest(f"{variable.path} on worker {rank}", pair[0], pair[1], 1e-5 * scale)
+        found.append(
+            Difference(
+                what=difference.what,
+                together=difference.together,
+                expected=difference.expected,
+                allowed=difference.allowed,
+                is_ours=False,
+            )
+        )
+    return found if collectives.rank == 0 else []
+
+
+def _digest(variable: keras.Variable) -> int:
+    content = np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)).tobytes()
+    # 48 bits: the sum over workers, of which all but one add zero, must not overflow.
+    return int.from_bytes(hashlib.sha256(content).digest()[:6], "big")
+
+
+def _refuse(subject: Subject, collectives: Collectives, differences: Sequence[Difference]) -> None:
+    """Stop all workers if rank 0 found a difference beyond rounding.
+
+    Raises:
+        PermanentError: it did.
+    """
+    worst = max(differences, key=lambda each: each.excess, default=None)
+    text = _message(subject.phase, collectives.world, worst) if worst is not None and worst.excess > 1 else ""
+    text = _tell_all(text, collectives)
+    if text:
+        raise PermanentError(text)
+
+
+def _message(phase: str, world: int, worst: Difference) -> str:
+    gap = abs(worst.together - worst.expected)
+    if worst.is_ours:
+        values = f"{worst.together:.8g} on {world} workers, {worst.expected:.8g} on one"
+    else:
+        values = f"{worst.together:.8g}, {worst.expected:.8g} on worker 0"
+    return (
+        f"preflight of phase {phase}: {world} workers do not compute what one worker computes on the same batches. "
+        f"Largest difference: {worst.what}: {values} (difference {gap:.3g}, rounding explains {worst.allowed:.3g}). "
+        "Nothing of this phase was trained. Set scaling.workers to 1, which needs no agreement, and report this "
+        "message with the spec; scaling.preflight: none trains without the comparison."
+    )
+
+
+def _tell_all(text: str, collectives: Collectives) -> str:
+    """Rank 0's text on every worker."""
+    own = np.frombuffer(text.encode(), np.uint8).astype(np.int64)
+    length = int(collectives.sum_array(np.array([own.size if collectives.rank == 0 else 0], np.int64))[0])
+    if length == 0:
+        return ""
+    sent = own if collectives.rank == 0 else np.zeros(length, np.int64)
+    return bytes(collectives.sum_array(sent).astype(np.uint8)).decode()
+
+
+def _uses_bfloat16(model: keras.Model) -> bool:
+    layers = model._flatten_layers(recursive=True)  # noqa: SLF001 (the layers of nested models too)
+    return any(layer.compute_dtype != "float32" for layer in layers)
+
+
+__all__ = ["UPDATES", "Difference", "Passed", "Subject", "preflight"]
+
