@@ -182,12 +182,15 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     backbone, network = build(outputs=target.outputs)
     boundaries = _resolve_phases(network, spec.phases)
     image = ImageSpec(height=backbone.image_size[0], width=backbone.image_size[1], resize=spec.input.resize)
-    rows_per_worker = BatchPlan(
+    batches = BatchPlan(
         batch_size=spec.training.batch_size,
         pieces=spec.training.gradient_accumulation,
         rank=0,
         world=spec.scaling.workers,
-    ).rows_per_rank
+    )
+    # Where rows of a batch depend on each other, the preflight goes through all of them on one worker.
+    compares = spec.scaling.preflight == "auto" and batch_norm_training(spec)
+    rows_per_worker = batches.micro_rows if compares else batches.rows_per_rank
     with reporter.task("estimate time", None):
         seconds_per_image = _forward_seconds(network, image)
     phases = tuple(

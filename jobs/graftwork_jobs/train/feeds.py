@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -30,6 +30,10 @@ class Feed(Protocol):
         """This worker's share of the validation data: elements (inputs, targets)."""
         ...
 
+    def by_one(self) -> Feed:
+        """The same batches for a worker that is alone."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rows:
@@ -46,6 +50,10 @@ class Rows:
     seed: int
     phase: int
     weights: NDArray[np.float32] | None
+
+    def by_one(self) -> Rows:
+        """The same rows for a worker that is alone."""
+        return replace(self, plan=replace(self.plan, rank=0, world=1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +84,10 @@ class InputFeed:
     def validation(self) -> tf.data.Dataset:
         """This worker's share of the validation inputs."""
         return input_eval_batches(self.held_out, self.inputs, self.rows.plan)
+
+    def by_one(self) -> InputFeed:
+        """The same batches for a worker that is alone."""
+        return replace(self, rows=self.rows.by_one())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +126,10 @@ class FeatureFeed:
         return feature_eval_batches(
             self.held_out, self.held_out_targets, batch_size=EVAL_BATCH, rank=plan.rank, world=plan.world
         )
+
+    def by_one(self) -> FeatureFeed:
+        """The same batches for a worker that is alone."""
+        return replace(self, rows=self.rows.by_one())
 
 
 def input_eval_batches(split: Split, inputs: InputBatches, plan: BatchPlan) -> tf.data.Dataset:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -169,7 +169,7 @@ class _Expected:
 def _by_one(subject: Subject, start: Arrays, batches: Iterator[Any]) -> _Expected:
     assign(subject.variables, start)
     trainable = subject.model.trainable_variables
-    totals = [np.zeros(variable.shape, np.float64) for variable in trainable]
+    totals: list[NDArray[Any]] = [np.zeros(variable.shape, np.float64) for variable in trainable]
     subject.tally.reset_state()
     with alone():
         for _ in range(subject.pieces):
@@ -183,8 +183,7 @@ def _by_one(subject: Subject, start: Arrays, batches: Iterator[Any]) -> _Expecte
                 own = slice(first, min(first + part, rows))
                 gradients = _gradients(subject, *_rows_of((inputs, targets, weights), own), first=first)
                 share = (own.stop - own.start) / rows / subject.pieces
-                for total, gradient in zip(totals, gradients, strict=True):
-                    total += share * gradient
+                totals = [total + share * gradient for total, gradient in zip(totals, gradients, strict=True)]
     return _Expected(
         gradients=totals,
         sums=np.asarray(subject.tally.sums.numpy(), np.float64),
@@ -242,16 +241,15 @@ def _compare(
 
 def _sum_differences(sums: NDArray[np.float64], expected: NDArray[np.float64], share: float) -> Iterator[Difference]:
     """Rows must be counted exactly; an example may change sides where two answers tie; other sums are rounded."""
-    rows = float(expected[-1])
-    for position, (got, wanted) in enumerate(zip(sums.tolist(), expected.tolist(), strict=True)):
-        is_count = got.is_integer() and wanted.is_integer()
-        name = "loss" if position == 0 else f"metric {position}"
-        allowed = share * max(abs(wanted), rows)
-        if position == len(expected) - 1:
-            name, allowed = "number of examples", 0.5
-        elif is_count:
+    *got, got_rows = sums.tolist()
+    *wanted, rows = expected.tolist()
+    yield Difference(what="number of examples", together=got_rows, expected=rows, allowed=0.5)
+    for position, (one, other) in enumerate(zip(got, wanted, strict=True)):
+        allowed = share * max(abs(other), rows)
+        if one.is_integer() and other.is_integer():
             allowed = max(1.0, allowed)
-        yield Difference(what=f"sum of {name}" if allowed != 0.5 else name, together=got, expected=wanted, allowed=allowed)  # noqa: PLR2004
+        name = "sum of losses" if position == 0 else f"metric sum {position}"
+        yield Difference(what=name, together=one, expected=other, allowed=allowed)
 
 
 def _largest(what: str, got: NDArray[Any], wanted: NDArray[Any], allowed: float) -> Difference:
@@ -276,13 +274,11 @@ def _differing_weights(variables: Sequence[keras.Variable], collectives: Collect
     digests[collectives.rank] = [_digest(variable) for variable in variables]
     digests = collectives.sum_array(digests)
     found = []
-    for position in np.flatnonzero((digests != digests[0]).any(axis=0)):
+    for position in np.flatnonzero((digests != digests[0]).any(axis=0)).tolist():
         rank = int(np.flatnonzero(digests[:, position] != digests[0, position])[0])
         variable = variables[position]
         own = np.asarray(keras.ops.convert_to_numpy(variable.value)).astype(np.float64)
-        pair = [
-            collectives.sum_array(own if collectives.rank == owner else np.zeros_like(own)) for owner in (rank, 0)
-        ]
+        pair = [collectives.sum_array(own if collectives.rank == owner else np.zeros_like(own)) for owner in (rank, 0)]
         scale = float(np.abs(pair[1]).max(initial=0.0))
         difference = _largest(f"{variable.path} on worker {rank}", pair[0], pair[1], 1e-5 * scale)
         found.append(
@@ -346,4 +342,3 @@ def _uses_bfloat16(model: keras.Model) -> bool:
 
 
 __all__ = ["UPDATES", "Difference", "Passed", "Subject", "preflight"]
-

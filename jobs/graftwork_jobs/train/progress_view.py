@@ -40,6 +40,8 @@ class TrainingView:
                 self.close()
             case "features":
                 self._reporter.say(features_line(event))
+            case "preflight":
+                self._reporter.say(preflight_line(event))
             case "warning":
                 self._reporter.warn(event["message"])
 
@@ -104,3 +106,11 @@ def features_line(event: Event) -> str:
     part = f", {hits} of {entries} views from the store" if hits else ""
     engine = f" on {ENGINE_NAMES[event['engine']]} ({event['engine_reason']})"
     return f"features of {what}: computed once in {event['seconds']:.1f} s{engine}{part}"
+
+
+def preflight_line(event: Event) -> str:
+    """That the workers of a phase compute what one does, in one line."""
+    return (
+        f"preflight of phase {event['phase']}: {event['workers']} workers compute what one does "
+        f"(compared over {event['updates']} updates in {event['seconds']:.1f} s)"
+    )

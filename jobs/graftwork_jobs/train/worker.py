@@ -35,6 +35,7 @@ from graftwork_jobs.train.run_context import RunContext
 if TYPE_CHECKING:
     import keras
 
+    from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
 
@@ -144,6 +145,7 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Netw
 
 def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
     """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
+    from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
     from graftwork_jobs.train.checkpoint import Checkpoint, assign, values_of
     from graftwork_jobs.train.objective import Tally
@@ -157,13 +159,17 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     boundary = resolve_unfreeze(run.network, phase.unfreeze)
     apply_freeze(run.network, boundary)
     part = make_phase(run, number, boundary)
+    compares = run.collectives.world > 1 and spec.scaling.preflight == "auto" and not state.phase_ended
     learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
-    optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives)
+    tap = GradientTap() if compares else None
+    optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives, tap)
     tally = _compile(run, part.model, optimizer, Tally)
     best = values_of(run.network.model.variables)
     if checkpoint is not None and state.epochs_done:
         assign(optimizer.variables, checkpoint.optimizer)
         best = checkpoint.best
+    if tap is not None:
+        _preflight(run, part, optimizer, tally, tap, state.epochs_done)
     run.tell("phase_started", phase=phase.name, number=number, epochs=phase.epochs, steps=run.plan.steps(len(train)))
 
     while not state.phase_ended:
@@ -227,6 +233,46 @@ def _compile(run: RunContext, model: keras.Model, optimizer: keras.optimizers.Op
     model.compile(optimizer=optimizer, loss=BatchLoss(run.target), weighted_metrics=[tally], jit_compile=False)
     model.make_train_function(force=True)
     return tally
+
+
+def _preflight(
+    run: RunContext,
+    part: PhaseParts,
+    optimizer: keras.optimizers.Optimizer,
+    tally: Any,
+    tap: GradientTap,
+    epoch: int,
+) -> None:
+    """Refuse to train a phase in which several workers differ from one."""
+    from graftwork_jobs.train.objective import with_validity
+    from graftwork_jobs.train.preflight import UPDATES, Subject, preflight
+
+    updates = min(UPDATES, run.plan.updates(len(run.index.splits["train"])))
+    passed = preflight(
+        Subject(
+            phase=part.spec.name,
+            model=part.model,
+            variables=run.network.model.variables,
+            optimizer=optimizer,
+            tap=tap,
+            tally=tally,
+            together=part.feed.training(epoch).map(with_validity),
+            by_one=part.feed.by_one().training(epoch).map(with_validity),
+            pieces=run.plan.pieces,
+            rows_per_worker=run.plan.rows_per_rank,
+            whole=run.network.batch_norm_training,
+        ),
+        run.collectives,
+        updates=updates,
+    )
+    run.tell(
+        "preflight",
+        phase=part.spec.name,
+        workers=run.collectives.world,
+        updates=passed.updates,
+        seconds=round(passed.seconds, 3),
+        share_of_rounding=passed.largest,
+    )
 
 
 def _train_epoch(run: RunContext, part: PhaseParts, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
