@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,10 +24,11 @@ from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import read_history
 from graftwork_jobs.evaluation.kinds import TestMetrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
+from graftwork_jobs.features.usage import usage_by_phase
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
-    from graftwork_jobs.features.usage import FeatureUsage
+    from graftwork_jobs.events import Event
     from graftwork_jobs.plan import Plan, PlannedJob
     from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.request import TrainResult
@@ -88,7 +89,7 @@ def report_content(
     run_id: str,
     gates: tuple[GateResult, ...],
     baseline: Mapping[str, Mapping[str, float]],
-    features: Mapping[str, FeatureUsage],
+    events: Sequence[Event],
     data_cache_dir: Path,
 ) -> ReportContent:
     """Gather everything a report tells.
@@ -101,10 +102,11 @@ def report_content(
         run_id: the run.
         gates: their results.
         baseline: summary metrics of the job on random weights, by test set; empty if there was none.
-        features: what became of the feature store, by phase.
+        events: of the training, in order.
         data_cache_dir: where local copies of remote pictures are.
     """
-    plan = planned.plan
+    plan, features = planned.plan, usage_by_phase(events)
+    preflights = {event["phase"]: event["seconds"] for event in events if event["kind"] == "preflight"}
     reporting = planned.target.reporting
     history = read_history([_with_rate(record) for record in result.history], reporting.score)
     kept = {phase["name"]: phase["best_epoch"] for phase in result.trained_phases}
@@ -139,6 +141,7 @@ def report_content(
                 trainable_parameters=phase.trainable_parameters,
                 total_parameters=phase.total_parameters,
                 features=features.get(phase.name),
+                preflight_s=preflights.get(phase.name),
             )
             for phase in plan.phases
         ),

@@ -37,7 +37,6 @@ from graftwork_jobs.evaluation.summary import summary_lines
 from graftwork_jobs.events import append_event, read_events
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
-from graftwork_jobs.features.usage import usage_by_phase
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
@@ -256,7 +255,7 @@ class _Run:
             run_id=self.paths.run_id,
             gates=gates,
             baseline=baseline,
-            features=usage_by_phase(read_events(self.paths.events_file)),
+            events=read_events(self.paths.events_file),
             data_cache_dir=self.settings.data_dir,
         )
         report = write_report(content, self.paths.report_dir)

@@ -25,6 +25,7 @@ class PhaseSummary:
         trainable_parameters: numbers that changed.
         total_parameters: numbers in the whole network.
         features: how it came by the outputs of its frozen trunk; None when it computed them in every step.
+        preflight_s: seconds spent on comparing its workers with one; None when there was nothing to compare.
     """
 
     name: str
@@ -35,6 +36,7 @@ class PhaseSummary:
     trainable_parameters: int
     total_parameters: int
     features: FeatureUsage | None = None
+    preflight_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -243,7 +243,7 @@ def _sum_differences(sums: NDArray[np.float64], expected: NDArray[np.float64], s
     """Rows must be counted exactly; an example may change sides where two answers tie; other sums are rounded."""
     *got, got_rows = sums.tolist()
     *wanted, rows = expected.tolist()
-    yield Difference(what="number of examples", together=got_rows, expected=rows, allowed=0.5)
+    yield Difference(what="number of examples", together=got_rows, expected=rows, allowed=1e-3)
     for position, (one, other) in enumerate(zip(got, wanted, strict=True)):
         allowed = share * max(abs(other), rows)
         if one.is_integer() and other.is_integer():

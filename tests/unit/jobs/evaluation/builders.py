@@ -128,6 +128,7 @@ def content_with(classes: int = 4, *, labels: tuple[str, ...] | None = None) -> 
             trainable_parameters=12_345,
             total_parameters=4_000_000,
             features=usage,
+            preflight_s=1.25,
         )
         for name, usage in (("head", USAGE), ("tune", None))
     )

@@ -103,6 +103,7 @@ def test_the_page_tells_what_the_feature_store_was_worth(page: _Page, tmp_path: 
     assert "head: outputs of head_pool, 4 views of each training picture, 12.5 MB; 2 of 5 entries" in page.text
     assert "(40 %); 7.5 s spent on computing the others on OpenVINO (1.5 times as fast)" in page.text
     assert "tune: outputs of" not in page.text
+    assert "and agreed: head in 1.2 s, tune in 1.2 s." in page.text
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert [phase["features"] and phase["features"]["hits"] for phase in figures["phases"]] == [2, None]
 
