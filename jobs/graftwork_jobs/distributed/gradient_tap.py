@@ -15,7 +15,7 @@ class GradientTap:
     """Shut, it costs a step one comparison; open, it copies the gradients of the last update out of it."""
 
     def __init__(self) -> None:
-        self._is_open = tf.Variable(False, trainable=False, name="gradient_tap")
+        self._is_open = tf.Variable(tf.constant(False), trainable=False, name="gradient_tap")
         self._seen: list[NDArray[Any]] = []
 
     @contextmanager
