@@ -18,6 +18,7 @@ import numpy as np
 import yaml
 
 from graftwork import __version__
+from graftwork.spec.tasks import input_kind
 from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
@@ -25,6 +26,7 @@ from graftwork_jobs.evaluation.history import read_history
 from graftwork_jobs.evaluation.kinds import TestMetrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
 from graftwork_jobs.features.usage import usage_by_phase
+from graftwork_jobs.input_plan import TextFacts, words_for
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.train.request import TrainResult
 
 # Libraries whose versions decide the result of a run.
-_DECIDING_LIBRARIES = ("keras", "keras-hub", "tensorflow", "numpy", "pillow", "ray", "openvino")
+_DECIDING_LIBRARIES = ("keras", "keras-hub", "tensorflow", "numpy", "pillow", "tokenizers", "ray", "openvino")
 _TEST = "test"
 _MISTAKES_SHOWN = 12
 # Enough of a digest to tell files apart; the lineage holds all of it.
@@ -186,29 +188,38 @@ def _with_rate(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _facts(plan: Plan) -> dict[str, str]:
-    height, width = plan.image_size
     return {
         "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights'][:_DIGEST_SHOWN]})",
-        "picture size": f"{height} x {width} pixels",
+        "input": words_for(plan.image_size, plan.texts),
         "classes": str(len(plan.labels)),
-        **{f"{split} pictures": f"{sum(counts.values()):,}" for split, counts in plan.counts.items()},
+        **{f"{split} examples": f"{sum(counts.values()):,}" for split, counts in plan.counts.items()},
+        **_truncated(plan.texts),
         "workers": str(plan.workers),
         "examples per weight update": str(plan.batch_size),
     }
 
 
+def _truncated(texts: TextFacts | None) -> dict[str, str]:
+    if texts is None:
+        return {}
+    counts = ", ".join(f"{split} {count:,}" for split, count in texts.truncated.items())
+    return {f"texts cut off at {texts.max_tokens} tokens": counts}
+
+
 def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path) -> list[Mistake]:
-    """The gravest mistakes on the test set, with their pictures."""
+    """The gravest mistakes on the test set, with their pictures or texts."""
     split = planned.index.splits[_TEST]
     worst = planned.target.worst(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
+    is_text = input_kind(planned.plan.task) == "text"
     return [
         Mistake(
-            picture=local_path(split.inputs[wrong.row], data_cache_dir).read_bytes(),
+            picture=b"" if is_text else local_path(split.inputs[wrong.row], data_cache_dir).read_bytes(),
+            text=split.inputs[wrong.row] if is_text else None,
             label=wrong.truth,
             predicted=wrong.said,
             score=wrong.score,
             true_score=wrong.true_score,
-            source=split.inputs[wrong.row],
+            source=f"row {wrong.row + 1} of the test data" if is_text else split.inputs[wrong.row],
             test=_TEST,
         )
         for wrong in worst
@@ -220,6 +231,7 @@ def _serve_steps(job: FineTuneJob) -> tuple[ServeStep, ...]:
         return ()
     model = job.spec.register_.model
     reference = f"{model}@{job.spec.register_.alias}" if job.spec.register_.alias else f"{model}/VERSION"
+    example = '--text "..."' if input_kind(job.spec.task) == "text" else "picture.jpg"
     return (
         ServeStep(text="See the registered versions", command=f"graft models show {model}"),
         ServeStep(
@@ -227,5 +239,5 @@ def _serve_steps(job: FineTuneJob) -> tuple[ServeStep, ...]:
             command="apiVersion: graftwork.dev/v1alpha1\nkind: InferenceEndpoint\n"
             f"metadata: {{name: {model}}}\nspec:\n  models: [{{model: {reference}}}]",
         ),
-        ServeStep(text="Ask it", command=f"graft predict {model} picture.jpg"),
+        ServeStep(text="Ask it", command=f"graft predict {model} {example}"),
     )

@@ -13,21 +13,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.inputs import InputSpec
+from graftwork.preprocess.text import TextSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
+from graftwork.spec.tasks import input_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import scan_data
 from graftwork_jobs.features.views import stored_views
+from graftwork_jobs.input_plan import (
+    TextFacts,
+    layer_elements,
+    measure_texts,
+    trial_batch,
+    truncation_warnings,
+)
 from graftwork_jobs.targets.choose import make_target
 
 if TYPE_CHECKING:
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
-    from graftwork_jobs.model.backbone import LoadedBackbone
+    from graftwork_jobs.model.for_input import AnyBackbone
     from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.targets.base import Target
@@ -102,11 +112,12 @@ class Plan:
         job: its name.
         task: what the model is to do.
         backbone: source, weights, preprocessing, digest.
-        image_size: height and width in pixels.
+        image_size: height and width of pictures in pixels; None for texts.
+        texts: what the tokenizer made of texts; None for pictures.
         labels: class names.
         counts: examples by split and class.
         data_digest: SHA-256 over content, labels and splits.
-        unreadable: pictures left out, with the reason.
+        unreadable: examples left out, with the reason.
         warnings: imbalance, leakage and the like, in words.
         phases: what each will do.
         workers: processes.
@@ -119,7 +130,8 @@ class Plan:
     job: str
     task: str
     backbone: dict[str, str]
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
+    texts: TextFacts | None
     labels: tuple[str, ...]
     counts: dict[str, dict[str, int]]
     data_digest: str
@@ -152,8 +164,8 @@ class PlannedJob:
 
     plan: Plan
     index: DatasetIndex
-    input: ImageSpec
-    backbone: LoadedBackbone
+    input: InputSpec
+    backbone: AnyBackbone
     network: Network
     target: Target
 
@@ -170,18 +182,25 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     Raises:
         SpecError: the job cannot work as it is; all problems that can be found together are told together.
     """
+    from graftwork_jobs.model.for_input import backbone_trains_as_in_training
+
     spec = job.spec
     build = partial(_build, spec, base_dir=base_dir, settings=settings, reporter=reporter)
     try:
         scan = scan_data(
-            spec.data, base_dir=base_dir, cache_dir=settings.data_dir, seed=spec.training.seed, reporter=reporter
+            spec.data,
+            what=input_kind(spec.task),
+            base_dir=base_dir,
+            cache_dir=settings.data_dir,
+            seed=spec.training.seed,
+            reporter=reporter,
         )
     except SpecError as error:
         raise SpecError([*error.problems, *_model_problems(spec.phases, build)]) from error
     target = make_target(spec, scan.index)
-    backbone, network = build(outputs=target.outputs)
+    backbone, inputs, network = build(outputs=target.outputs)
     boundaries = _resolve_phases(network, spec.phases)
-    image = ImageSpec(height=backbone.image_size[0], width=backbone.image_size[1], resize=spec.input.resize)
+    texts = measure_texts(scan.index, inputs) if isinstance(inputs, TextSpec) else None
     batches = BatchPlan(
         batch_size=spec.training.batch_size,
         pieces=spec.training.gradient_accumulation,
@@ -189,14 +208,15 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         world=spec.scaling.workers,
     )
     # Where rows of a batch depend on each other, the preflight goes through all of them on one worker.
-    compares = spec.scaling.preflight == "auto" and batch_norm_training(spec)
+    compares = spec.scaling.preflight == "auto" and backbone_trains_as_in_training(spec)
     rows_per_worker = batches.micro_rows if compares else batches.rows_per_rank
     with reporter.task("estimate time", None):
-        seconds_per_image = _forward_seconds(network, image)
+        seconds_each = _forward_seconds(network, trial_batch(inputs, texts, _TRIAL_ROWS))
     phases = tuple(
-        _plan_phase(phase, boundary, network, scan.index, spec, seconds_per_image, settings.features_dir)
+        _plan_phase(phase, boundary, network, scan.index, spec, inputs, seconds_each, settings.features_dir)
         for phase, boundary in zip(spec.phases, boundaries, strict=True)
     )
+    sizes = {name: len(split) for name, split in scan.index.splits.items()}
     plan = Plan(
         job=job.metadata.name,
         task=spec.task,
@@ -206,27 +226,35 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
             "preprocessing": backbone.preprocessing,
             "digest": backbone.digest,
         },
-        image_size=backbone.image_size,
+        image_size=(inputs.height, inputs.width) if isinstance(inputs, ImageSpec) else None,
+        texts=texts,
         labels=scan.index.labels,
         counts=scan.counts,
         data_digest=scan.index.digest,
         unreadable=tuple(scan.unreadable),
-        warnings=tuple(scan.warnings),
+        warnings=(
+            *scan.warnings,
+            *truncation_warnings(texts, sizes),
+        ),
         phases=phases,
         workers=spec.scaling.workers,
         batch_size=spec.training.batch_size,
-        memory_bytes_per_worker=max(_memory(network, boundary, rows_per_worker, spec) for boundary in boundaries),
+        memory_bytes_per_worker=max(
+            _memory(network, boundary, rows_per_worker, spec, inputs) for boundary in boundaries
+        ),
         estimated_s=_START_UP_S
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
         registers=_registration(spec, settings),
     )
-    return PlannedJob(plan=plan, index=scan.index, input=image, backbone=backbone, network=network, target=target)
+    return PlannedJob(plan=plan, index=scan.index, input=inputs, backbone=backbone, network=network, target=target)
 
 
-def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBackbone, Network]]) -> list[Problem]:
+def _model_problems(
+    phases: Sequence[Phase], build: Callable[..., tuple[AnyBackbone, InputSpec, Network]]
+) -> list[Problem]:
     """What is wrong besides the data; the number of outputs changes nothing about that."""
     try:
-        _, network = build(outputs=_ANY_OUTPUTS)
+        _, _, network = build(outputs=_ANY_OUTPUTS)
         _resolve_phases(network, phases)
     except SpecError as error:
         return list(error.problems)
@@ -238,37 +266,20 @@ def _model_problems(phases: Sequence[Phase], build: Callable[..., tuple[LoadedBa
 
 def _build(
     spec: FineTuneJobSpec, *, outputs: int, base_dir: Path, settings: Settings, reporter: Reporter
-) -> tuple[LoadedBackbone, Network]:
-    from graftwork_jobs.model.backbone import load_backbone
+) -> tuple[AnyBackbone, InputSpec, Network]:
+    from graftwork_jobs.model.for_input import backbone_trains_as_in_training, load_job_backbone
     from graftwork_jobs.model.network import build_network
 
-    size = spec.input.image_size
-    backbone = load_backbone(
-        spec.backbone,
-        image_size=(size[0], size[1]) if size else None,
-        base_dir=base_dir,
-        weights_dir=settings.weights_dir,
-        reporter=reporter,
-        seed=spec.training.seed,
-    )
+    backbone, inputs = load_job_backbone(spec, base_dir=base_dir, weights_dir=settings.weights_dir, reporter=reporter)
     network = build_network(
         backbone,
         spec.head,
         outputs=outputs,
         seed=spec.training.seed,
-        batch_norm_training=batch_norm_training(spec),
+        batch_norm_training=backbone_trains_as_in_training(spec),
         dropout_slice=None,
     )
-    return backbone, network
-
-
-def batch_norm_training(spec: FineTuneJobSpec) -> bool:
-    """Whether unfrozen BatchNorm layers use and update batch statistics."""
-    match spec.training.batch_norm:
-        case "auto":
-            return spec.backbone.weights == "none"
-        case mode:
-            return mode == "train"
+    return backbone, inputs, network
 
 
 def _resolve_phases(network: Network, phases: Sequence[Phase]) -> list[FreezeBoundary]:
@@ -292,16 +303,17 @@ def _plan_phase(
     network: Network,
     index: DatasetIndex,
     spec: FineTuneJobSpec,
-    seconds_per_image: float,
+    inputs: InputSpec,
+    seconds_each: float,
     features_dir: Path,
 ) -> PhasePlan:
     train, validation = len(index.splits["train"]), len(index.splits["validation"])
-    share = _trainable_share(network, boundary)
-    one_epoch_s = seconds_per_image * (train * (1 + _BACKWARD_COST * share) + validation)
+    share = _trainable_share(network, boundary, inputs)
+    one_epoch_s = seconds_each * (train * (1 + _BACKWARD_COST * share) + validation)
     # The trial ran on all cores of this machine; the workers may use fewer.
     slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))
     features, why_not = _plan_features(
-        phase, boundary, network, spec, (train, validation), seconds_per_image * slower, features_dir
+        phase, boundary, network, spec, inputs, (train, validation), seconds_each * slower, features_dir
     )
     return PhasePlan(
         name=phase.name,
@@ -323,8 +335,9 @@ def _plan_features(
     boundary: FreezeBoundary,
     network: Network,
     spec: FineTuneJobSpec,
+    inputs: InputSpec,
     sizes: tuple[int, int],
-    seconds_per_image: float,
+    seconds_each: float,
     features_dir: Path,
 ) -> tuple[FeaturePlan | None, str]:
     """What a phase keeps in the feature store, or why it keeps nothing; the same decision that the workers take.
@@ -334,8 +347,9 @@ def _plan_features(
         boundary: what trains in it.
         network: the whole network.
         spec: the job.
+        inputs: what examples are brought to.
         sizes: training and validation examples.
-        seconds_per_image: of a pass through the whole network, on the workers.
+        seconds_each: of a pass through the whole network, on the workers.
         features_dir: where the store is.
     """
     from graftwork_jobs.features.phase_cut import cut_for_phase
@@ -351,14 +365,14 @@ def _plan_features(
     size_bytes, limit_bytes = cut.bytes_of(views * train + validation), FeatureStore.limit_below(features_dir)
     if size_bytes > limit_bytes:
         return None, f"{size_bytes / 1e9:,.1f} GB of features, {limit_bytes / 1e9:,.1f} GB of room for them"
-    activations = _activation_sizes(network)
+    activations = _activation_sizes(network, inputs)
     share = sum(activations.get(layer.name, 0) for layer in cut.trunk.layers) / max(1, sum(activations.values()))
     passes_saved = (phase.epochs - views) * train + (phase.epochs - 1) * validation
     return FeaturePlan(
         cut=cut.name,
         views=views if spec.augment else 0,
         size_bytes=size_bytes,
-        saved_s=seconds_per_image * min(share, 1.0) * passes_saved,
+        saved_s=seconds_each * min(share, 1.0) * passes_saved,
     ), ""
 
 
@@ -369,29 +383,21 @@ def _unfreeze_words(phase: Phase) -> str:
     return f"{key} {value}"
 
 
-def _trainable_share(network: Network, boundary: FreezeBoundary) -> float:
+def _trainable_share(network: Network, boundary: FreezeBoundary, inputs: InputSpec) -> float:
     """Share of the forward pass that lies at or above the freeze boundary, judged by activation sizes."""
-    sizes = _activation_sizes(network)
+    sizes = _activation_sizes(network, inputs)
     total = sum(sizes.values())
     trainable = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
     return trainable / total if total else 0.0
 
 
-def _activation_sizes(network: Network) -> Mapping[str, int]:
-    """Elements each backbone layer gives out for one example."""
-    return {
-        layer.name: sum(int(np.prod(tensor.shape[1:])) for tensor in _outputs(layer))
-        for layer in network.backbone.layers
-    }
+def _activation_sizes(network: Network, inputs: InputSpec) -> Mapping[str, int]:
+    """Numbers each backbone layer computes for one example."""
+    return {layer.name: layer_elements(layer, inputs) for layer in network.backbone.layers}
 
 
-def _outputs(layer: Any) -> list[Any]:
-    output = layer.output
-    return list(output.values()) if isinstance(output, dict) else output if isinstance(output, list) else [output]
-
-
-def _memory(network: Network, boundary: FreezeBoundary, rows: int, spec: FineTuneJobSpec) -> int:
-    sizes = _activation_sizes(network)
+def _memory(network: Network, boundary: FreezeBoundary, rows: int, spec: FineTuneJobSpec, inputs: InputSpec) -> int:
+    sizes = _activation_sizes(network, inputs)
     kept = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
     passing = 2 * max(sizes.values(), default=0)
     # Gradients of kept activations live beside them while the backward pass goes down.
@@ -401,16 +407,15 @@ def _memory(network: Network, boundary: FreezeBoundary, rows: int, spec: FineTun
     return _PROCESS_BYTES + activations + weights
 
 
-def _forward_seconds(network: Network, image: ImageSpec) -> float:
-    """Seconds for one picture in a compiled forward pass on all cores of this machine, measured on the spot."""
-    pictures = np.zeros((_TRIAL_ROWS, image.height, image.width, 3), dtype=np.float32)
-    network.model.predict_on_batch(pictures)
+def _forward_seconds(network: Network, examples: NDArray[Any]) -> float:
+    """Seconds for one example in a compiled forward pass on all cores of this machine, measured on the spot."""
+    network.model.predict_on_batch(examples)
     times = []
     for _ in range(_TRIAL_ROUNDS):
         start = time.perf_counter()
-        network.model.predict_on_batch(pictures)
+        network.model.predict_on_batch(examples)
         times.append(time.perf_counter() - start)
-    return sorted(times)[_TRIAL_ROUNDS // 2] / _TRIAL_ROWS
+    return sorted(times)[_TRIAL_ROUNDS // 2] / len(examples)
 
 
 def _cores() -> int:

@@ -345,15 +345,15 @@ class _Run:
         return write_bundle(
             BundleRequest(
                 model=inference_model(network, target.finish),
-                image=self.planned.input,
+                inputs=self.planned.input,
                 target=target,
                 task=self.job.spec.task,
                 backbone=BackboneRecord(
                     source=plan.backbone["source"], weights=plan.backbone["weights"], digest=plan.backbone["digest"]
                 ),
                 candidates=[
-                    GoldenCandidate(uri=uri, label=target.words(value), group=group)
-                    for uri, value, group in zip(test.inputs, test.targets, target.spread(test.targets), strict=True)
+                    GoldenCandidate(input=each, label=target.words(value), group=group)
+                    for each, value, group in zip(test.inputs, test.targets, target.spread(test.targets), strict=True)
                 ],
                 metrics=assessment.summaries["test"],
                 extra_metrics=_without_test(assessment.summaries),

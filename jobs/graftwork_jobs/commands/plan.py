@@ -44,9 +44,10 @@ def command(file: Path, output: Output) -> None:
 
 def print_plan(plan: Plan) -> None:
     """Print a plan for people."""
+    from graftwork_jobs.input_plan import words_for
+
     screen = console()
-    height, width = plan.image_size
-    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} classes, pictures of {height} x {width} pixels")
+    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} classes, {words_for(plan.image_size, plan.texts)}")
     screen.print(
         f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights'][:12]}, "
         f"preprocessing {plan.backbone['preprocessing']}"
@@ -57,7 +58,7 @@ def print_plan(plan: Plan) -> None:
             *([label, *(counts.get(label, 0) for counts in plan.counts.values())] for label in plan.labels),
             ["total", *(sum(counts.values()) for counts in plan.counts.values())],
         ],
-        title="Pictures",
+        title="Examples",
     )
     print_table(
         ["phase", "epochs", "unfreeze", "trains from", "trainable", "of", "steps/epoch", "learning rate", "estimate"],

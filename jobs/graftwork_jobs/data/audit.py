@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
-from graftwork_jobs.data.sources import Listing
+from graftwork.spec.tasks import InputKind
+from graftwork_jobs.data.sources import NOUNS, Listing
 
 SHOWN = 20
 _EXAMPLES = 3
@@ -21,16 +22,16 @@ _IMBALANCE = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Leak:
-    """A picture that is in data to learn from and in data to test with.
+    """An example that is in data to learn from and in data to test with.
 
     Attributes:
-        digest: SHA-256 of its file.
-        uris: all files with this content.
+        digest: SHA-256 of its content.
+        places: all places with this content.
         splits: the splits they are in.
     """
 
     digest: str
-    uris: tuple[str, ...]
+    places: tuple[str, ...]
     splits: tuple[str, ...]
 
 
@@ -39,7 +40,7 @@ class Row:
     """An example as it stands in a split."""
 
     split: str
-    uri: str
+    place: str
     label: str
     digest: str
 
@@ -59,14 +60,16 @@ def listing_problems(listing: Listing) -> list[Problem]:
     return problems
 
 
-def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]]) -> list[Problem]:
-    """Pictures that cannot be read: the first ones each, then how many more."""
+def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what: InputKind) -> list[Problem]:
+    """Examples that cannot be read: the first ones each, then how many more."""
+    noun = NOUNS[what]
+    fix = " or delete it" if what == "text" else " or delete it, or set spec.data.onBadImage: skip"
     problems = [
         Problem(
             where=f"{where}.uri",
             received=f"{uri}: {reason}",
-            expected="a picture that can be read",
-            fix="Repair or delete it, or set spec.data.onBadImage: skip.",
+            expected=f"a {noun} that can be read",
+            fix=f"Repair{fix}.",
         )
         for uri, reason in unreadable[:SHOWN]
     ]
@@ -74,9 +77,9 @@ def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]]) -> li
         problems.append(
             Problem(
                 where=f"{where}.uri",
-                received=f"{len(unreadable) - SHOWN} more pictures that cannot be read ({len(unreadable)} in all)",
-                expected="pictures that can be read",
-                fix="Repair or delete them, or set spec.data.onBadImage: skip.",
+                received=f"{len(unreadable) - SHOWN} more {noun}s that cannot be read ({len(unreadable)} in all)",
+                expected=f"{noun}s that can be read",
+                fix=f"Repair{fix.replace('it', 'them', 1)}.",
             )
         )
     return problems
@@ -89,44 +92,49 @@ def left_out_warnings(unreadable: int) -> list[str]:
     return [f"{_count(unreadable, 'picture')} cannot be read and {'is' if unreadable == 1 else 'are'} left out."]
 
 
-def class_problems(where: str, pictures: Mapping[str, Collection[str]], needed: int) -> list[Problem]:
-    """Too few classes, or classes with too few pictures to be split.
+def class_problems(where: str, members: Mapping[str, Collection[str]], needed: int, what: InputKind) -> list[Problem]:
+    """Too few classes, or classes with too few examples to be split.
 
     Args:
         where: YAML path of the training source.
-        pictures: digests of each class of the training source.
-        needed: different pictures that every class must have.
+        members: digests of each class of the training source.
+        needed: different examples that every class must have.
+        what: pictures or texts.
     """
     problems = []
-    if len(pictures) < 2:  # noqa: PLR2004 - fewer than two classes is the condition itself
+    noun = NOUNS[what]
+    if len(members) < 2:  # noqa: PLR2004 - fewer than two classes is the condition itself
         problems.append(
             Problem(
                 where=f"{where}.uri",
-                received=f"a single class, {next(iter(pictures))}" if pictures else "no class",
+                received=f"a single class, {next(iter(members))}" if members else "no class",
                 expected="at least two classes",
-                fix="Add pictures of what is to be told apart from it.",
+                fix=f"Add {noun}s of what is to be told apart from it.",
             )
         )
-    few = {label: len(set(digests)) for label, digests in pictures.items() if len(set(digests)) < needed}
+    few = {label: len(set(digests)) for label, digests in members.items() if len(set(digests)) < needed}
     if few:
         problems.append(
             Problem(
                 where=f"{where}.uri",
-                received=f"too few different pictures of class {shorten([f'{k} ({n})' for k, n in few.items()])}",
+                received=f"too few different {noun}s of class {shorten([f'{k} ({n})' for k, n in few.items()])}",
                 expected=f"at least {needed} of every class, so that each split by fraction gets one",
-                fix="Add pictures, leave the classes out, or give validation and test data of their own (uri).",
+                fix=f"Add {noun}s, leave the classes out, or give validation and test data of their own (uri).",
             )
         )
     return problems
 
 
-def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collection[str]) -> list[Problem]:
+def unknown_label_problems(
+    where: str, labels: Mapping[str, int], known: Collection[str], what: InputKind
+) -> list[Problem]:
     """Classes of other data that training has never seen.
 
     Args:
         where: YAML path of the other source.
         labels: examples of each class there.
         known: class names of the training data.
+        what: pictures or texts.
     """
     problems = []
     for label, count in sorted(labels.items()):
@@ -134,7 +142,7 @@ def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collect
             problems.append(
                 Problem(
                     where=f"{where}.uri",
-                    received=f"class {label} ({count} pictures), which the training data does not have",
+                    received=f"class {label} ({count} {NOUNS[what]}s), which the training data does not have",
                     expected=f"only classes of the training data: {shorten(sorted(known))}",
                     fix=did_you_mean(label, sorted(known)) or "Rename or remove it, or add it to the training data.",
                 )
@@ -148,33 +156,37 @@ def find_leaks(rows: Iterable[Row]) -> tuple[Leak, ...]:
     for digest, same in sorted(_by_digest(rows).items()):
         splits = tuple(dict.fromkeys(row.split for row in same))
         if len(splits) > 1 and ("train" in splits or "validation" in splits):
-            leaks.append(Leak(digest=digest, uris=tuple(row.uri for row in same), splits=splits))
+            leaks.append(Leak(digest=digest, places=tuple(row.place for row in same), splits=splits))
     return tuple(leaks)
 
 
-def leak_warnings(leaks: Sequence[Leak]) -> list[str]:
-    """One sentence for each pair of splits that share pictures."""
+def leak_warnings(leaks: Sequence[Leak], what: InputKind) -> list[str]:
+    """One sentence for each pair of splits that share examples."""
     shared: dict[tuple[str, ...], list[Leak]] = defaultdict(list)
     for leak in leaks:
         shared[leak.splits].append(leak)
     return [
-        f"{_count(len(found), 'picture')} identical in {' and '.join(splits)}: metrics will look better than they are. "
-        f"Such as {'; '.join(' = '.join(leak.uris[:4]) for leak in found[:_EXAMPLES])}."
+        f"{_count(len(found), NOUNS[what])} identical in {' and '.join(splits)}: metrics will look better than they "
+        f"are. Such as {'; '.join(' = '.join(leak.places[:4]) for leak in found[:_EXAMPLES])}."
         for splits, found in sorted(shared.items())
     ]
 
 
-def duplicate_warnings(rows: Sequence[Row]) -> list[str]:
-    """Pictures that occur more than once in the training data, and pictures with more than one label anywhere."""
+def duplicate_warnings(rows: Sequence[Row], what: InputKind) -> list[str]:
+    """Examples that occur more than once in the training data, and examples with more than one label anywhere."""
     groups = _by_digest(rows)
     warnings = []
     conflicts = [same for same in groups.values() if len({row.label for row in same}) > 1]
     if conflicts:
-        shown = "; ".join(" = ".join(f"{row.uri} ({row.label})" for row in same[:4]) for same in conflicts[:_EXAMPLES])
-        warnings.append(f"{_count(len(conflicts), 'picture')} with more than one label. Such as {shown}.")
+        shown = "; ".join(
+            " = ".join(f"{row.place} ({row.label})" for row in same[:4]) for same in conflicts[:_EXAMPLES]
+        )
+        warnings.append(f"{_count(len(conflicts), NOUNS[what])} with more than one label. Such as {shown}.")
     extra = sum(number - 1 for number in Counter(row.digest for row in rows if row.split == "train").values())
     if extra:
-        warnings.append(f"{_count(extra, 'picture')} in the training data repeat another one exactly and count twice.")
+        warnings.append(
+            f"{_count(extra, NOUNS[what])} in the training data repeat another one exactly and count twice."
+        )
     return warnings
 
 
@@ -183,7 +195,7 @@ def imbalance(counts: Mapping[str, int]) -> float:
     return max(counts.values()) / max(1, min(counts.values()))
 
 
-def imbalance_warnings(counts: Mapping[str, int]) -> list[str]:
+def imbalance_warnings(counts: Mapping[str, int], what: InputKind) -> list[str]:
     """Whether one class outweighs another so much that it hurts."""
     ratio = imbalance(counts)
     if ratio < _IMBALANCE:
@@ -191,16 +203,20 @@ def imbalance_warnings(counts: Mapping[str, int]) -> list[str]:
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return [
         (
-            f"Class imbalance: {counts[largest]} pictures of {largest} but {counts[smallest]} of {smallest} "
+            f"Class imbalance: {counts[largest]} {NOUNS[what]}s of {largest} but {counts[smallest]} of {smallest} "
             f"({ratio:.0f} to 1). Consider spec.training.classWeights: balanced, and look at the per-class metrics."
         )
     ]
 
 
-def absent_class_warnings(split: str, counts: Mapping[str, int]) -> list[str]:
+def absent_class_warnings(split: str, counts: Mapping[str, int], what: InputKind) -> list[str]:
     """Classes that a split has no example of."""
     absent = [label for label, count in counts.items() if count == 0]
-    return [f"No {split} picture of class {shorten(absent)}: nothing will be known about it there."] if absent else []
+    return (
+        [f"No {split} {NOUNS[what]} of class {shorten(absent)}: nothing will be known about it there."]
+        if absent
+        else []
+    )
 
 
 def shorten(names: Sequence[str]) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
+from graftwork.preprocess.text import text_digest
 from graftwork.progress import Reporter
 from graftwork_jobs.data.fetch import FetchError, MissingFileError, is_remote, local_path
 
@@ -31,10 +32,10 @@ _CHUNK = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What reading a picture showed.
+    """What reading an example showed.
 
     Attributes:
-        digest: SHA-256 of the file in hex; empty if it could not be read.
+        digest: SHA-256 of the file or the text in hex; empty if it could not be read.
         reason: why it cannot be used; None if it can.
     """
 
@@ -80,6 +81,19 @@ def fingerprint_all(uris: Sequence[str], *, cache_dir: Path, reporter: Reporter)
                 task.advance()
             memory.remember(fresh)
     return found
+
+
+def fingerprint_texts(texts: Sequence[str]) -> dict[str, Fingerprint]:
+    """Digests of texts, and whether each is valid Unicode: JSON can hold halves of characters."""
+    return {text: _text_fingerprint(text) for text in texts}
+
+
+def _text_fingerprint(text: str) -> Fingerprint:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return Fingerprint(digest="", reason="it holds half of a character (a lone surrogate)")
+    return Fingerprint(digest=text_digest(text), reason=None)
 
 
 def _locate(uri: str, cache_dir: Path) -> _FileState | Fingerprint:

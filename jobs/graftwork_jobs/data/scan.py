@@ -16,11 +16,12 @@ import numpy as np
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Data
+from graftwork.spec.tasks import InputKind
 from graftwork_jobs.data import audit
 from graftwork_jobs.data.audit import Leak, Row
-from graftwork_jobs.data.fingerprint import Fingerprint, fingerprint_all
+from graftwork_jobs.data.fingerprint import Fingerprint, fingerprint_all, fingerprint_texts
 from graftwork_jobs.data.index import DatasetIndex, Split
-from graftwork_jobs.data.sources import Example, Listing, Source, list_source
+from graftwork_jobs.data.sources import NOUNS, Example, Listing, Source, list_source
 from graftwork_jobs.data.splits import smallest_class_size, split_by_fraction
 
 _TRAIN = "train"
@@ -37,8 +38,8 @@ class DataScan:
     Attributes:
         index: every example that will be used.
         counts: examples by split and class.
-        unreadable: pictures left out, each with the reason.
-        leaks: identical pictures in data to learn from and data to test with.
+        unreadable: examples left out, each with the reason.
+        leaks: identical examples in data to learn from and data to test with.
         warnings: what a user should know, in sentences.
         imbalance: examples of the largest training class for each of the smallest.
     """
@@ -51,41 +52,44 @@ class DataScan:
     imbalance: float
 
 
-def scan_data(data: Data, *, base_dir: Path, cache_dir: Path, seed: int, reporter: Reporter) -> DataScan:
-    """Find, read, check and split all pictures of a job.
+def scan_data(
+    data: Data, *, what: InputKind = "image", base_dir: Path, cache_dir: Path, seed: int, reporter: Reporter
+) -> DataScan:
+    """Find, read, check and split all examples of a job.
 
     Args:
         data: the spec's data section.
+        what: pictures or texts.
         base_dir: where relative paths start.
         cache_dir: where copies of remote files and the memory of earlier scans are kept.
-        seed: the job's seed; decides which pictures a fraction takes.
+        seed: the job's seed; decides which examples a fraction takes.
         reporter: told how far it is.
 
     Raises:
         SpecError: the data cannot be used; all problems found are told together.
         PermanentError: a remote store stopped answering.
     """
-    listings = _list_all(data, base_dir, cache_dir)
+    listings = _list_all(data, what, base_dir, cache_dir)
     problems = [problem for listing in listings.values() for problem in audit.listing_problems(listing)]
-    prints = fingerprint_all(
-        [example.uri for listing in listings.values() for example in listing.examples],
-        cache_dir=cache_dir,
-        reporter=reporter,
-    )
+    inputs = [example.input for listing in listings.values() for example in listing.examples]
+    if what == "text":
+        prints = fingerprint_texts(inputs)
+    else:
+        prints = fingerprint_all(inputs, cache_dir=cache_dir, reporter=reporter)
     usable: Examples = {}
     unreadable: list[tuple[str, str]] = []
     for name, listing in listings.items():
         usable[name], bad = _sift(listing.examples, prints)
         unreadable.extend(bad)
         if data.on_bad_image == "fail":
-            problems.extend(audit.unreadable_problems(listing.where, bad))
-    problems.extend(_judge(data, listings, usable, prints))
+            problems.extend(audit.unreadable_problems(listing.where, bad, what))
+    problems.extend(_judge(data, what, listings, usable, prints))
     if problems:
         raise SpecError(problems)
-    return _assemble(data, listings, usable, prints, tuple(unreadable), seed)
+    return _assemble(data, what, listings, usable, prints, tuple(unreadable), seed)
 
 
-def _list_all(data: Data, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
+def _list_all(data: Data, what: InputKind, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
     """Listings of all sources that name data of their own, `train` first."""
     sources: dict[str, tuple[str, Source]] = {_TRAIN: ("spec.data.train", data.train)}
     for name in _PARTS:
@@ -95,7 +99,7 @@ def _list_all(data: Data, base_dir: Path, cache_dir: Path) -> dict[str, Listing]
     for number, extra in enumerate(data.extra_tests):
         sources[extra.name] = (f"spec.data.extraTests[{number}]", extra)
     return {
-        name: list_source(source, where=where, base_dir=base_dir, cache_dir=cache_dir)
+        name: list_source(source, what, where=where, base_dir=base_dir, cache_dir=cache_dir)
         for name, (where, source) in sources.items()
     }
 
@@ -103,33 +107,33 @@ def _list_all(data: Data, base_dir: Path, cache_dir: Path) -> dict[str, Listing]
 def _sift(
     examples: Sequence[Example], prints: Mapping[str, Fingerprint]
 ) -> tuple[list[Example], list[tuple[str, str]]]:
-    """Examples whose pictures can be read, and the others with the reason (each picture once)."""
-    good = [example for example in examples if prints[example.uri].reason is None]
-    bad = {example.uri: reason for example in examples if (reason := prints[example.uri].reason) is not None}
+    """Examples that can be read, and places of the others with the reason (each once)."""
+    good = [example for example in examples if prints[example.input].reason is None]
+    bad = {example.place: reason for example in examples if (reason := prints[example.input].reason) is not None}
     return good, list(bad.items())
 
 
 def _judge(
-    data: Data, listings: Mapping[str, Listing], usable: Examples, prints: Mapping[str, Fingerprint]
+    data: Data, what: InputKind, listings: Mapping[str, Listing], usable: Examples, prints: Mapping[str, Fingerprint]
 ) -> list[Problem]:
-    """Problems with what is left after unreadable pictures were taken out."""
+    """Problems with what is left after unreadable examples were taken out."""
     train = listings[_TRAIN]
     problems: list[Problem] = []
-    pictures: dict[str, list[str]] = {example.label: [] for example in train.examples}
+    members: dict[str, list[str]] = {example.label: [] for example in train.examples}
     for example in usable[_TRAIN]:
-        pictures[example.label].append(prints[example.uri].digest)
+        members[example.label].append(prints[example.input].digest)
     if train.examples:
         needed = smallest_class_size(_fractions(data))
-        problems.extend(audit.class_problems(train.where, pictures, needed))
+        problems.extend(audit.class_problems(train.where, members, needed, what))
     for name, listing in listings.items():
         if name != _TRAIN and train.examples:
             labels = Counter(example.label for example in listing.examples)
-            problems.extend(audit.unknown_label_problems(listing.where, labels, pictures))
+            problems.extend(audit.unknown_label_problems(listing.where, labels, members, what))
         if name != _TRAIN and listing.examples and not usable[name]:
             problems.append(
                 Problem(
                     where=f"{listing.where}.uri",
-                    received=f"no readable picture among {len(listing.examples)}",
+                    received=f"no readable {NOUNS[what]} among {len(listing.examples)}",
                     expected="at least one",
                     fix="Check the files.",
                 )
@@ -144,6 +148,7 @@ def _fractions(data: Data) -> dict[str, float]:
 
 def _assemble(
     data: Data,
+    what: InputKind,
     listings: Mapping[str, Listing],
     usable: Examples,
     prints: Mapping[str, Fingerprint],
@@ -155,7 +160,7 @@ def _assemble(
     number = {label: position for position, label in enumerate(labels)}
     splits = {name: _split(name, examples, number, prints) for name, examples in parts.items()}
     rows = [
-        Row(split=name, uri=example.uri, label=example.label, digest=prints[example.uri].digest)
+        Row(split=name, place=example.place, label=example.label, digest=prints[example.input].digest)
         for name, examples in parts.items()
         for example in examples
     ]
@@ -166,10 +171,10 @@ def _assemble(
     warnings = [
         *_ignored_warnings(listings),
         *audit.left_out_warnings(len(unreadable)),
-        *audit.leak_warnings(leaks),
-        *audit.duplicate_warnings(rows),
-        *audit.imbalance_warnings(counts[_TRAIN]),
-        *(text for name in counts for text in audit.absent_class_warnings(name, counts[name])),
+        *audit.leak_warnings(leaks, what),
+        *audit.duplicate_warnings(rows, what),
+        *audit.imbalance_warnings(counts[_TRAIN], what),
+        *(text for name in counts for text in audit.absent_class_warnings(name, counts[name], what)),
     ]
     return DataScan(
         index=DatasetIndex(labels=labels, splits=splits),
@@ -186,7 +191,7 @@ def _divide(data: Data, usable: Examples, prints: Mapping[str, Fingerprint], see
     pool = usable[_TRAIN]
     drawn = split_by_fraction(
         [example.label for example in pool],
-        [prints[example.uri].digest for example in pool],
+        [prints[example.input].digest for example in pool],
         _fractions(data),
         seed=seed,
     )
@@ -202,9 +207,9 @@ def _split(
 ) -> Split:
     return Split(
         name=name,
-        inputs=tuple(example.uri for example in examples),
+        inputs=tuple(example.input for example in examples),
         targets=np.array([number[example.label] for example in examples], dtype=np.int32),
-        digests=tuple(prints[example.uri].digest for example in examples),
+        digests=tuple(prints[example.input].digest for example in examples),
     )
 
 

@@ -1,21 +1,21 @@
-"""What a spec's data source holds: pictures with their class names, from a folder or a manifest, local or remote.
+"""What a spec's data source holds: pictures or texts with their class names, from a folder or a table, local or remote.
 
 Lists only; no picture is opened here. Everything that is wrong with a source comes back as problems, all at once.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Literal, TypeAlias
 
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean, near_names
 from graftwork.spec.fine_tune_job import DataSource, SplitSource
+from graftwork.spec.tasks import InputKind
 from graftwork_jobs.data.fetch import (
     FetchError,
     MissingFileError,
@@ -24,9 +24,7 @@ from graftwork_jobs.data.fetch import (
     local_path,
     open_file_system,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from graftwork_jobs.data.tables import TableError, TableKind, TableRow, read_table, row_word
 
 PICTURE_SUFFIXES = frozenset(
     [
@@ -51,21 +49,26 @@ PICTURE_SUFFIXES = frozenset(
 )
 _SHOWN = 20
 
+NOUNS: dict[InputKind, str] = {"image": "picture", "text": "text"}
+"""What an example is called in messages."""
+
 Source: TypeAlias = DataSource | SplitSource
-"""Where pictures come from: `data.train`, `data.validation`, `data.test` or a further test set."""
+"""Where examples come from: `data.train`, `data.validation`, `data.test` or a further test set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """One picture with its class.
+    """One picture or text with its class.
 
     Attributes:
-        uri: absolute local path or URI.
+        input: absolute local path or URI of a picture; or the text itself.
         label: class name.
+        place: where to find it, for messages.
     """
 
-    uri: str
+    input: str
     label: str
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ class Listing:
 
     Attributes:
         where: YAML path of the source, such as `spec.data.train`.
-        examples: in a fixed order: by path for a folder, by row for a manifest.
+        examples: in a fixed order: by path for a folder, by row for a table.
         empty_classes: class folders without a picture.
         ignored: files that were left out because they are no pictures or lie outside the class folders.
         problems: what keeps the source from being used.
@@ -87,36 +90,41 @@ class Listing:
     problems: tuple[Problem, ...] = ()
 
 
-def list_source(source: Source, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
-    """List the pictures of a source.
+def list_source(source: Source, what: InputKind, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
+    """List the examples of a source.
 
     Args:
         source: a source of the spec that has a `uri`.
+        what: pictures or texts.
         where: its YAML path.
         base_dir: where relative paths start.
-        cache_dir: where copies of remote manifests are kept.
+        cache_dir: where copies of remote tables are kept.
     """
     if source.uri is None:
         raise ValueError(f"{where} names no data of its own")
     uri = absolute_uri(source.uri, base_dir)
     try:
         match _format(source):
+            case "image-folder" if what == "text":
+                return Listing(where=where, problems=(_no_table(source.uri, where),))
             case "image-folder":
                 return _list_folder(uri, source.uri, where)
             case kind:
-                return _list_manifest(uri, source, kind, where, cache_dir)
+                return _list_table(uri, source, kind, what, where, cache_dir)
     except MissingFileError:
         return Listing(where=where, problems=(_missing(uri, source.uri, where),))
     except (FetchError, OSError) as error:
         return Listing(where=where, problems=(_unreachable(source.uri, where, error),))
 
 
-def _format(source: Source) -> str:
+def _format(source: Source) -> TableKind | Literal["image-folder"]:
     if source.format != "auto":
         return source.format
     match PurePosixPath((source.uri or "").partition("::")[0]).suffix.lower():
         case ".csv":
             return "csv"
+        case ".jsonl" | ".ndjson":
+            return "jsonl"
         case ".parquet":
             return "parquet"
         case _:
@@ -162,7 +170,9 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     return Listing(
         where=where,
         examples=tuple(
-            Example(uri=join(uri, file), label=_clean(folder)) for folder, files in kept.items() for file in files
+            Example(input=join(uri, file), label=_clean(folder), place=join(uri, file))
+            for folder, files in kept.items()
+            for file in files
         ),
         empty_classes=tuple(_clean(folder) for folder, files in kept.items() if not files),
         ignored=tuple(ignored + loose),
@@ -176,7 +186,7 @@ def _no_class_folders(given: str, where: str, loose: int) -> Problem:
         where=f"{where}.uri",
         received=f"{given}: {found}",
         expected="one sub-folder a class, with its pictures inside",
-        fix="Sort the pictures into sub-folders named after their classes, or name a CSV or Parquet manifest.",
+        fix="Sort the pictures into sub-folders named after their classes, or name a table (CSV, JSON Lines, Parquet).",
     )
 
 
@@ -239,104 +249,60 @@ def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-# Manifests
+# Tables
 
 
-def _list_manifest(uri: str, source: Source, kind: str, where: str, cache_dir: Path) -> Listing:
+def _list_table(uri: str, source: Source, kind: TableKind, what: InputKind, where: str, cache_dir: Path) -> Listing:
     file = local_path(uri, cache_dir, refresh=True)
     if not file.exists():
         raise MissingFileError(uri)
     if file.is_dir():
         raise IsADirectoryError(f"{uri} is a folder, not a {kind} file")
+    key, column = ("textColumn", source.text_column) if what == "text" else ("pathColumn", source.path_column)
     try:
-        columns, rows = (_read_csv if kind == "csv" else _read_parquet)(file, source)
-    except ValueError as error:
-        return Listing(where=where, problems=(_unreadable_manifest(source, kind, where, error),))
+        table = read_table(file, kind, (column, source.label_column))
+    except TableError as error:
+        return Listing(where=where, problems=(_unreadable_table(source, kind, where, error),))
     problems = [
-        _unknown_column(wanted, columns, f"{where}.{key}")
-        for key, wanted in (("pathColumn", source.path_column), ("labelColumn", source.label_column))
-        if wanted not in columns
+        _unknown_column(wanted, table.columns, f"{where}.{key}")
+        for key, wanted in ((key, column), ("labelColumn", source.label_column))
+        if wanted not in table.columns
     ]
     if problems:
         return Listing(where=where, problems=tuple(problems))
-    incomplete = [row for row in rows if not (row.path and row.label)]
+    incomplete = [row for row in table.rows if not all(row.values)]
     if incomplete:
-        problems.append(_missing_values(source, where, incomplete))
-    if not rows:
+        problems.append(_missing_values(source, kind, what, column, where, incomplete))
+    if not table.rows:
         problems.append(
             Problem(
                 where=f"{where}.uri",
                 received=f"{source.uri}: no rows",
-                expected="a row for each picture",
-                fix="Check how the manifest was written.",
+                expected=f"a row for each {NOUNS[what]}",
+                fix="Check how the table was written.",
             )
         )
     return Listing(
         where=where,
-        examples=tuple(
-            Example(uri=_beside_manifest(uri, row.path), label=_clean(row.label))
-            for row in rows
-            if row.path and row.label
-        ),
+        examples=tuple(_example(uri, kind, what, row) for row in table.rows if all(row.values)),
         problems=tuple(problems),
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A manifest's row: its line or row number, and the two values; empty where missing."""
-
-    number: int
-    path: str
-    label: str
-
-
-def _read_csv(file: Path, source: Source) -> tuple[list[str], list[_Row]]:
-    # utf-8-sig: spreadsheets put a byte-order mark in front.
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
-        try:
-            columns = [column.strip() for column in reader.fieldnames or []]
-            reader.fieldnames = columns
-            rows = [
-                _Row(
-                    reader.line_num,
-                    (row.get(source.path_column) or "").strip(),
-                    (row.get(source.label_column) or "").strip(),
-                )
-                for row in reader
-            ]
-        except csv.Error as error:
-            raise ValueError(f"line {reader.line_num}: {error}") from error
-    return columns, rows
+def _example(table: str, kind: TableKind, what: InputKind, row: TableRow) -> Example:
+    value, label = row.values
+    if what == "text":
+        return Example(input=value, label=_clean(label), place=f"{table} {row_word(kind)} {row.number}")
+    uri = _beside_table(table, value)
+    return Example(input=uri, label=_clean(label), place=uri)
 
 
-def _read_parquet(file: Path, source: Source) -> tuple[list[str], list[_Row]]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        columns = list(pq.read_schema(file).names)
-        wanted = [name for name in (source.path_column, source.label_column) if name in columns]
-        table = pq.read_table(file, columns=wanted)
-        if len(set(wanted)) < len({source.path_column, source.label_column}):
-            return columns, []
-        paths, labels = (_texts(table.column(name)) for name in (source.path_column, source.label_column))
-    except pa.ArrowException as error:
-        raise ValueError(str(error)) from error
-    return columns, [_Row(number, *pair) for number, pair in enumerate(zip(paths, labels, strict=True), start=1)]
-
-
-def _texts(column: pa.ChunkedArray) -> list[str]:
-    return ["" if value is None else str(value).strip() for value in column.to_pylist()]
-
-
-def _beside_manifest(manifest: str, path: str) -> str:
+def _beside_table(table: str, path: str) -> str:
     if is_remote(path):
         return path
-    if not is_remote(manifest):
-        return absolute_uri(path, Path(manifest).parent)
-    head, chain, rest = manifest.partition("::")
+    if not is_remote(table):
+        return absolute_uri(path, Path(table).parent)
+    head, chain, rest = table.partition("::")
     folder = head.rpartition("/")[0]
     return f"{folder}/{path.lstrip('/')}{chain}{rest}"
 
@@ -348,7 +314,7 @@ def _missing(uri: str, given: str, where: str) -> Problem:
     return Problem(
         where=f"{where}.uri",
         received=f"{given}, which does not exist",
-        expected="an existing folder or manifest",
+        expected="an existing folder or table",
         fix=_nearby(uri) or "Check the path; relative paths start at the spec file.",
     )
 
@@ -369,17 +335,31 @@ def _unreachable(given: str, where: str, error: Exception) -> Problem:
     return Problem(
         where=f"{where}.uri",
         received=f"{given}, which cannot be read ({error})",
-        expected="a folder or manifest this machine can read",
+        expected="a folder or table this machine can read",
         fix="Check name, access rights, credentials and network; other protocols than http and zip need their fsspec "
         "driver package, such as s3fs or gcsfs.",
     )
 
 
-def _unreadable_manifest(source: Source, kind: str, where: str, error: Exception) -> Problem:
+def _no_table(given: str, where: str) -> Problem:
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}, whose name does not end in .csv, .jsonl or .parquet",
+        expected="a table with a text column and a label column",
+        fix="Name such a file, or say with `format` what it is.",
+    )
+
+
+def _unreadable_table(source: Source, kind: TableKind, where: str, error: Exception) -> Problem:
+    expected = {
+        "csv": "UTF-8 text with commas and a header line",
+        "jsonl": "UTF-8 text with a JSON object in each line",
+        "parquet": "a Parquet file",
+    }
     return Problem(
         where=f"{where}.uri",
         received=f"{source.uri}, which is no readable {kind} file ({error})",
-        expected="UTF-8 text with commas and a header line" if kind == "csv" else "a Parquet file",
+        expected=expected[kind],
         fix="Check the file, or set format.",
     )
 
@@ -388,19 +368,21 @@ def _unknown_column(wanted: str, columns: Sequence[str], where: str) -> Problem:
     return Problem(
         where=where,
         received=f"column {wanted}",
-        expected=f"one of the manifest's columns: {', '.join(columns) or 'it has none'}",
-        fix=did_you_mean(wanted, columns) or "Name the column, or rename it in the manifest.",
+        expected=f"one of the table's columns: {', '.join(columns) or 'it has none'}",
+        fix=did_you_mean(wanted, columns) or "Name the column, or rename it in the table.",
     )
 
 
-def _missing_values(source: Source, where: str, incomplete: Sequence[_Row]) -> Problem:
+def _missing_values(
+    source: Source, kind: TableKind, what: InputKind, column: str, where: str, incomplete: Sequence[TableRow]
+) -> Problem:
     lines = ", ".join(str(row.number) for row in incomplete[:_SHOWN])
     more = f" and {len(incomplete) - _SHOWN} more" if len(incomplete) > _SHOWN else ""
-    word = "line" if _format(source) == "csv" else "row"
+    value = "text" if what == "text" else "path"
     return Problem(
         where=f"{where}.uri",
-        received=f"{source.uri}: no path or no label in {word} {lines}{more}",
-        expected=f"a value for {source.path_column} and {source.label_column} in every row",
+        received=f"{source.uri}: no {value} or no label in {row_word(kind)} {lines}{more}",
+        expected=f"a value for {column} and {source.label_column} in every row",
         fix="Fill in or delete these rows.",
     )
 

@@ -41,6 +41,12 @@ def averaging(
                 shape=(), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
             )
 
+        def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+            if trainable_variables is not None:
+                for gradient, variable in zip(grads, trainable_variables, strict=True):
+                    _state_shape(gradient, variable)
+            super().apply(grads, trainable_variables)
+
         def _clip_gradients(self, grads: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
             # Keras calls this once an update, with or without accumulation and whether or not it clips.
             averaged = collectives.mean_of_all(grads, name="gradients")
@@ -58,6 +64,12 @@ def averaging(
 
     AveragingOptimizer.__name__ = optimizer_class.__name__
     return AveragingOptimizer
+
+
+def _state_shape(gradient: Any, variable: keras.Variable) -> None:
+    """Tell TensorFlow a gradient's shape: it loses that where the network slices a weight to the length of a batch."""
+    if isinstance(gradient, tf.Tensor):
+        gradient.set_shape(variable.shape)
 
 
 def first_bad_update(optimizer: Any) -> int | None:

@@ -63,15 +63,16 @@ class TestReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Mistake:
-    """A wrong prediction as a picture.
+    """A wrong prediction with what it was about.
 
     Attributes:
-        picture: the file's content, in any format the job reads.
+        picture: the file's content, in any format the job reads; empty for a text.
+        text: the text; None for a picture.
         label: what is right, such as the true class.
         predicted: what the model said.
         score: how sure it was; None where models of this kind do not say.
         true_score: score of what is right; None as above.
-        source: path or URI of the picture.
+        source: where it came from.
         test: name of the test set.
     """
 
@@ -82,6 +83,7 @@ class Mistake:
     true_score: float | None
     source: str
     test: str
+    text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,7 +78,10 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
         phases=_phase_views(content),
         feature_lines=[feature_line(phase) for phase in content.phases if phase.features is not None],
         preflights=[phase for phase in content.phases if phase.preflight_s is not None],
-        mistakes=[(mistake, thumbnail_uri(mistake.picture)) for mistake in content.mistakes[:MISTAKES_SHOWN]],
+        mistakes=[
+            (mistake, None if mistake.text else thumbnail_uri(mistake.picture))
+            for mistake in content.mistakes[:MISTAKES_SHOWN]
+        ],
         several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
         gates_passed=all(gate.passed for gate in content.gates),
     )

@@ -46,7 +46,7 @@ def _title(content: ReportContent, test: TestReport) -> str:
 def _headline(content: ReportContent, test: TestReport) -> str:
     score = content.reporting.score
     gain = test.gain(score)
-    text = f"{test.metrics.summary[score]:.3f} ({test.metrics.examples:,} pictures)"
+    text = f"{test.metrics.summary[score]:.3f} ({test.metrics.examples:,} examples)"
     if gain is None or test.baseline is None:
         return text
     return f"{text}, {gain:+.3f} against random weights ({test.baseline[score]:.3f})"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,15 +27,20 @@ from graftwork.bundle.manifest import (
     KERAS_MODEL_FILE,
     OPENVINO_MODEL_FILE,
     REPORT_DIR,
+    TOKENIZER_FILE,
     BackboneRecord,
     BundleManifest,
     GoldenExample,
     ImageSignature,
     Lineage,
+    TextSignature,
 )
 from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.inputs import InputSpec, read_batch
+from graftwork.preprocess.text import TextSpec
 from graftwork.settings import child_environment
-from graftwork_jobs.export.engines import KerasCheck, export_openvino, openvino_engine
+from graftwork.spec.tasks import Task
+from graftwork_jobs.export.engines import KerasCheck, export_openvino, keras_libraries, openvino_engine
 from graftwork_jobs.export.golden import GoldenCandidate, GoldenPick, pick_golden
 
 if TYPE_CHECKING:
@@ -56,13 +61,13 @@ class BundleRequest:
     """What a bundle is made of.
 
     Attributes:
-        model: inference model: RGB 0..255 float32, shape (batch, height, width, 3), to predictions, shape
-            (batch, outputs), float32; stock Keras layers only.
-        image: what pictures are brought to.
+        model: inference model: RGB 0..255 float32, shape (batch, height, width, 3), or token ids int32, shape
+            (batch, tokens), to predictions, shape (batch, outputs), float32; layers of Keras and KerasHub only.
+        inputs: what examples are brought to.
         target: what the model predicts.
         task: what the model does.
         backbone: which pre-trained model it grew on.
-        candidates: pictures to pick golden examples from, best all of the test set.
+        candidates: examples to pick golden ones from, best all of the test set.
         metrics: test metrics.
         extra_metrics: metrics of the further test sets.
         lineage: where it came from.
@@ -73,7 +78,7 @@ class BundleRequest:
     """
 
     model: keras.Model
-    image: ImageSpec
+    inputs: InputSpec
     target: Target
     task: Task
     backbone: BackboneRecord
@@ -96,9 +101,9 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
         DiskFullError: there is not enough free space.
         SpecError: no golden example can be read.
     """
-    picks = pick_golden(request.candidates, request.image, request.locate)
-    images = np.stack([pick.pixels for pick in picks])
-    scores = _trained_scores(request.model, images)
+    picks = pick_golden(request.candidates, request.inputs, request.locate)
+    batch = _as_the_model_takes(read_batch([pick.content for pick in picks], request.inputs), request.model)
+    scores = _trained_scores(request.model, batch)
     with (
         reporter.task("writing the bundle", total=4, unit="steps") as task,
         staged_directory(
@@ -109,9 +114,9 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
         tempfile.TemporaryDirectory(prefix="graftwork-export-") as scratch,
     ):
         _write_keras(request.model, staged)
-        images_file = Path(scratch) / "images.npy"
-        np.save(images_file, images)
-        check = KerasCheck.start(staged / KERAS_MODEL_FILE, images_file, child_environment(_QUIET_ON_CPU))
+        batch_file = Path(scratch) / "batch.npy"
+        np.save(batch_file, batch)
+        check = KerasCheck.start(staged / KERAS_MODEL_FILE, batch_file, child_environment(_QUIET_ON_CPU))
         try:
             task.advance()
             export_openvino(request.model, staged / OPENVINO_MODEL_FILE)
@@ -135,11 +140,15 @@ _QUIET_ON_CPU = {
 }
 
 
-def _trained_scores(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _as_the_model_takes(batch: NDArray[Any], model: keras.Model) -> NDArray[Any]:
+    return batch.astype(model.inputs[0].dtype)
+
+
+def _trained_scores(model: keras.Model, batch: NDArray[Any]) -> NDArray[np.float32]:
     import keras
 
     return np.asarray(
-        keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False)),
+        keras.ops.convert_to_numpy(model(batch, training=False)),
         dtype=np.float32,
     )
 
@@ -159,17 +168,19 @@ def _write_files(request: BundleRequest, picks: Sequence[GoldenPick], directory:
     golden.mkdir()
     for pick in picks:
         (golden / pick.name).write_bytes(pick.content)
+    if isinstance(request.inputs, TextSpec):
+        (directory / TOKENIZER_FILE).write_text(request.inputs.tokenizer, encoding="utf-8")
     if request.report_dir is not None:
         shutil.copytree(request.report_dir, directory / REPORT_DIR)
 
 
 def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArray[np.float32]) -> BundleManifest:
-    image = request.image
     return BundleManifest(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         task=request.task,
-        input=ImageSignature(height=image.height, width=image.width, resize=image.resize),
+        input=_signature(request.inputs),
         output=request.target.signature(),
+        keras_libraries=keras_libraries(request.model),
         backbone=request.backbone,
         golden=[
             GoldenExample(
@@ -184,6 +195,14 @@ def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArr
         extra_metrics={test: _defined(metrics) for test, metrics in request.extra_metrics.items()},
         lineage=request.lineage,
     )
+
+
+def _signature(inputs: InputSpec) -> ImageSignature | TextSignature:
+    match inputs:
+        case ImageSpec():
+            return ImageSignature(height=inputs.height, width=inputs.width, resize=inputs.resize)
+        case TextSpec():
+            return TextSignature(tokenizer=TOKENIZER_FILE, pad_id=inputs.pad_id, max_tokens=inputs.max_tokens)
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -18,9 +18,8 @@ from graftwork.bundle.directory import BundleError
 if TYPE_CHECKING:
     import keras
 
-Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Predict = Callable[[NDArray[Any]], NDArray[np.float32]]
 
-INPUT_NAME = "image"
 OUTPUT_NAME = "scores"
 
 # Runs without Graftwork, as anyone who got only the model file would; prints the scores as the last line.
@@ -30,30 +29,31 @@ for package in ("graftwork", "graftwork_jobs", "graftwork_serving"):
     sys.modules[package] = None
 import keras, numpy
 model = keras.models.load_model(sys.argv[1], compile=False, safe_mode=True)
-images = numpy.load(sys.argv[2], allow_pickle=False).astype("float32")
-print("\\n" + json.dumps(keras.ops.convert_to_numpy(model(images, training=False)).tolist()))
+batch = numpy.load(sys.argv[2], allow_pickle=False)
+print("\\n" + json.dumps(keras.ops.convert_to_numpy(model(batch, training=False)).tolist()))
 """
 
 
 def export_openvino(model: keras.Model, file: Path) -> None:
-    """Write a Keras model as OpenVINO IR (`.xml` and `.bin`), float32, with any number of rows.
+    """Write a Keras model as OpenVINO IR (`.xml` and `.bin`), float32, with any number of rows (and of tokens).
 
     Weights stay float32: rounded to float16 they moved scores by 8e-4, most of what golden examples allow.
 
     Args:
-        model: image, shape (batch, height, width, 3), float32, to scores, shape (batch, labels).
+        model: one input, whose name the exported one takes over, to scores, shape (batch, labels).
         file: the `.xml` file to write.
     """
     import openvino
     import tensorflow as tf
 
-    signature = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_NAME)
+    given = model.inputs[0]
+    signature = tf.TensorSpec((None, *given.shape[1:]), given.dtype, name=given.name)
     function = tf.function(
-        lambda image: {OUTPUT_NAME: model(image, training=False)},
+        lambda batch: {OUTPUT_NAME: model(batch, training=False)},
         input_signature=[signature],
     )
     converted = openvino.convert_model(function.get_concrete_function())
-    converted.inputs[0].tensor.set_names({INPUT_NAME})
+    converted.inputs[0].tensor.set_names({given.name})
     converted.outputs[0].tensor.set_names({OUTPUT_NAME})
     file.parent.mkdir(parents=True, exist_ok=True)
     openvino.save_model(converted, file, compress_to_fp16=False)
@@ -68,11 +68,18 @@ def openvino_engine(file: Path) -> Predict:
     import openvino
 
     compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    dtype = compiled.inputs[0].get_element_type().to_dtype()
 
-    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.asarray(compiled(images.astype(np.float32))[0])
+    def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(compiled(batch.astype(dtype))[0])
 
     return predict
+
+
+def keras_libraries(model: keras.Model) -> list[str]:
+    """Packages whose layers a model holds; they have to be imported before it can be loaded in safe mode."""
+    owners = {type(layer).__module__.partition(".")[0] for layer in model._flatten_layers()}  # noqa: SLF001
+    return ["keras", *sorted(owners - {"keras"})]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +95,12 @@ class KerasCheck:
     process: subprocess.Popen[str]
 
     @classmethod
-    def start(cls, file: Path, images_file: Path, environment: dict[str, str]) -> KerasCheck:
+    def start(cls, file: Path, batch_file: Path, environment: dict[str, str]) -> KerasCheck:
         """Start the process.
 
         Args:
             file: the model file.
-            images_file: `.npy` file with RGB pixels, shape (batch, height, width, 3), uint8.
+            batch_file: `.npy` file with a batch as the model takes it.
             environment: environment variables.
         """
         command = [
@@ -102,7 +109,7 @@ class KerasCheck:
             "-c",
             _LOAD_AND_PREDICT,
             str(file),
-            str(images_file),
+            str(batch_file),
         ]
         process = subprocess.Popen(
             command,
@@ -125,7 +132,7 @@ class KerasCheck:
             reason = (errors.strip().splitlines() or ["no output"])[-1]
             raise BundleError(
                 f"{self.file}: the model cannot be loaded in safe mode without Graftwork: {reason}. "
-                "It must hold stock Keras layers only."
+                "It must hold layers of Keras and KerasHub only."
             )
         scores: Any = json.loads(output.strip().splitlines()[-1])
         return np.asarray(scores, dtype=np.float32)

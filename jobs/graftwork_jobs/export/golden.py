@@ -1,4 +1,4 @@
-"""Which pictures go into a bundle as golden examples, and what the trained model says to them."""
+"""Which examples go into a bundle as golden examples, and what the trained model says to them."""
 
 from __future__ import annotations
 
@@ -7,61 +7,58 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path, PurePosixPath
 
-import numpy as np
-from numpy.typing import NDArray
-
 from graftwork.errors import Problem, SpecError
-from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
+from graftwork.preprocess.image import ImageError
+from graftwork.preprocess.inputs import InputSpec, read_batch
+from graftwork.preprocess.text import TextError, TextSpec
 
 MAX_GOLDEN = 8
-# A golden picture travels with every copy of the bundle and is decoded at every start of a replica.
+# A golden example travels with every copy of the bundle and is read at every start of a replica.
 _LARGE_FILE_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenCandidate:
-    """A picture that may become a golden example.
+    """An example that may become a golden one.
 
     Attributes:
-        uri: where it is.
+        input: where the picture is; or the text itself.
         label: its target in words, such as its class.
         group: picks come from all groups, such as classes.
     """
 
-    uri: str
+    input: str
     label: str
     group: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class GoldenPick:
-    """A picture that did.
+    """An example that did.
 
     Attributes:
         name: file name in the bundle's golden directory.
         label: its target in words.
         content: the file as a client would send it.
-        pixels: RGB 0..255, shape (height, width, 3), uint8.
     """
 
     name: str
     label: str
     content: bytes
-    pixels: NDArray[np.uint8]
 
 
 def pick_golden(
     candidates: Sequence[GoldenCandidate],
-    image: ImageSpec,
+    inputs: InputSpec,
     locate: Callable[[str], Path],
 ) -> tuple[GoldenPick, ...]:
-    """Pick up to eight readable pictures spread over the groups; the same candidates give the same picks.
+    """Pick up to eight readable examples spread over the groups; the same candidates give the same picks.
 
-    Large files are passed over; if there is nothing else, the smallest of them is taken.
+    Large ones are passed over; if there is nothing else, the smallest of them is taken.
 
     Args:
-        candidates: pictures, best from the test set, in any order.
-        image: what pictures are brought to.
+        candidates: best from the test set, in any order.
+        inputs: what examples are brought to.
         locate: gives the local file of a URI.
 
     Raises:
@@ -70,44 +67,60 @@ def pick_golden(
     picks: list[GoldenPick] = []
     refused: list[str] = []
     large: list[tuple[int, GoldenCandidate]] = []
+    source = _Source(inputs=inputs, locate=locate)
     for candidate in _spread(candidates):
         if len(picks) == MAX_GOLDEN:
             break
-        if (size_bytes := locate(candidate.uri).stat().st_size) > _LARGE_FILE_BYTES:
+        if (size_bytes := source.size_bytes(candidate)) > _LARGE_FILE_BYTES:
             large.append((size_bytes, candidate))
         else:
-            _try(candidate, image, locate, picks, refused)
+            _try(candidate, source, picks, refused)
     for _, candidate in sorted(large, key=lambda entry: entry[0]):
         if picks:  # one is enough to notice a wrong engine
             break
-        _try(candidate, image, locate, picks, refused)
+        _try(candidate, source, picks, refused)
     if not picks:
         raise SpecError(
             Problem(
                 where="spec.data.test",
-                received=refused[0] if refused else "no pictures",
-                expected="at least one readable picture to become a golden example of the bundle",
-                fix="Check the test data: every bundle carries pictures that its engine must answer as in training.",
+                received=refused[0] if refused else "no examples",
+                expected="at least one readable example to become a golden example of the bundle",
+                fix="Check the test data: every bundle carries examples that its engine must answer as in training.",
             )
         )
     return tuple(picks)
 
 
-def _try(
-    candidate: GoldenCandidate,
-    image: ImageSpec,
-    locate: Callable[[str], Path],
-    picks: list[GoldenPick],
-    refused: list[str],
-) -> None:
-    content = locate(candidate.uri).read_bytes()
+@dataclass(frozen=True, kw_only=True)
+class _Source:
+    """Where the content of candidates comes from."""
+
+    inputs: InputSpec
+    locate: Callable[[str], Path]
+
+    def size_bytes(self, candidate: GoldenCandidate) -> int:
+        if isinstance(self.inputs, TextSpec):
+            return len(candidate.input.encode())
+        return self.locate(candidate.input).stat().st_size
+
+    def content(self, candidate: GoldenCandidate) -> bytes:
+        if isinstance(self.inputs, TextSpec):
+            return candidate.input.encode()
+        return self.locate(candidate.input).read_bytes()
+
+    def suffix(self, candidate: GoldenCandidate) -> str:
+        return ".txt" if isinstance(self.inputs, TextSpec) else _suffix(candidate.input)
+
+
+def _try(candidate: GoldenCandidate, source: _Source, picks: list[GoldenPick], refused: list[str]) -> None:
+    content = source.content(candidate)
     try:
-        pixels = decode_image(content, image)
-    except ImageError as error:
-        refused.append(f"{candidate.uri}: {error}")
+        read_batch([content], source.inputs)
+    except (ImageError, TextError) as error:
+        refused.append(f"{candidate.input}: {error}")
         return
-    name = f"{len(picks)}{_suffix(candidate.uri)}"
-    picks.append(GoldenPick(name=name, label=candidate.label, content=content, pixels=pixels))
+    name = f"{len(picks)}{source.suffix(candidate)}"
+    picks.append(GoldenPick(name=name, label=candidate.label, content=content))
 
 
 def _spread(candidates: Sequence[GoldenCandidate]) -> Iterator[GoldenCandidate]:
@@ -117,7 +130,7 @@ def _spread(candidates: Sequence[GoldenCandidate]) -> Iterator[GoldenCandidate]:
     """
     groups = sorted({candidate.group for candidate in candidates})
     by_group: dict[str, list[GoldenCandidate]] = {group: [] for group in _evenly_first(groups)}
-    for candidate in sorted(candidates, key=lambda candidate: candidate.uri):
+    for candidate in sorted(candidates, key=lambda candidate: candidate.input):
         by_group[candidate.group].append(candidate)
     for nth_of_each in zip_longest(*by_group.values()):
         yield from (candidate for candidate in nth_of_each if candidate is not None)

@@ -6,6 +6,7 @@ Workers of one machine share its store: each computes every n-th row of what is 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -244,7 +245,12 @@ class Extractor:
 
 def _digest(trunk: keras.Model) -> str:
     """SHA-256 of what a trunk computes in inference mode: its layers and their weights, not the state of dropout."""
-    state = hashlib.sha256(trunk.to_json().encode())
+    from graftwork_jobs.model.dropout import stock_dropout
+
+    document = json.loads(trunk.to_json())
+    # Which rows of a batch a worker drops is no part of what a frozen layer computes.
+    document["config"]["layers"] = [stock_dropout(layer) for layer in document["config"]["layers"]]
+    state = hashlib.sha256(json.dumps(document).encode())
     for weight in trunk.weights:
         state.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return state.hexdigest()

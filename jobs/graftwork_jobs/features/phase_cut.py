@@ -1,8 +1,7 @@
 """Where a phase's network is cut in two: a trunk that stays as it is, and a top that trains.
 
 The cut lies where a single tensor crosses, at or below the freeze boundary; with the whole backbone frozen it lies
-after the pooling of the head, which has nothing to train either. Layers that draw random numbers in training have to
-run afresh in every step: where the backbone runs in training mode, the cut lies below them too.
+after the pooling of the head, which has nothing to train either. Frozen dropout layers are silent, so they do no harm.
 """
 
 from __future__ import annotations
@@ -17,6 +16,8 @@ from graftwork_jobs.model.freeze import FreezeBoundary
 from graftwork_jobs.model.network import Network
 
 _FLOAT_BYTES = 4
+# Text backbones pool by themselves: what they give is (batch, size).
+_VECTOR_RANK = 2
 _SCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
 
 
@@ -60,8 +61,6 @@ def cut_for_phase(network: Network, boundary: FreezeBoundary) -> PhaseCut | None
         boundary: what trains.
     """
     moving = set(boundary.trainable_layers)
-    if network.batch_norm_training:
-        moving |= {layer.name for layer in network.backbone.layers if _draws_random_numbers(layer)}
     if not moving:
         return _after_pooling(network)
     tensor = _last_single_tensor(network.backbone, moving)
@@ -76,6 +75,9 @@ def cut_for_phase(network: Network, boundary: FreezeBoundary) -> PhaseCut | None
 
 
 def _after_pooling(network: Network) -> PhaseCut:
+    if len(network.backbone.output_shape) == _VECTOR_RANK:
+        last = network.backbone.outputs[0]._keras_history.operation  # noqa: SLF001 (the only way to its layer)
+        return PhaseCut(name=last.name, trunk=network.backbone, rest=None, head=network.head)
     pooling, logits = network.head.layers[1], network.head.outputs[0]
     return PhaseCut(
         name=pooling.name,
@@ -121,8 +123,3 @@ def _nodes_in_order(backbone: keras.Model) -> list[Any]:
     by_depth = sorted(backbone._nodes_by_depth.items(), reverse=True)  # noqa: SLF001 (Keras has no public way)
     calls = [node for _, nodes in by_depth for node in sorted(nodes, key=lambda node: order[id(node.operation)])]
     return [node for node in calls if not isinstance(node.operation, keras.layers.InputLayer)]
-
-
-def _draws_random_numbers(layer: keras.layers.Layer) -> bool:
-    """Whether it holds the state of a random number generator, which counts among variables but not among weights."""
-    return len(layer.variables) > len(layer.weights)

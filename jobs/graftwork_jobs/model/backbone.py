@@ -99,7 +99,7 @@ def load_backbone(
     """
     sources = Sources(base_dir=base_dir, weights_dir=weights_dir, reporter=reporter)
     policy = keras.config.dtype_policy().name
-    with _float32_policy(), _seeded_initializers(seed):
+    with float32_policy(), seeded_initializers(seed):
         raw = _load(backbone, image_size, sources)
         model = _with_scaling(raw)
         if policy != _DEFAULT_POLICY:
@@ -198,7 +198,8 @@ def _with_scaling(raw: _Raw) -> keras.Model:
 
 
 @contextmanager
-def _float32_policy() -> Iterator[None]:
+def float32_policy() -> Iterator[None]:
+    """Keras' default dtype policy, whatever the current one."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(_DEFAULT_POLICY)
     try:
@@ -208,7 +209,7 @@ def _float32_policy() -> Iterator[None]:
 
 
 @contextmanager
-def _seeded_initializers(seed: int) -> Iterator[None]:
+def seeded_initializers(seed: int) -> Iterator[None]:
     """Keras' unseeded initializers draw their seed from Python's generator: the same weights in every process."""
     before = random.getstate()
     random.seed(seed)

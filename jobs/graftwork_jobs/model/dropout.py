@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -66,8 +66,11 @@ class SlicedDropout(keras.layers.Layer):
         self._build_at_init()
 
     def call(self, inputs: Any, training: bool = False) -> Any:  # noqa: FBT001, FBT002 - Keras' signature
-        """Drop and rescale in training mode; rows beyond the micro-batch (padding) are left as they are."""
-        if not training or self.rate == 0:
+        """Drop and rescale in training mode; rows beyond the micro-batch (padding) are left as they are.
+
+        Silent where it is frozen with the layers around it, so that outputs of frozen layers can be kept.
+        """
+        if not training or self.rate == 0 or not self.trainable:
             return inputs
         size = ops.shape(inputs)
         shape = list(size[1:])
@@ -98,7 +101,7 @@ class SlicedDropout(keras.layers.Layer):
         return input_shape
 
 
-def slice_dropout(layer: LayerConfig, *, part: DropoutSlice, seed: int) -> LayerConfig:
+def slice_dropout(layer: LayerConfig, *, part: DropoutSlice, seed: Callable[[], int]) -> LayerConfig:
     """A serialised layer with dropout made independent of the spread over workers; other layers as they are."""
     config = layer["config"]
     match layer["class_name"]:
@@ -116,12 +119,41 @@ def slice_dropout(layer: LayerConfig, *, part: DropoutSlice, seed: int) -> Layer
         "config": {
             **{key: config[key] for key in ("name", "trainable", "dtype")},
             "rate": config["rate"],
-            "seed": seed,
+            "seed": seed(),
             "rows": part.rows,
             "offset": part.offset,
             "noise_shape": noise_shape,
         },
     }
+
+
+def slice_inner_dropout(layer: keras.layers.Layer, *, part: DropoutSlice, seed: Callable[[], int]) -> None:
+    """Replace the dropout layers inside a composite layer, such as a transformer block, at any depth."""
+    for parent in layer._flatten_layers():  # noqa: SLF001 - the public `layers` exists on models only
+        for name, inner in list(vars(parent).items()):
+            if isinstance(inner, keras.layers.Dropout):
+                sliced = SlicedDropout(
+                    inner.rate,
+                    seed=seed(),
+                    rows=part.rows,
+                    offset=part.offset,
+                    noise_shape=inner.noise_shape,
+                    name=inner.name,
+                    dtype=inner.dtype_policy,
+                )
+                _replace_inner(parent, name, inner, sliced)
+
+
+def _replace_inner(parent: Any, name: str, old: keras.layers.Layer, new: keras.layers.Layer) -> None:
+    """Put another layer in the place of an inner one; a built layer's list of inner layers is closed otherwise."""
+    # Keras has no public way: a composite layer makes its parts itself.
+    tracker = parent._tracker  # noqa: SLF001
+    was_locked = tracker.locked
+    tracker.unlock()
+    setattr(parent, name, new)
+    parent._layers.remove(old)  # noqa: SLF001
+    if was_locked:
+        parent._lock_state()  # noqa: SLF001
 
 
 def stock_dropout(layer: LayerConfig) -> LayerConfig:

@@ -36,8 +36,10 @@ class FreezeBoundary:
 
 
 def backbone_layers(network: Network) -> list[keras.layers.Layer]:
-    """Layers that count for freezing, in the backbone's order: everything after the scaling of the input."""
+    """Layers that count for freezing, in the backbone's order: without scaling of the input and pooling at the end."""
     layers = leaf_layers(network.backbone)
+    if layers and isinstance(layers[-1], keras.layers.GlobalAveragePooling1D):
+        layers = layers[:-1]
     while layers and isinstance(layers[0], _SCALING_LAYERS):
         layers = layers[1:]
     return layers

@@ -11,12 +11,15 @@ import keras
 
 from graftwork.spec.fine_tune_job import Head
 from graftwork_jobs.model.backbone import LoadedBackbone
-from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout, slice_dropout, stock_dropout
+from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout, slice_dropout, slice_inner_dropout, stock_dropout
 from graftwork_jobs.model.rebuild import LayerConfig, copy_weights, leaf_layers, rebuild
+from graftwork_jobs.model.text_backbone import LoadedTextBackbone
 
 __all__ = ["DropoutSlice", "Network", "build_network", "inference_model"]
 
 _POOLING = {"avg": keras.layers.GlobalAveragePooling2D, "max": keras.layers.GlobalMaxPooling2D}
+# A feature map without the batch axis: height, width, channels. Text backbones give vectors.
+_MAP_RANK = 3
 # Largest seed Keras' initializers take.
 _SEED_RANGE = 2**31
 
@@ -48,7 +51,7 @@ class Network:
 
 
 def build_network(
-    backbone: LoadedBackbone,
+    backbone: LoadedBackbone | LoadedTextBackbone,
     head: Head,
     *,
     outputs: int,
@@ -80,11 +83,12 @@ def build_network(
     trunk = backbone.model
     if batch_norm_training and dropout_slice is not None:
         trunk = _with_sliced_dropout(trunk, dropout_slice, seed)
-    image = keras.Input(shape=trunk.inputs[0].shape[1:], dtype="float32", name="image")
-    features = trunk(image) if batch_norm_training else _InferenceMode(trunk)(image)
+    taken = trunk.inputs[0]
+    given = keras.Input(shape=taken.shape[1:], dtype=taken.dtype, name=taken.name)
+    features = trunk(given) if batch_norm_training else _InferenceMode(trunk)(given)
     top = _head(features.shape[1:], features.dtype, head, outputs=outputs, seed=seed, dropout=dropout)
     return Network(
-        model=keras.Model(image, top(features), name="network"),
+        model=keras.Model(given, top(features), name="network"),
         backbone=trunk,
         head=top,
         head_spec=head,
@@ -145,14 +149,19 @@ class _InferenceMode(keras.layers.Layer):
 
 
 def _with_sliced_dropout(trunk: keras.Model, part: DropoutSlice, seed: int) -> keras.Model:
-    if not any(isinstance(layer, keras.layers.Dropout | keras.layers.SpatialDropout2D) for layer in leaf_layers(trunk)):
-        return trunk
     numbers = itertools.count(_BACKBONE_SEEDS)
 
-    def change(layer: LayerConfig) -> LayerConfig:
-        return slice_dropout(layer, part=part, seed=_derived(seed, next(numbers)))
+    def next_seed() -> int:
+        return _derived(seed, next(numbers))
 
-    return rebuild(trunk, change=change, custom_objects={"SlicedDropout": SlicedDropout})
+    def change(layer: LayerConfig) -> LayerConfig:
+        return slice_dropout(layer, part=part, seed=next_seed)
+
+    if any(isinstance(layer, keras.layers.Dropout | keras.layers.SpatialDropout2D) for layer in leaf_layers(trunk)):
+        trunk = rebuild(trunk, change=change, custom_objects={"SlicedDropout": SlicedDropout})
+    for layer in leaf_layers(trunk):
+        slice_inner_dropout(layer, part=part, seed=next_seed)
+    return trunk
 
 
 def _head(
@@ -164,10 +173,12 @@ def _head(
     seed: int,
     dropout: _DropoutFactory,
 ) -> keras.Model:
-    """Pooling, then for each hidden layer and for the last one: dropout, fully connected."""
+    """Pooling of a feature map, then for each hidden layer and for the last one: dropout, fully connected."""
     features = keras.Input(shape=shape, dtype=dtype, name="features")
     # Averages and logits in float32: bfloat16 keeps 8 bits of them.
-    vector = _POOLING[head.pooling](name="head_pool", dtype="float32")(features)
+    vector = features
+    if len(shape) == _MAP_RANK:
+        vector = _POOLING[head.pooling](name="head_pool", dtype="float32")(features)
     for number, units in enumerate(head.hidden):
         if head.dropout:
             vector = dropout(number)(vector)

@@ -63,7 +63,7 @@ def find_preset(name: str, weights_dir: Path) -> str:
                 fix=did_you_mean(name, presets) or f"Some of them: {', '.join(sorted(presets)[:: len(presets) // 8])}.",
             )
         )
-    prepared = _prepared(name, weights_dir)
+    prepared = prepared_preset(name, weights_dir)
     return str(prepared) if (prepared / _CONFIG_FILE).exists() else name
 
 
@@ -80,7 +80,7 @@ def load_preset(preset: str, *, weights_dir: Path, where: str, wants_scaling: bo
         SpecError: cannot be downloaded (says what to put where), is damaged, takes no picture, gives no feature map,
             or has layers that cannot do without KerasHub.
     """
-    _refuse_foreign(Path(preset), where)
+    refuse_foreign(Path(preset), where)
     backbone = _backbone(preset, weights_dir, where)
     check_image_input(backbone, preset)
     converter = _converter(preset, where) if wants_scaling else None
@@ -106,16 +106,21 @@ def _is_image_backbone(candidate: type[Any]) -> bool:
     return any(issubclass(task, keras_hub.models.ImageClassifier) and task.backbone_cls is candidate for task in tasks)
 
 
-def _prepared(name: str, weights_dir: Path) -> Path:
+def prepared_preset(name: str, weights_dir: Path) -> Path:
     """Where a user can put a preset's folder in advance."""
     return weights_dir / "presets" / name
 
 
-def _refuse_foreign(folder: Path, where: str) -> None:
+def refuse_foreign(folder: Path, where: str, name: str = _CONFIG_FILE) -> None:
+    """Refuse a preset folder whose file names classes that do not ship with Keras or KerasHub.
+
+    Raises:
+        SpecError: it does, or is no JSON.
+    """
     if not folder.is_dir():
         return
     try:
-        foreign = foreign_classes(json.loads((folder / _CONFIG_FILE).read_text()))
+        foreign = foreign_classes(json.loads((folder / name).read_text()))
     except (OSError, ValueError) as error:
         raise SpecError(
             Problem(
@@ -149,7 +154,7 @@ def _backbone(preset: str, weights_dir: Path, where: str) -> keras.Model:
                     fix="Make it again with keras_hub's save_to_preset().",
                 )
             ) from error
-        folder = _prepared(preset, weights_dir)
+        folder = prepared_preset(preset, weights_dir)
         raise SpecError(
             Problem(
                 where=where,

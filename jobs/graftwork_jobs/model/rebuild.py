@@ -166,7 +166,9 @@ def _functional(model: keras.Model) -> Any:
 
 
 def _with_policy(layer: LayerConfig, policy: str) -> LayerConfig:
-    if layer["config"].get("name") in {"image", "scaling"} or "dtype" not in layer["config"]:
+    is_fixed = layer["class_name"] == "InputLayer" or layer["config"].get("name") in {"scaling", "pooling"}
+    # Layers state a policy; bare operations such as a cast state a type, which is part of what they do.
+    if is_fixed or not isinstance(layer["config"].get("dtype"), dict):
         return layer
     return {**layer, "config": {**layer["config"], "dtype": policy}}
 

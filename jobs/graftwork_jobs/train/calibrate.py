@@ -33,6 +33,8 @@ def calibrate_batch_norm(backbone: keras.Model, batches: tf.data.Dataset) -> Non
         for layer in backbone._flatten_layers(include_self=False, recursive=True)  # noqa: SLF001 (nested models too)
         if isinstance(layer, keras.layers.BatchNormalization)
     ]
+    if not layers:
+        return
     momenta = [layer.momentum for layer in layers]
     try:
         for number, (inputs, _, _) in enumerate(batches.take(_BATCHES)):

@@ -34,7 +34,7 @@ class Evaluator:
     def __init__(self, network: keras.Model, target: Target, collectives: Collectives) -> None:
         self._target = target
         self._collectives = collectives
-        inputs = tf.TensorSpec([None, *network.input_shape[1:]], tf.float32)
+        inputs = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
         # A fixed signature: the short last batch must not cost another trace.
         self._outputs = tf.function(lambda x: tf.cast(network(x, training=False), tf.float32), input_signature=[inputs])
 

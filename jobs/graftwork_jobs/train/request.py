@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.inputs import InputSpec
 from graftwork.spec.fine_tune_job import FineTuneJob
 
 
@@ -32,7 +32,7 @@ class TrainRequest:
     base_dir: Path
     run_dir: Path
     index_file: Path
-    input: ImageSpec
+    input: InputSpec
     weights_dir: Path
     data_cache_dir: Path
     features_dir: Path

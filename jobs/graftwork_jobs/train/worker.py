@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.errors import PermanentError
+from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.text import TextSpec
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Phase
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
-from graftwork_jobs.data.input_batches import PictureBatches
+from graftwork_jobs.data.input_batches import InputBatches, PictureBatches
 from graftwork_jobs.data.pipeline import readable_data_errors
+from graftwork_jobs.data.text_batches import TextBatches
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.targets.choose import make_target
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
@@ -82,7 +85,6 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
     """Everything that stays the same over the phases."""
     import keras
 
-    from graftwork_jobs.model.augment import build_augmenter
     from graftwork_jobs.train.evaluate import Evaluator
 
     spec = request.job.spec
@@ -107,36 +109,41 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
         evaluator=Evaluator(network.model, target, collectives),
         target=target,
         row_weights=target.row_weights(index.splits["train"].targets, spec.training.class_weights),
-        inputs=PictureBatches(
-            image=request.input,
-            augment=build_augmenter(spec.augment),
-            changes=tuple(entry.model_dump_json(exclude_none=True) for entry in spec.augment),
-            cache_dir=request.data_cache_dir,
-        ),
+        inputs=_inputs(request),
     )
+
+
+def _inputs(request: TrainRequest) -> InputBatches:
+    from graftwork_jobs.model.augment import build_augmenter
+
+    match request.input:
+        case ImageSpec() as image:
+            entries = request.job.spec.augment
+            return PictureBatches(
+                image=image,
+                augment=build_augmenter(entries),
+                changes=tuple(entry.model_dump_json(exclude_none=True) for entry in entries),
+                cache_dir=request.data_cache_dir,
+            )
+        case TextSpec() as text:
+            return TextBatches(text=text)
 
 
 def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Network:
     from graftwork_jobs.distributed.batch_norm import synchronise
-    from graftwork_jobs.model.backbone import load_backbone
+    from graftwork_jobs.model.for_input import backbone_trains_as_in_training, load_job_backbone
     from graftwork_jobs.model.network import DropoutSlice, build_network
 
     spec = request.job.spec
-    backbone = load_backbone(
-        spec.backbone,
-        image_size=(request.input.height, request.input.width),
-        base_dir=request.base_dir,
-        weights_dir=request.weights_dir,
-        reporter=SilentReporter(),
-        seed=spec.training.seed,
+    backbone, _ = load_job_backbone(
+        spec, base_dir=request.base_dir, weights_dir=request.weights_dir, reporter=SilentReporter()
     )
-    mode = spec.training.batch_norm
     network = build_network(
         backbone,
         spec.head,
         outputs=outputs,
         seed=spec.training.seed,
-        batch_norm_training=mode == "train" or (mode == "auto" and spec.backbone.weights == "none"),
+        batch_norm_training=backbone_trains_as_in_training(spec),
         dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=plan.row_offset),
     )
     synchronise(network.model, Collectives(rank=plan.rank, world=plan.world))

@@ -6,16 +6,20 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from graftwork.bundle.files import UnsafePathError, file_digest, files_below
-from graftwork.bundle.manifest import MANIFEST_FILE, BundleManifest
+from graftwork.bundle.manifest import MANIFEST_FILE, BundleManifest, ImageSignature, TextSignature
 from graftwork.errors import PermanentError, Problem, SpecError
-from graftwork.preprocess.image import ImageSpec, decode_image
+from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.inputs import InputSpec, read_batch
+from graftwork.preprocess.text import TextSpec
 from graftwork.whole_file import replacing
 
 _NO_DIGEST = b"0" * 64
@@ -37,11 +41,15 @@ class Bundle:
     path: Path
     manifest: BundleManifest
 
-    @property
-    def image_spec(self) -> ImageSpec:
-        """What pictures are brought to before the model sees them."""
-        signature = self.manifest.input
-        return ImageSpec(height=signature.height, width=signature.width, resize=signature.resize)
+    @cached_property
+    def input(self) -> InputSpec:
+        """What examples are brought to before the model sees them."""
+        match self.manifest.input:
+            case ImageSignature() as image:
+                return ImageSpec(height=image.height, width=image.width, resize=image.resize)
+            case TextSignature() as text:
+                tokenizer = (self.path / text.tokenizer).read_text(encoding="utf-8")
+                return TextSpec(tokenizer=tokenizer, pad_id=text.pad_id, max_tokens=text.max_tokens)
 
     @property
     def digest(self) -> str:
@@ -89,12 +97,12 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path=path, manifest=manifest)
 
 
-def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> float:
+def replay_golden(bundle: Bundle, predict: Callable[[NDArray[Any]], NDArray[np.float32]]) -> float:
     """Run the golden examples through an engine and compare with the scores seen in training.
 
     Args:
         bundle: the opened bundle.
-        predict: engine; takes RGB pixels, shape (batch, height, width, 3), uint8; gives scores, shape (batch, labels).
+        predict: engine; takes what `read_batch` gives; gives scores, shape (batch, labels).
 
     Returns:
         The largest absolute difference of a score.
@@ -102,9 +110,8 @@ def replay_golden(bundle: Bundle, predict: Callable[[NDArray[np.uint8]], NDArray
     Raises:
         BundleError: a score differs by more than the manifest's tolerance, or is not a number.
     """
-    files = (bundle.path / example.file for example in bundle.manifest.golden)
-    images = np.stack([decode_image(file.read_bytes(), bundle.image_spec) for file in files])
-    return compare_scores(bundle, predict(images))
+    contents = [(bundle.path / example.file).read_bytes() for example in bundle.manifest.golden]
+    return compare_scores(bundle, predict(read_batch(contents, bundle.input)))
 
 
 def compare_scores(bundle: Bundle, scores: NDArray[np.float32]) -> float:

@@ -13,6 +13,7 @@ FORMAT_VERSION: Literal[1] = 1
 MANIFEST_FILE = "manifest.json"
 KERAS_MODEL_FILE = "model.keras"
 OPENVINO_MODEL_FILE = "openvino/model.xml"
+TOKENIZER_FILE = "tokenizer.json"
 REPORT_DIR = "report"
 REPORT_FILE = "report/report.html"
 GOLDEN_DIR = "golden"
@@ -48,6 +49,22 @@ class ImageSignature(_Record):
     """Pixels."""
     resize: Literal["stretch", "crop", "pad"]
     """How a picture of another size is brought to this one."""
+
+
+class TextSignature(_Record):
+    """What the model takes: token ids, shape (batch, tokens), int32, any number of tokens up to `max_tokens`."""
+
+    kind: Literal["text"] = "text"
+    tokenizer: BundlePath
+    """How text becomes token ids: a file of the `tokenizers` library."""
+    pad_id: int
+    """Token id that fills up the shorter texts of a batch."""
+    max_tokens: int
+    """Longer texts are cut off."""
+
+
+InputSignature = Annotated[ImageSignature | TextSignature, Field(discriminator="kind")]
+"""What a model takes."""
 
 
 class ScoresSignature(_Record):
@@ -108,10 +125,12 @@ class BundleManifest(_Record):
     """UTC time, ISO 8601."""
     task: Task
     """What the model does."""
-    input: ImageSignature
+    input: InputSignature
     """What the model takes."""
     output: OutputSignature
     """What the model gives."""
+    keras_libraries: list[str] = Field(default_factory=lambda: ["keras"])
+    """Python packages to import before `model.keras` can be loaded in safe mode."""
     backbone: BackboneRecord
     """Which pre-trained model it grew on."""
     golden: Annotated[list[GoldenExample], Field(min_length=1)]

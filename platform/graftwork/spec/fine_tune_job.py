@@ -11,8 +11,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Inconsistency, SpecModel, SpecObject, refuse_if_any
-from graftwork.spec.job_data import Augment, Data, DataSource, ImageInput, NamedDataSource, SplitSource
+from graftwork.spec.job_data import Augment, Data, DataSource, Input, NamedDataSource, SplitSource
 from graftwork.spec.job_evaluation import Evaluation, Gate, Register
+from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
 from graftwork.spec.tasks import Task
@@ -29,7 +30,7 @@ __all__ = [
     "FineTuneJobSpec",
     "Gate",
     "Head",
-    "ImageInput",
+    "Input",
     "NamedDataSource",
     "Phase",
     "ReduceOnPlateau",
@@ -48,10 +49,10 @@ class FineTuneJobSpec(SpecModel):
     """What the model is to do."""
     backbone: Backbone
     """The pre-trained model."""
-    input: ImageInput = ImageInput()
-    """What a picture looks like when it reaches the model."""
+    input: Input = Input()
+    """What an example looks like when it reaches the model."""
     data: Data
-    """Where the pictures come from and how they are split."""
+    """Where the examples come from and how they are split."""
     augment: list[Augment] = Field(default_factory=list)
     """Random changes to training pictures, in this order."""
     head: Head = Head()
@@ -72,7 +73,11 @@ class FineTuneJobSpec(SpecModel):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         refuse_if_any(
-            *self._phase_names_twice(), self._idle_workers(), *self._gates_without_model(), self._views_of_nothing()
+            *input_inconsistencies(self),
+            *self._phase_names_twice(),
+            self._idle_workers(),
+            *self._gates_without_model(),
+            self._views_of_nothing(),
         )
         return self
 

@@ -1,4 +1,4 @@
-"""The data sections of a FineTuneJob: pictures, splits, augmentation. No I/O here."""
+"""The data sections of a FineTuneJob: inputs, splits, augmentation. No I/O here."""
 
 from __future__ import annotations
 
@@ -12,26 +12,35 @@ from graftwork.spec.base import Fraction, Inconsistency, Name, SpecModel, Text, 
 PixelSize = Annotated[int, Field(ge=16, le=2048)]
 
 
-class ImageInput(SpecModel):
-    """What a picture looks like when it reaches the model."""
+class Input(SpecModel):
+    """What an example looks like when it reaches the model: pictures have a size, texts a length."""
 
     image_size: Annotated[list[PixelSize], Field(min_length=2, max_length=2)] | None = None
-    """Height and width in pixels. Default: the size the backbone was trained with."""
+    """Pictures: height and width in pixels. Default: the size the backbone was trained with."""
     resize: Literal["stretch", "crop", "pad"] = "stretch"
-    """`stretch` ignores the aspect ratio, `crop` cuts the longer side, `pad` adds black borders."""
+    """Pictures: `stretch` ignores the aspect ratio, `crop` cuts the longer side, `pad` adds black borders."""
+    max_tokens: Annotated[int, Field(ge=8, le=8192)] | None = None
+    """Texts: longer ones are cut off after so many tokens, begin and end marks counted. Default: 128. The plan says how
+    many texts that cuts."""
+
+
+Format = Literal["auto", "image-folder", "csv", "jsonl", "parquet"]
+"""How labelled examples are stored."""
 
 
 class DataSource(SpecModel):
-    """Labelled pictures: a folder with one sub-folder a class, or a table with a path and a label column."""
+    """Labelled examples: a table with a column for inputs and one for labels, or picture folders, one a class."""
 
     uri: Uri
-    """Folder or manifest file: a path (relative to the spec file) or any URI fsspec can read."""
-    format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
-    """`auto` looks at the name: `.csv`, `.parquet`, otherwise a folder."""
+    """Table or folder: a path (relative to the spec file) or any URI fsspec can read."""
+    format: Format = "auto"
+    """`auto` looks at the name: `.csv`, `.jsonl`, `.parquet`, otherwise a folder of pictures."""
     path_column: Text = "path"
-    """Manifest column with the picture's path or URI, relative to the manifest."""
+    """Pictures: table column with the picture's path or URI, relative to the table."""
+    text_column: Text = "text"
+    """Texts: table column with the text."""
     label_column: Text = "label"
-    """Manifest column with the class name."""
+    """Table column with the class name."""
 
 
 class SplitSource(SpecModel):
@@ -40,10 +49,12 @@ class SplitSource(SpecModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"fraction": 0.15}]})
 
     uri: Uri | None = None
-    """Folder or manifest file, as in `data.train`."""
-    format: Literal["auto", "image-folder", "csv", "parquet"] = "auto"
+    """Table or folder, as in `data.train`."""
+    format: Format = "auto"
     """As in `data.train`."""
     path_column: Text = "path"
+    """As in `data.train`."""
+    text_column: Text = "text"
     """As in `data.train`."""
     label_column: Text = "label"
     """As in `data.train`."""
@@ -58,13 +69,18 @@ class SplitSource(SpecModel):
     def _useless_with_fraction(self) -> list[Inconsistency]:
         if self.uri is not None or self.fraction is None:
             return []
-        given = {"format": self.format, "pathColumn": self.path_column, "labelColumn": self.label_column}
+        given = {
+            "format": self.format,
+            "pathColumn": self.path_column,
+            "textColumn": self.text_column,
+            "labelColumn": self.label_column,
+        }
         return [
             Inconsistency(
                 at=(key,),
                 received=f"`{value}` beside `fraction`",
-                expected="nothing: the pictures come from `data.train`",
-                fix="Remove it, or name pictures of their own with `uri`.",
+                expected="nothing: the examples come from `data.train`",
+                fix="Remove it, or name examples of their own with `uri`.",
                 involves=(("fraction",), ("uri",)),
             )
             for key, value in given.items()
@@ -80,14 +96,14 @@ class NamedDataSource(DataSource):
 
 
 class Data(SpecModel):
-    """Where the pictures come from and how they are split."""
+    """Where the examples come from and how they are split."""
 
     train: DataSource
-    """Pictures to learn from."""
+    """Examples to learn from."""
     validation: SplitSource = SplitSource(fraction=0.15)
-    """Pictures that steer the training: early stopping, learning-rate reduction, the choice of the best epoch."""
+    """Examples that steer the training: early stopping, learning-rate reduction, the choice of the best epoch."""
     test: SplitSource = SplitSource(fraction=0.15)
-    """Pictures seen only once, at the end; gates look at their metrics."""
+    """Examples seen only once, at the end; gates look at their metrics."""
     extra_tests: list[NamedDataSource] = Field(default_factory=list)
     """Further test sets, such as pictures from another camera: reported, not gated."""
     on_bad_image: Literal["fail", "skip"] = "fail"

@@ -17,17 +17,17 @@ class Backbone(SpecModel):
     name: Text | None = None
     """A `keras.applications` architecture, such as `EfficientNetB0`, `ResNet50` or `VGG16`."""
     preset: Text | None = None
-    """A KerasHub image backbone preset, such as `resnet_50_imagenet`."""
+    """A KerasHub preset, such as `resnet_50_imagenet` for pictures or `bert_tiny_en_uncased` for texts."""
     path: Uri | None = None
-    """A `.keras` file or a KerasHub preset directory: a path or a URI."""
+    """A KerasHub preset directory, for pictures also a `.keras` file: a path or a URI."""
     weights: Text = "imagenet"
     """`imagenet` (the pre-trained weights that belong to the backbone), `none` (random) or the path or URI of a
     `.weights.h5` file. A `path` backbone brings its own weights: `imagenet` then means those."""
     output_layer: Text | None = None
-    """Layer whose output the head grows on. Default: the last feature map before global pooling."""
+    """Pictures: layer whose output the head grows on. Default: the last feature map before global pooling."""
     preprocessing: Literal["auto", "none", "zero-to-one", "minus-one-to-one", "imagenet", "caffe"] = "auto"
-    """How RGB 0..255 is scaled for the backbone. `auto`: what it was trained with; for a `.keras` file that is `none`,
-    because such a file holds its own scaling or takes 0..255."""
+    """Pictures: how RGB 0..255 is scaled for the backbone. `auto`: what it was trained with; for a `.keras`
+    file that is `none`, because such a file holds its own scaling or takes 0..255."""
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -38,8 +38,8 @@ class Backbone(SpecModel):
 class Head(SpecModel):
     """The new layers for the target task; the last one, with one output a class, follows from the data."""
 
-    pooling: Literal["avg", "max"] = "avg"
-    """How the feature map becomes a vector."""
+    pooling: Literal["avg", "max", "first"] = "avg"
+    """How a feature map, or the tokens of a text, become a vector. `first`: the first token, for texts only."""
     hidden: list[PositiveInt] = Field(default_factory=list)
     """Units of fully connected layers before the last one."""
     activation: Literal["relu", "gelu", "silu", "tanh"] = "relu"

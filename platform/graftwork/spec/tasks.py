@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal["image-classification"]
-"""The tasks there are."""
+Task = Literal["image-classification", "text-classification"]
+"""What a model is to do; every one of these works end to end."""
 
 InputKind = Literal["image", "text"]
 """What the model takes."""

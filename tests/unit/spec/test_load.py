@@ -208,7 +208,7 @@ def test_missing_key_says_what_it_is_for() -> None:
         (("spec", "training", "gradientAccumulation"), 3, "spec.training.gradientAccumulation", "a divisor"),
         (("spec", "phases", 1, "warmupEpochs"), 5, "spec.phases[1].warmupEpochs", "fewer than `epochs`"),
         (("spec", "data", "test"), {"fraction": 0.8}, "spec.data.test.fraction", "less than 1"),
-        (("spec", "data", "validation", "format"), "csv", "spec.data.validation.format", "nothing: the pictures"),
+        (("spec", "data", "validation", "format"), "csv", "spec.data.validation.format", "nothing: the examples"),
         (("spec", "data", "extraTests", 0, "name"), "test", "spec.data.extraTests[0].name", "a name of its own"),
         (("spec", "evaluation", "gates", 0, "min"), 90, "spec.evaluation.gates[0].min", "a share from 0 to 1"),
         (("spec", "evaluation", "gates", 0, "max"), 0.5, "spec.evaluation.gates[0].max", "`max` >= `min`"),

@@ -342,7 +342,7 @@ class TestWarnings:
         copy.write_bytes(original.read_bytes())
         found = scan(tmp_path, train={"uri": "train"}, validation={"uri": "test"}, test={"uri": "test"})
         leak = next(leak for leak in found.leaks if "train" in leak.splits)
-        assert set(leak.uris) == {str(original), str(copy)}
+        assert set(leak.places) == {str(original), str(copy)}
         assert leak.splits == ("train", "validation", "test")
         assert any("1 picture identical in train and validation and test" in warning for warning in found.warnings)
 

@@ -51,14 +51,14 @@ def request_for(tmp_path: Path) -> Callable[[keras.Model], BundleRequest]:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(picture(index))
         label = SMALL_LABELS[index % len(SMALL_LABELS)]
-        made.append(GoldenCandidate(uri=str(file), label=label, group=label))
+        made.append(GoldenCandidate(input=str(file), label=label, group=label))
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.html").write_text("<html></html>")
 
     def build(model: keras.Model) -> BundleRequest:
         return BundleRequest(
             model=model,
-            image=IMAGE,
+            inputs=IMAGE,
             target=ClassTarget(SMALL_LABELS),
             task="image-classification",
             backbone=BackboneRecord(source="small", weights="none", digest="0" * 64),

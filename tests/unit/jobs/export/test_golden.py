@@ -23,7 +23,7 @@ def candidates(folder: Path, *, labels: list[str], each: int) -> list[GoldenCand
         for number in range(each):
             file = folder / f"{label}-{number}.png"
             file.write_bytes(picture(100 * index + number))
-            made.append(GoldenCandidate(uri=str(file), label=label, group=label))
+            made.append(GoldenCandidate(input=str(file), label=label, group=label))
     return made
 
 
@@ -98,12 +98,12 @@ def test_no_readable_picture_is_an_error(tmp_path: Path) -> None:
     """A bundle without golden examples could not be checked."""
     (tmp_path / "x.png").write_bytes(b"no picture")
     with pytest.raises(SpecError, match=r"x\.png: the bytes are no picture"):
-        pick_golden([GoldenCandidate(uri=str(tmp_path / "x.png"), label="a", group="a")], IMAGE, Path)
+        pick_golden([GoldenCandidate(input=str(tmp_path / "x.png"), label="a", group="a")], IMAGE, Path)
 
 
 def test_remote_pictures_are_located_first(tmp_path: Path) -> None:
     """A URI is turned into a local file by the caller's function."""
     (tmp_path / "file.png").write_bytes(picture(1))
-    made = [GoldenCandidate(uri="s3://bucket/a/file.png", label="a", group="a")]
+    made = [GoldenCandidate(input="s3://bucket/a/file.png", label="a", group="a")]
     (pick,) = pick_golden(made, IMAGE, lambda uri: tmp_path / Path(uri).name)
     assert pick.name == "0.png"

@@ -1,0 +1,160 @@
+"""Reads columns of a table of examples: CSV, JSON Lines or Parquet.
+
+Every value comes back as text, without spaces around. What columns mean is up to the caller.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+TableKind = Literal["csv", "jsonl", "parquet"]
+"""How a table is stored."""
+
+
+class TableError(ValueError):
+    """The file is no table of that kind. The text says what was wrong and in which line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """One row.
+
+    Attributes:
+        number: line in the file (CSV, JSON Lines) or 1-based row (Parquet).
+        values: of the wanted columns, in their order; empty where missing.
+    """
+
+    number: int
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What was read.
+
+    Attributes:
+        columns: all there are.
+        rows: of the wanted columns; empty if one of these does not exist.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+
+
+def read_table(file: Path, kind: TableKind, wanted: Sequence[str]) -> Table:
+    """Read columns of a table.
+
+    Args:
+        file: a local file.
+        kind: how it is stored.
+        wanted: names of the columns to read.
+
+    Raises:
+        TableError: the file cannot be read as such a table.
+    """
+    match kind:
+        case "csv":
+            return _read_csv(file, wanted)
+        case "jsonl":
+            return _read_jsonl(file, wanted)
+        case "parquet":
+            return _read_parquet(file, wanted)
+
+
+def row_word(kind: TableKind) -> str:
+    """What `TableRow.number` counts."""
+    return "row" if kind == "parquet" else "line"
+
+
+def _read_csv(file: Path, wanted: Sequence[str]) -> Table:
+    # The module's own limit of 128 KiB a field is below the length of long documents.
+    csv.field_size_limit(sys.maxsize)
+    # utf-8-sig: spreadsheets put a byte-order mark in front.
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream)
+        try:
+            columns = tuple(column.strip() for column in reader.fieldnames or [])
+            reader.fieldnames = columns
+            if not set(wanted) <= set(columns):
+                return Table(columns=columns, rows=())
+            rows = tuple(
+                TableRow(number=reader.line_num, values=tuple(_text(row.get(name)) for name in wanted))
+                for row in reader
+            )
+        except csv.Error as error:
+            raise TableError(f"line {reader.line_num}: {error}") from error
+        except UnicodeDecodeError as error:
+            raise TableError(_not_utf8(file)) from error
+    return Table(columns=columns, rows=rows)
+
+
+def _read_jsonl(file: Path, wanted: Sequence[str]) -> Table:
+    columns: dict[str, None] = {}
+    rows = []
+    try:
+        for number, entry in _json_lines(file):
+            columns.update(dict.fromkeys(entry))
+            rows.append(TableRow(number=number, values=tuple(_text(entry.get(name)) for name in wanted)))
+    except UnicodeDecodeError as error:
+        raise TableError(_not_utf8(file)) from error
+    return Table(columns=tuple(columns), rows=tuple(rows) if set(wanted) <= set(columns) else ())
+
+
+def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                entry = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise TableError(f"line {number}: {error}") from error
+            if not isinstance(entry, dict):
+                raise TableError(f"line {number}: no JSON object")
+            yield number, entry
+
+
+def _read_parquet(file: Path, wanted: Sequence[str]) -> Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        columns = tuple(pq.read_schema(file).names)
+        if not set(wanted) <= set(columns):
+            return Table(columns=columns, rows=())
+        table = pq.read_table(file, columns=list(dict.fromkeys(wanted)))
+        values = [table.column(name).to_pylist() for name in wanted]
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        raise TableError(str(error)) from error
+    rows = zip(*values, strict=True)
+    return Table(
+        columns=columns,
+        rows=tuple(TableRow(number=number, values=tuple(map(_text, row))) for number, row in enumerate(rows, start=1)),
+    )
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case _:
+            return str(value).strip()
+
+
+def _not_utf8(file: Path) -> str:
+    """Where a file stops being UTF-8: readers work in blocks, so their own position says little."""
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            try:
+                line.decode()
+            except UnicodeDecodeError as error:
+                return f"line {number} is not UTF-8: byte {error.object[error.start]:#04x}, {error.reason}"
+    return "it is not UTF-8"
