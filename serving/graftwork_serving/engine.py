@@ -1,7 +1,7 @@
 """What computes scores: the OpenVINO engine for CPU. Knows arrays, no requests and no bundles.
 
-A pass over one picture that has the machine to itself uses all threads; passes that run side by side use one thread
-each, which answers more pictures a second. Both are the same network compiled twice.
+A pass over one example that has the machine to itself uses all threads; passes that run side by side use one thread
+each, which answers more examples a second. Both are the same network compiled twice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -29,11 +29,12 @@ class Engine(Protocol):
     batch_size: int
     """Examples that make the best use of one pass."""
 
-    def predict(self, images: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
-        """Scores of pictures.
+    def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
+        """Scores of examples.
 
         Args:
-            images: RGB pixels 0..255, shape (batch, height, width, 3), uint8.
+            batch: RGB pixels 0..255, shape (batch, height, width, 3), uint8; or token ids, shape (batch, tokens),
+                int32.
             alone: no other pass is under way or waiting.
 
         Returns:
@@ -59,31 +60,35 @@ class OpenVinoEngine:
     """An OpenVINO model on CPU, float32.
 
     Args:
-        model_file: OpenVINO IR (`.xml`); takes RGB 0..255, shape (batch, height, width, 3).
-        height: pixels.
-        width: pixels.
+        model_file: OpenVINO IR (`.xml`) with one input, whose first dimension is the batch.
+        row_shape: shape of one example; -1 where it may be any.
+        trial: an example of usual size, to time passes with; its type is the one examples will have.
         options: how to use the machine.
     """
 
-    def __init__(self, model_file: Path, *, height: int, width: int, options: EngineOptions) -> None:
-        self._shape = (height, width, 3)
-        self._narrow = _Compiled(model_file, (1, *self._shape), streams=options.threads, threads=options.threads)
+    def __init__(
+        self, model_file: Path, *, row_shape: tuple[int, ...], trial: NDArray[Any], options: EngineOptions
+    ) -> None:
+        self._shape = row_shape
+        self._trial = trial
+        self._narrow = self._compile(model_file, 1, streams=options.threads, threads=options.threads)
         self._wide = (
-            self._narrow
-            if options.threads == 1
-            else _Compiled(model_file, (1, *self._shape), streams=1, threads=options.threads)
+            self._narrow if options.threads == 1 else self._compile(model_file, 1, streams=1, threads=options.threads)
         )
         self._batched: _Compiled | None = None
         self.batch_size = 1
         self._choose_batch_size(model_file, options)
 
-    def predict(self, images: NDArray[np.uint8], *, alone: bool = False) -> NDArray[np.float32]:
-        """Scores of pictures; see `Engine.predict`."""
-        if len(images) == 1:
-            return (self._wide if alone else self._narrow).run(images)
+    def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
+        """Scores of examples; see `Engine.predict`."""
+        if len(batch) == 1:
+            return (self._wide if alone else self._narrow).run(batch)
         if self._batched is not None:
-            return self._batched.run(images)
-        return np.concatenate([self._narrow.run(images[index : index + 1]) for index in range(len(images))])
+            return self._batched.run(batch)
+        return np.concatenate([self._narrow.run(batch[index : index + 1]) for index in range(len(batch))])
+
+    def _compile(self, model_file: Path, rows: int, *, streams: int, threads: int) -> _Compiled:
+        return _Compiled(model_file, (rows, *self._shape), self._trial.dtype, streams=streams, threads=threads)
 
     def _choose_batch_size(self, model_file: Path, options: EngineOptions) -> None:
         """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
@@ -92,7 +97,7 @@ class OpenVinoEngine:
         self._seconds_per_example(self._wide, 1)
         if not sizes:
             return
-        batched = _Compiled(model_file, (-1, *self._shape), streams=options.threads, threads=options.threads)
+        batched = self._compile(model_file, -1, streams=options.threads, threads=options.threads)
         for size in sizes:
             seconds = self._seconds_per_example(batched, size)
             if seconds > best_s * _WORTHWHILE_SHARE:
@@ -100,12 +105,12 @@ class OpenVinoEngine:
             best_s, self.batch_size, self._batched = seconds, size, batched
 
     def _seconds_per_example(self, compiled: _Compiled, size: int) -> float:
-        images = np.zeros((size, *self._shape), dtype=np.uint8)
-        compiled.run(images)
+        batch = np.repeat(self._trial[None], size, axis=0)
+        compiled.run(batch)
         best = float("inf")
         for _ in range(_TIMING_ROUNDS):
             started = time.perf_counter()
-            compiled.run(images)
+            compiled.run(batch)
             best = min(best, time.perf_counter() - started)
         return best / size
 
@@ -113,14 +118,16 @@ class OpenVinoEngine:
 class _Compiled:
     """A network compiled for one input shape, with an inference request for each calling thread."""
 
-    def __init__(self, model_file: Path, shape: tuple[int, ...], *, streams: int, threads: int) -> None:
+    def __init__(
+        self, model_file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, streams: int, threads: int
+    ) -> None:
         import openvino
 
         core = openvino.Core()
         model = core.read_model(model_file)
         model.reshape(list(shape))
         steps = openvino.preprocess.PrePostProcessor(model)
-        steps.input(0).tensor().set_element_type(openvino.Type.u8)
+        steps.input(0).tensor().set_element_type(openvino.Type(dtype))
         self._model: openvino.CompiledModel = core.compile_model(
             steps.build(),
             "CPU",
@@ -135,9 +142,9 @@ class _Compiled:
         )
         self._local = threading.local()
 
-    def run(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         request: openvino.InferRequest | None = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._model.create_infer_request()
-        request.infer({0: images}, share_inputs=True)
+        request.infer({0: batch}, share_inputs=True)
         return np.array(request.get_output_tensor(0).data, dtype=np.float32)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.bundle.directory import Bundle, open_bundle, replay_golden
+from graftwork.bundle.directory import open_bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
-from graftwork.preprocess.image import ImageSpec, decode_image
+from graftwork.preprocess.text import TextSpec
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
+from graftwork_serving.inputs import InputReader, input_reader
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,9 +29,8 @@ class ServedModel:
         version: in answers.
         digest: names the bundle's content.
         labels: class names in the order of the scores.
-        image: what pictures are brought to.
+        reader: turns raw inputs into what the engine takes.
         engine: what computes scores.
-        max_image_pixels: larger pictures are refused.
         golden_difference: largest difference of a golden example's score.
     """
 
@@ -37,9 +38,8 @@ class ServedModel:
     version: str
     digest: str
     labels: tuple[str, ...]
-    image: ImageSpec
+    reader: InputReader
     engine: Engine
-    max_image_pixels: int
     golden_difference: float
 
     @property
@@ -47,13 +47,18 @@ class ServedModel:
         """Most examples in one pass."""
         return self.engine.batch_size
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
-        """A picture's bytes as the model takes them."""
-        return decode_image(data, self.image, max_pixels=self.max_image_pixels)
+    @property
+    def takes_text(self) -> bool:
+        """Whether inputs are texts rather than pictures."""
+        return isinstance(self.reader.spec, TextSpec)
 
-    def predict(self, images: NDArray[np.uint8], *, alone: bool) -> NDArray[np.float32]:
-        """Scores of a batch."""
-        return self.engine.predict(images, alone=alone)
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """A raw input as the model takes it."""
+        return self.reader.decode(data)
+
+    def predict(self, examples: Sequence[NDArray[Any]], *, alone: bool) -> NDArray[np.float32]:
+        """Scores of some examples in one pass."""
+        return self.engine.predict(self.reader.stack(examples), alone=alone)
 
 
 def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels: int) -> ServedModel:
@@ -64,19 +69,16 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
         BundleError: it was changed, or answers differently than in training.
     """
     bundle = open_bundle(Path(config.path))
-    engine = _load_engine(bundle, options)
+    reader = input_reader(bundle.input, max_image_pixels=max_image_pixels)
+    engine = OpenVinoEngine(
+        bundle.path / OPENVINO_MODEL_FILE, row_shape=reader.row_shape, trial=reader.trial(), options=options
+    )
     return ServedModel(
         name=config.name,
         version=config.version,
         digest=bundle.digest,
         labels=tuple(bundle.manifest.output.labels),
-        image=bundle.image_spec,
+        reader=reader,
         engine=engine,
-        max_image_pixels=max_image_pixels,
         golden_difference=replay_golden(bundle, engine.predict),
     )
-
-
-def _load_engine(bundle: Bundle, options: EngineOptions) -> Engine:
-    image = bundle.image_spec
-    return OpenVinoEngine(bundle.path / OPENVINO_MODEL_FILE, height=image.height, width=image.width, options=options)

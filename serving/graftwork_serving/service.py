@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from graftwork.errors import RequestError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.image import ImageError, ImageTooLargeError
+from graftwork.preprocess.text import TextError
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.work_pool import PoolFullError, WorkPool
 
@@ -94,12 +95,13 @@ class PredictionService:
             )
         return model
 
-    async def predict(self, model: ServedModel, examples: Sequence[bytes | NDArray[np.uint8]]) -> Prediction:
+    async def predict(self, model: ServedModel, examples: Sequence[bytes | NDArray[Any]]) -> Prediction:
         """Score the examples of one request.
 
         Args:
             model: from `find`.
-            examples: pictures as files, or RGB pixels of the model's size, shape (height, width, 3), uint8.
+            examples: pictures as files or texts in UTF-8; or RGB pixels of the model's size, shape (height, width, 3),
+                uint8.
 
         Raises:
             RequestError: an example cannot be used (400, 413, 415).
@@ -116,6 +118,8 @@ class PredictionService:
             raise RequestError(413, f"{_sentence(error)} Send a smaller picture.") from error
         except ImageError as error:
             raise RequestError(400, f"{_sentence(error)} Send a picture file such as JPEG, PNG or WebP.") from error
+        except TextError as error:
+            raise RequestError(400, f"{_sentence(error)} Send text in UTF-8.") from error
         except PoolFullError as error:
             raise OverloadedError(retry_after_s=1) from error
         return Prediction(model=model, scores=scores, seconds=time.perf_counter() - started)

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -28,12 +28,12 @@ class Work(Protocol):
         """Most examples in one pass."""
         ...
 
-    def decode(self, data: bytes) -> NDArray[np.uint8]:
+    def decode(self, data: bytes) -> NDArray[Any]:
         """One raw input as the model takes it, without the batch dimension."""
         ...
 
-    def predict(self, images: NDArray[np.uint8], *, alone: bool) -> NDArray[np.float32]:
-        """Scores of a batch."""
+    def predict(self, examples: Sequence[NDArray[Any]], *, alone: bool) -> NDArray[np.float32]:
+        """Scores of some decoded examples in one pass."""
         ...
 
 
@@ -56,7 +56,7 @@ class _Request:
 class _Example:
     request: _Request
     index: int
-    data: bytes | NDArray[np.uint8]
+    data: bytes | NDArray[Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -216,9 +216,9 @@ class WorkPool:
             self._decoded.append(example)
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
-        batch = np.stack([example.data for example in examples])
         model = examples[0].request.model
-        scores = model.predict(batch, alone=alone)
+        # `_decode` has replaced the raw bytes of each by an array.
+        scores = model.predict([np.asarray(example.data) for example in examples], alone=alone)
         if self._on_batch is not None:
             self._on_batch(model, len(examples))
         for example, row in zip(examples, scores, strict=True):

@@ -250,8 +250,8 @@ def engine_rate(bundle: Path, *, seconds: int) -> Load:
 
     threads = len(os.sched_getaffinity(0))
     options = EngineOptions(threads=threads, max_batch_size=1)
-    engine = OpenVinoEngine(bundle / "openvino/model.xml", height=SIDE, width=SIDE, options=options)
     images = np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)
+    engine = OpenVinoEngine(bundle / "openvino/model.xml", row_shape=(SIDE, SIDE, 3), trial=images[0], options=options)
     latencies: list[float] = []
     over = time.perf_counter() + seconds
     before = _cpu_seconds([psutil.Process()])

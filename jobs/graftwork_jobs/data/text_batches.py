@@ -115,7 +115,7 @@ class TextBatches:
             ids = reader.stack(table.rows(rows), length=int(columns[number]))
             return ids, split.targets[rows], part.weights[number]
 
-        return _dataset(len(part.rows), step, (split.targets, part.weights), rows=plan.rows_per_rank)
+        return _dataset(len(part.rows), step, (split.targets, part.weights.reshape(-1)), rows=plan.rows_per_rank)
 
     def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
         """This worker's share of a split of texts."""

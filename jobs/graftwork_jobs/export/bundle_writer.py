@@ -47,7 +47,6 @@ if TYPE_CHECKING:
     import keras
 
     from graftwork.progress import Reporter
-    from graftwork.spec.tasks import Task
     from graftwork_jobs.targets.base import Target
 
 _BYTES_PER_PARAMETER = 4

@@ -15,6 +15,7 @@ import keras
 import keras_hub
 from keras import ops
 
+from graftwork.bundle.files import file_digest
 from graftwork.errors import Problem, SpecError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.text import DEFAULT_MAX_TOKENS, TextSpec
@@ -26,7 +27,6 @@ from graftwork_jobs.model.error_text import first_line
 from graftwork_jobs.model.presets import prepared_preset, refuse_foreign
 from graftwork_jobs.model.rebuild import rebuild, weights_digest
 from graftwork_jobs.model.text_tokenizers import TOKENIZER_FILE, load_tokenizer
-from graftwork_jobs.model.weights import file_digest
 
 Pooling = Literal["avg", "max", "first"]
 """How the vectors of a text's tokens become one."""

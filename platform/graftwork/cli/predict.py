@@ -1,4 +1,4 @@
-"""`graft predict`: send picture files to an endpoint and print the answers."""
+"""`graft predict`: send files or texts to an endpoint and print the answers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,21 @@ if TYPE_CHECKING:
     import httpx
 
 _TIMEOUT_S = 60.0
+_ANY = "application/octet-stream"
+_TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """One input on its way to the endpoint.
+
+    Attributes:
+        data: content.
+        media_type: what it is said to be.
+    """
+
+    data: bytes
+    media_type: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,18 +48,24 @@ class Target:
 
 @click.command("predict")
 @click.argument("endpoint")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--text", "texts", multiple=True, help="A text to send; may be given several times.")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
 @click.option("--model", help="Which model of the endpoint to ask; default is its first.")
 @output_option
-def command(endpoint: str, files: tuple[Path, ...], top: int, model: str | None, output: Output) -> None:
-    """Send picture FILEs to ENDPOINT and print labels and scores.
+def command(
+    endpoint: str, files: tuple[Path, ...], texts: tuple[str, ...], top: int, model: str | None, output: Output
+) -> None:
+    """Send FILEs (pictures, or texts in UTF-8) or texts to ENDPOINT and print labels and scores.
 
     ENDPOINT is the name of an endpoint that runs here, its URL, or its spec file.
     """
     import httpx
 
-    contents = read_files(files)
+    if not files and not texts:
+        raise click.UsageError("Name a FILE, or give a text with --text.")
+    contents = {name: Sent(data=data, media_type=_ANY) for name, data in read_files(files).items()}
+    contents |= {text: Sent(data=text.encode(), media_type=_TEXT) for text in texts}
     target = find_target(endpoint)
     with httpx.Client(base_url=target.url, timeout=_TIMEOUT_S, trust_env=False) as client:
         try:
@@ -56,7 +77,7 @@ def command(endpoint: str, files: tuple[Path, ...], top: int, model: str | None,
     if output == "json":
         print_json(answers)
         return
-    print_table(("FILE", "LABEL", "SCORE"), [row for file, answer in answers.items() for row in _rows(file, answer)])
+    print_table(("INPUT", "LABEL", "SCORE"), [row for file, answer in answers.items() for row in _rows(file, answer)])
 
 
 def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
@@ -75,7 +96,7 @@ def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
                 Problem(
                     where=str(file),
                     received=(error.strerror or str(error)).lower(),
-                    expected="a picture file",
+                    expected="a file",
                     fix="Check the path.",
                 )
             )
@@ -110,18 +131,18 @@ def _name_in_file(file: Path) -> str:
 
 
 def _ask(
-    client: httpx.Client, target: Target, contents: dict[str, bytes], *, top: int, model: str | None
+    client: httpx.Client, target: Target, contents: dict[str, Sent], *, top: int, model: str | None
 ) -> dict[str, Any]:
-    """One request a file, so that one bad picture is told by its name."""
+    """One request each, so that one bad input is told by its name."""
     name = target.name or _json(client.get("/"), target.url)["endpoint"]
     parameters: dict[str, str | int] = {"top": top} | ({"model": model} if model is not None else {})
     answers: dict[str, Any] = {}
-    for file, data in contents.items():
+    for file, sent in contents.items():
         response = client.post(
             f"/v1/endpoints/{name}/predict",
             params=parameters,
-            content=data,
-            headers={"content-type": "application/octet-stream"},
+            content=sent.data,
+            headers={"content-type": sent.media_type},
         )
         answer = _json(response, file)
         answers[file] = {"model": answer["model"], "version": answer["version"], **answer["predictions"][0]}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from graftwork.errors import RequestError
 from graftwork_serving.service import OverloadedError, PredictionService
-from graftwork_serving.web import open_inference, plain
+from graftwork_serving.web import open_inference, plain, plain_text
 from graftwork_serving.web.messages import (
     HttpRequest,
     HttpResponse,
@@ -144,7 +144,7 @@ class EndpointApp:
         model = service.find(request.query["model"][-1] if "model" in request.query else None)
         outcome.model = model.name
         top = plain.parse_top(request, labels=len(model.labels))
-        files = plain.parse_files(request)
+        files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
         outcome.examples = len(files)
         prediction = await service.predict(model, [file.data for file in files])
         return json_response(plain.encode_prediction(prediction, files, top=top))
@@ -155,7 +155,7 @@ class EndpointApp:
         model = service.find(route.name, route.version)
         outcome.model = model.name
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes)
-        parsed = await _off_loop(request, lambda: open_inference.parse_infer(request, model.image))
+        parsed = await _off_loop(request, lambda: open_inference.parse_infer(request, model.reader.spec))
         outcome.examples = len(parsed.examples)
         prediction = await service.predict(model, parsed.examples)
         return json_response(open_inference.encode_infer(prediction, parsed))
@@ -173,7 +173,13 @@ class EndpointApp:
             case RouteKind.ROOT:
                 return json_response(describe_routes(service.endpoint, list(service.models)))
             case RouteKind.OPENAPI:
-                return json_response(openapi_document(service.endpoint, self._max_request_bytes))
+                return json_response(
+                    openapi_document(
+                        service.endpoint,
+                        self._max_request_bytes,
+                        takes_text={model.takes_text for model in service.models.values()},
+                    )
+                )
             case RouteKind.METRICS:
                 return await asyncio.to_thread(self._render_metrics)
             case RouteKind.LIVE:

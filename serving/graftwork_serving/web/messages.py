@@ -119,5 +119,5 @@ def _too_large(size: int, limit: int) -> RequestError:
     return RequestError(
         413,
         f"The request body has {size:,} bytes or more, at most {limit:,} are allowed. "
-        "Send fewer or smaller pictures, or raise spec.limits.maxRequestBytes.",
+        "Send fewer or smaller inputs, or raise spec.limits.maxRequestBytes.",
     )

@@ -18,11 +18,14 @@ from numpy.typing import NDArray
 from graftwork import __version__
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.inputs import InputSpec
+from graftwork.preprocess.text import TextSpec
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web.messages import HttpRequest
 
 INPUT_NAME = "image"
+TEXT_NAME = "text"
 SCORES_NAME = "scores"
 LABELS_NAME = "label"
 _OUTPUT_NAMES = (SCORES_NAME, LABELS_NAME)
@@ -37,7 +40,7 @@ class InferRequest:
 
     Attributes:
         id: the client's, to be echoed.
-        examples: pictures as files, or pixels of the model's size.
+        examples: pictures as files or texts in UTF-8; or pixels of the model's size.
         outputs: names of the tensors wanted.
     """
 
@@ -53,21 +56,32 @@ def server_metadata() -> dict[str, Any]:
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:
     """Answer of `GET /v2/models/NAME`."""
-    image = model.image
     return {
         "name": model.name,
         "versions": [model.version],
         "platform": "openvino",
-        "inputs": [{"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, image.height, image.width, 3]}],
+        "inputs": [_input_metadata(model.reader.spec)],
         "outputs": [
             {"name": SCORES_NAME, "datatype": "FP32", "shape": [-1, len(model.labels)]},
             {"name": LABELS_NAME, "datatype": "BYTES", "shape": [-1]},
         ],
-        "parameters": {"labels": list(model.labels), "resize": image.resize},
+        "parameters": {"labels": list(model.labels), **_input_parameters(model.reader.spec)},
     }
 
 
-def parse_infer(request: HttpRequest, image: ImageSpec) -> InferRequest:
+def _input_metadata(spec: InputSpec) -> dict[str, Any]:
+    match spec:
+        case ImageSpec():
+            return {"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, spec.height, spec.width, 3]}
+        case TextSpec():
+            return {"name": TEXT_NAME, "datatype": "BYTES", "shape": [-1]}
+
+
+def _input_parameters(spec: InputSpec) -> dict[str, Any]:
+    return {"resize": spec.resize} if isinstance(spec, ImageSpec) else {"max_tokens": spec.max_tokens}
+
+
+def parse_infer(request: HttpRequest, inputs: InputSpec) -> InferRequest:
     """Read an inference request.
 
     Raises:
@@ -75,7 +89,9 @@ def parse_infer(request: HttpRequest, image: ImageSpec) -> InferRequest:
     """
     if _BINARY_HEADER in request.headers:
         raise RequestError(
-            400, "The binary tensor extension is not supported. Send tensors as JSON, pictures as BYTES in base64."
+            400,
+            "The binary tensor extension is not supported. Send tensors as JSON: pictures as BYTES in base64, texts as "
+            "BYTES.",
         )
     if request.content_type not in {"application/json", "", "application/x-www-form-urlencoded"}:
         raise RequestError(
@@ -87,7 +103,7 @@ def parse_infer(request: HttpRequest, image: ImageSpec) -> InferRequest:
         raise _wrong("id", _kind(identity), "a string", "Quote it, or leave it out.")
     return InferRequest(
         id=identity,
-        examples=_parse_input(document.get("inputs"), image),
+        examples=_parse_input(document.get("inputs"), inputs),
         outputs=_parse_outputs(document.get("outputs")),
     )
 
@@ -121,25 +137,28 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _parse_input(inputs: Any, image: ImageSpec) -> list[bytes] | list[NDArray[np.uint8]]:
+def _parse_input(inputs: Any, spec: InputSpec) -> list[bytes] | list[NDArray[np.uint8]]:
+    wanted = INPUT_NAME if isinstance(spec, ImageSpec) else TEXT_NAME
     if not isinstance(inputs, list) or not inputs:
         received = "nothing" if inputs is None else "an empty list" if inputs == [] else _kind(inputs)
-        raise _wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{INPUT_NAME}", ...}}.')
+        raise _wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{wanted}", ...}}.')
     if len(inputs) > 1:
-        raise _wrong("inputs", f"{len(inputs)} tensors", "one", f'Send the tensor "{INPUT_NAME}" only.')
+        raise _wrong("inputs", f"{len(inputs)} tensors", "one", f'Send the tensor "{wanted}" only.')
     tensor = inputs[0]
     if not isinstance(tensor, dict):
         raise _wrong("inputs[0]", _kind(tensor), "an object", "Give it name, shape, datatype and data.")
-    if tensor.get("name") != INPUT_NAME:
-        raise _wrong("inputs[0].name", _short(tensor.get("name")), f'"{INPUT_NAME}"', "Use that name.")
+    if tensor.get("name") != wanted:
+        raise _wrong("inputs[0].name", _short(tensor.get("name")), f'"{wanted}"', "Use that name.")
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
         raise _wrong("inputs[0].parameters", _kind(parameters), "an object", "Leave it out.")
     if "binary_data_size" in parameters:
         raise RequestError(400, "The binary tensor extension is not supported. Put the values into data as JSON.")
+    if isinstance(spec, TextSpec):
+        return _parse_texts(tensor)
     match tensor.get("datatype"):
         case "UINT8" | "FP32":
-            return _parse_pixels(tensor, image)
+            return _parse_pixels(tensor, spec)
         case "BYTES":
             return _parse_encoded(tensor)
         case other:
@@ -196,13 +215,40 @@ def _parse_numbers(data: Any) -> NDArray[Any]:
     return values
 
 
+def _parse_texts(tensor: dict[str, Any]) -> list[bytes]:
+    datatype = tensor.get("datatype")
+    if datatype != "BYTES":
+        raise _wrong("inputs[0].datatype", _short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
+    return [text_bytes(item, f"inputs[0].data[{index}]") for index, item in enumerate(_parse_strings(tensor))]
+
+
 def _parse_encoded(tensor: dict[str, Any]) -> list[bytes]:
+    return [_decode_base64(item, index) for index, item in enumerate(_parse_strings(tensor))]
+
+
+def _parse_strings(tensor: dict[str, Any]) -> list[Any]:
     (count,) = _parse_shape(tensor, 1)
     data = tensor.get("data")
     if not isinstance(data, list) or len(data) != count:
         received = f"{len(data)} values" if isinstance(data, list) else _kind(data)
         raise _wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
-    return [_decode_base64(item, index) for index, item in enumerate(data)]
+    return data
+
+
+def text_bytes(item: Any, where: str) -> bytes:
+    """A text of a JSON document as the model's reader takes it.
+
+    Raises:
+        RequestError: it is no text, or empty (400).
+    """
+    if not isinstance(item, str):
+        raise _wrong(where, _kind(item), "a string", "Send each text as a string.")
+    if not item.strip():
+        raise _wrong(where, "an empty text", "some text", "Leave it out.")
+    try:
+        return item.encode()
+    except UnicodeEncodeError as error:
+        raise _wrong(where, "half of a character (a lone surrogate)", "valid Unicode", "Send UTF-8.") from error
 
 
 def _decode_base64(item: Any, index: int) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from graftwork import __version__
-from graftwork_serving.web.open_inference import INPUT_NAME
+from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
 from graftwork_serving.web.plain import DEFAULT_TOP
 from graftwork_serving.web.routes import predict_path
 
@@ -54,21 +55,42 @@ _REFUSALS = {
     "415": "Wrong content type.",
     "503": "Too many requests wait; try again after Retry-After seconds.",
 }
+_TEXTS = {
+    "oneOf": [
+        {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
+        {
+            "type": "object",
+            "required": ["instances"],
+            "properties": {"instances": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+        },
+    ]
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
-def openapi_document(endpoint: str, max_request_bytes: int) -> dict[str, Any]:
-    """The document as JSON-ready values."""
+def openapi_document(
+    endpoint: str, max_request_bytes: int, *, takes_text: Collection[bool] = (False,)
+) -> dict[str, Any]:
+    """The document as JSON-ready values.
+
+    Args:
+        endpoint: its name.
+        max_request_bytes: largest request body.
+        takes_text: for each kind of input the models take, whether that is texts (else pictures).
+    """
     return {
         "openapi": "3.1.0",
         "info": {
             "title": f"Graftwork endpoint {endpoint}",
             "version": __version__,
-            "description": f"Image classification. Request bodies may have up to {max_request_bytes:,} bytes.",
+            "description": f"{_what(takes_text)}. Request bodies may have up to {max_request_bytes:,} bytes.",
         },
         "paths": {
-            predict_path(endpoint): {"post": _predict_operation()},
-            "/v2/models/{model}/infer": {"parameters": [_path_parameter("model")], "post": _infer_operation()},
+            predict_path(endpoint): {"post": _predict_operation(takes_text)},
+            "/v2/models/{model}/infer": {
+                "parameters": [_path_parameter("model")],
+                "post": _infer_operation(takes_text),
+            },
             "/v2/models/{model}": {"parameters": [_path_parameter("model")], "get": _plain_get("Describe a model.")},
             "/v2/models/{model}/ready": {
                 "parameters": [_path_parameter("model")],
@@ -85,14 +107,30 @@ def openapi_document(endpoint: str, max_request_bytes: int) -> dict[str, Any]:
     }
 
 
-def _predict_operation() -> dict[str, Any]:
+def _what(takes_text: Collection[bool]) -> str:
+    return " and ".join(
+        text for is_text, text in ((False, "Picture models"), (True, "Text models")) if is_text in takes_text
+    )
+
+
+def _predict_content(takes_text: Collection[bool]) -> dict[str, Any]:
     form = {
         "type": "object",
         "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
     }
+    content: dict[str, Any] = {"application/octet-stream": _BINARY, "multipart/form-data": {"schema": form}}
+    if False in takes_text:
+        content["image/*"] = _BINARY
+    if True in takes_text:
+        content["text/plain"] = {"schema": {"type": "string"}}
+        content["application/json"] = {"schema": _TEXTS}
+    return content
+
+
+def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
     return {
         "operationId": "predict",
-        "summary": "Classify picture files.",
+        "summary": "Classify pictures or texts, whichever the model takes.",
         "parameters": [
             {
                 "name": "top",
@@ -109,24 +147,21 @@ def _predict_operation() -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {
-                "image/*": _BINARY,
-                "application/octet-stream": _BINARY,
-                "multipart/form-data": {"schema": form},
-            },
+            "content": _predict_content(takes_text),
         },
         "responses": _responses({"$ref": "#/components/schemas/Predictions"}),
     }
 
 
-def _infer_operation() -> dict[str, Any]:
+def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
+    names = [f'"{name}"' for is_text, name in ((False, INPUT_NAME), (True, TEXT_NAME)) if is_text in takes_text]
     tensors = {"type": "array", "items": {"$ref": "#/components/schemas/Tensor"}}
     request = {
         "type": "object",
         "required": ["inputs"],
         "properties": {
             "id": {"type": "string"},
-            "inputs": {**tensors, "maxItems": 1, "description": f'One tensor named "{INPUT_NAME}".'},
+            "inputs": {**tensors, "maxItems": 1, "description": f"One tensor named {' or '.join(names)}."},
             "outputs": {"type": "array", "items": _NAMED},
         },
     }

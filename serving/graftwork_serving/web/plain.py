@@ -13,14 +13,14 @@ from graftwork_serving.web.messages import HttpRequest
 
 DEFAULT_TOP = 5
 # What `curl --data-binary @cat.jpg` sends unless told otherwise; browsers never send pictures that way.
-_UNSPECIFIC_TYPES = frozenset(
+UNSPECIFIC_TYPES = frozenset(
     {"", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream"}
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadedFile:
-    """One picture as it was sent.
+    """One input as it was sent.
 
     Attributes:
         name: the client's file name; empty if it gave none.
@@ -39,8 +39,8 @@ def parse_files(request: HttpRequest) -> list[UploadedFile]:
     """
     kind = request.content_type
     if kind == "multipart/form-data":
-        return _parse_form(request)
-    if kind not in _UNSPECIFIC_TYPES and not kind.startswith("image/"):
+        return parse_form(request)
+    if kind not in UNSPECIFIC_TYPES and not kind.startswith("image/"):
         raise RequestError(
             415,
             f"Content-Type {kind!r} is not supported here. Send a picture file as image/* or "
@@ -88,7 +88,12 @@ def _encode_row(scores: Any, labels: tuple[str, ...], top: int) -> dict[str, Any
     return {"label": label, "score": ranked[label], "scores": ranked}
 
 
-def _parse_form(request: HttpRequest) -> list[UploadedFile]:
+def parse_form(request: HttpRequest) -> list[UploadedFile]:
+    """The files of a form.
+
+    Raises:
+        RequestError: the form is malformed or holds no file (400).
+    """
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
 

@@ -18,9 +18,9 @@ import pytest
 from graftwork import __version__
 from graftwork.bundle.directory import Bundle
 from graftwork.endpoint_state import EndpointState
-from graftwork.preprocess.image import decode_image
+from graftwork.preprocess.image import ImageSpec, decode_image
 from tests.integration.serving.conftest import GRAFT
-from tests.support.bundles import SMALL_LABELS, keras_scores, picture_bytes
+from tests.support.bundles import SMALL_LABELS, SMALL_SIDE, keras_scores, picture_bytes
 
 if TYPE_CHECKING:
     import keras
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 PREDICT = "/v1/endpoints/small/predict"
 INFER = "/v2/models/small/infer"
+IMAGE = ImageSpec(height=SMALL_SIDE, width=SMALL_SIDE)
 
 
 def tensor(pixels: np.ndarray, **changes: Any) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def test_served_scores_are_the_keras_models(
 ) -> None:
     """For pictures the bundle has never seen, the endpoint says what the Keras model says."""
     pictures = [picture_bytes(seed=100 + seed, size=(60, 33), file_format="JPEG") for seed in range(6)]
-    expected = keras_scores(small_keras_model, pictures, small_bundle.input)
+    expected = keras_scores(small_keras_model, pictures, IMAGE)
     assert len({int(row.argmax()) for row in expected}) > 1, "the pictures must not all look the same to the model"
     for picture, scores in zip(pictures, expected, strict=True):
         answer = client.post(PREDICT, content=picture).raise_for_status().json()
@@ -63,7 +64,7 @@ def test_many_clients_at_once_get_their_own_answers(
 ) -> None:
     """Requests that share a batch do not mix."""
     pictures = [picture_bytes(seed=200 + seed) for seed in range(48)]
-    expected = keras_scores(small_keras_model, pictures, small_bundle.input)
+    expected = keras_scores(small_keras_model, pictures, IMAGE)
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(lambda picture: client.post(PREDICT, content=picture).json(), pictures))
     received = [[answer["predictions"][0]["scores"][label] for label in SMALL_LABELS] for answer in answers]
@@ -103,7 +104,7 @@ def test_curl_needs_no_options(endpoint: EndpointState, tmp_path: Path) -> None:
 def test_the_three_ways_to_send_a_picture_agree(client: httpx.Client, small_bundle: Bundle) -> None:
     """Pixels, base64 and a plain file give the same scores; id and selected outputs come back."""
     picture = picture_bytes(seed=5)
-    pixels = decode_image(picture, small_bundle.input)[None]
+    pixels = decode_image(picture, IMAGE)[None]
     encoded = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [base64.b64encode(picture).decode()]}
     plain = client.post(PREDICT, content=picture).json()["predictions"][0]["scores"]
     for sent in (tensor(pixels), tensor(pixels, datatype="FP32", data=pixels.astype(float).tolist()), encoded):
@@ -119,7 +120,7 @@ def test_the_three_ways_to_send_a_picture_agree(client: httpx.Client, small_bund
 
 def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_bundle: Bundle) -> None:
     """A tensor of n pictures gets n rows, each as if it had been sent alone."""
-    pixels = np.stack([decode_image(picture_bytes(seed=seed), small_bundle.input) for seed in range(5)])
+    pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(5)])
     batch = client.post(INFER, json={"inputs": [tensor(pixels)]}).json()["outputs"][0]
     alone = [client.post(INFER, json={"inputs": [tensor(row[None])]}).json()["outputs"][0]["data"] for row in pixels]
     assert batch["shape"] == [5, 3]
@@ -267,7 +268,7 @@ def test_graft_predict_prints_labels(endpoint: EndpointState, tmp_path: Path) ->
     result = _graft("predict", endpoint.url, *map(str, files))
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["FILE", "LABEL", "SCORE"]
+    assert lines[0].split() == ["INPUT", "LABEL", "SCORE"]
     assert [line.split()[0] for line in lines[1:] if "/" in line] == list(map(str, files))
 
 

@@ -11,6 +11,7 @@ import pytest
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
 from graftwork_serving.endpoint_config import ReplicaConfig
+from graftwork_serving.inputs import PictureReader
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.web.app import EndpointApp
 from graftwork_serving.work_pool import PoolFullError, Work, WorkPool
@@ -27,8 +28,8 @@ class HalfEngine:
 
     batch_size = 1
 
-    def predict(self, images: np.ndarray, *, alone: bool = False) -> np.ndarray:
-        return np.full((len(images), 2), 0.5, dtype=np.float32)
+    def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:
+        return np.full((len(batch), 2), 0.5, dtype=np.float32)
 
 
 class FailingPool(WorkPool):
@@ -54,9 +55,8 @@ def make_app(pool: WorkPool, metrics: ServingMetrics, tmp_path: Path, *, configu
         version="1",
         digest="0",
         labels=("no", "yes"),
-        image=ImageSpec(height=4, width=4),
+        reader=PictureReader(spec=ImageSpec(height=4, width=4), max_pixels=10_000),
         engine=HalfEngine(),
-        max_image_pixels=10_000,
         golden_difference=0.0,
     )
     if configured:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -25,12 +26,12 @@ class Recorder:
             raise ValueError("broken")
         return np.full((1, 1, 3), int(data), dtype=np.uint8)
 
-    def predict(self, images: np.ndarray, *, alone: bool) -> np.ndarray:
+    def predict(self, examples: Sequence[np.ndarray], *, alone: bool) -> np.ndarray:
         self.entered.set()
         self.gate.wait(10)
-        self.batches.append(len(images))
+        self.batches.append(len(examples))
         self.alone.append(alone)
-        return images[:, 0, 0, :1].astype(np.float32)
+        return np.stack(examples)[:, 0, 0, :1].astype(np.float32)
 
 
 @pytest.mark.parametrize(
