@@ -12,8 +12,8 @@ def test_a_summary_names_accuracies_gain_gates_finding_and_report() -> None:
     lines = summary_lines(content, "runs/report.html")
     here, there = (test.metrics.summary["accuracy"] for test in content.tests)
     assert lines == [
-        f"accuracy on test       {here:.3f} (400 pictures), {here - 0.25:+.3f} against random weights (0.250)",
-        f"accuracy on elsewhere  {there:.3f} (400 pictures), {there - 0.25:+.3f} against random weights (0.250)",
+        f"accuracy on test       {here:.3f} (400 examples), {here - 0.25:+.3f} against random weights (0.250)",
+        f"accuracy on elsewhere  {there:.3f} (400 examples), {there - 0.25:+.3f} against random weights (0.250)",
         "the gate passed",
         "diagnosis: A healthy run. All fits.",
         "  also: Too sure",

@@ -221,7 +221,7 @@ def test_model_with_own_layers_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((1, 4, 4, 3), np.uint8))
     check = KerasCheck.start(tmp_path / "model.keras", tmp_path / "images.npy", {"PATH": "/usr/bin:/bin"})
     try:
-        with pytest.raises(BundleError, match="stock Keras layers only"):
+        with pytest.raises(BundleError, match="layers of Keras and KerasHub only"):
             check.scores()
     finally:
         check.cancel()
