@@ -203,9 +203,11 @@ class TextReader:
             TextError: a text holds half a surrogate pair, which is no character.
         """
         try:
-            found = self._tokenizer.encode_batch(list(texts))
+            # The library's own error for half of a character names its types only.
+            "".join(texts).encode()
         except UnicodeEncodeError as error:
             raise TextError(f"the text is no valid Unicode ({error.reason})") from error
+        found = self._tokenizer.encode_batch(list(texts))
         return [
             TokenizedText(ids=np.asarray(each.ids, dtype=np.int32), is_truncated=bool(each.overflowing))
             for each in found
