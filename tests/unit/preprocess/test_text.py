@@ -28,9 +28,9 @@ def reader(max_tokens: int = 48, settings: WordPieceSettings = UNCASED) -> TextR
     return TextReader(TextSpec(tokenizer=wordpiece_tokenizer(VOCABULARY, settings), pad_id=PAD, max_tokens=max_tokens))
 
 
-def ids(text: str, **options: int) -> list[int]:
-    (found,) = reader(**options).read([text])
-    return found.ids.tolist()
+def ids(text: str) -> list[int]:
+    (found,) = reader().read([text])
+    return [int(number) for number in found.ids]
 
 
 def by_hand(text: str) -> list[int]:

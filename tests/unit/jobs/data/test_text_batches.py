@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -32,7 +34,7 @@ def split() -> Split:
     )
 
 
-def steps(split: Split, world: int, rank: int) -> list[tuple[np.ndarray, ...]]:
+def steps(split: Split, world: int, rank: int) -> list[Any]:
     plan = BatchPlan(batch_size=8, pieces=2, rank=rank, world=world)
     return list(TextBatches(text=SPEC).training(split, plan, EPOCH, row_weights=None).as_numpy_iterator())
 
