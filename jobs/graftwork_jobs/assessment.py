@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
     from graftwork_jobs.events import Event
     from graftwork_jobs.plan import Plan, PlannedJob
+    from graftwork_jobs.search.records import SearchResult
     from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.request import TrainResult
 
@@ -93,6 +94,7 @@ def report_content(
     baseline: Mapping[str, Mapping[str, float]],
     events: Sequence[Event],
     data_cache_dir: Path,
+    search: SearchResult | None = None,
 ) -> ReportContent:
     """Gather everything a report tells.
 
@@ -106,6 +108,7 @@ def report_content(
         baseline: summary metrics of the job on random weights, by test set; empty if there was none.
         events: of the training, in order.
         data_cache_dir: where local copies of remote pictures are.
+        search: what the search that found the spec came to; None without one.
     """
     plan, features = planned.plan, usage_by_phase(events)
     preflights = {event["phase"]: event["seconds"] for event in events if event["kind"] == "preflight"}
@@ -160,6 +163,7 @@ def report_content(
         environment=environment(),
         lineage={"data digest": plan.data_digest, "backbone digest": plan.backbone["digest"], "run": run_id},
         serve=_serve_steps(job),
+        search=search,
     )
 
 

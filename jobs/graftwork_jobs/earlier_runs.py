@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJob
     from graftwork_jobs.plan import PlannedJob
 
-DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "head", "phases", "training"})
+DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "head", "phases", "training", "search"})
 """Sections of the spec that decide the weights. The number of workers, gates, caches and registration do not."""
 # What computes the weights. Ray only starts it, and OpenVINO only serves it.
+# Of a search, what changes neither its trials nor which is the best.
+_SEARCH_SPEED = {"search": {"max_concurrent"}}
 _COMPUTING_LIBRARIES = frozenset({"graftwork", "keras", "keras-hub", "tensorflow", "numpy", "pillow"})
 
 
@@ -54,7 +56,7 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
     A run may only be continued, or stand for another, if this is the same.
     """
     content = {
-        "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS)),
+        "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS), exclude=_SEARCH_SPEED),
         "data": planned.plan.data_digest,
         "backbone": planned.plan.backbone["digest"],
         "libraries": {name: version for name, version in library_versions().items() if name in _COMPUTING_LIBRARIES},

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
 from graftwork.spec.tasks import input_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
-from graftwork_jobs.data.scan import scan_data
+from graftwork_jobs.data.scan import DataScan, scan_data
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.input_plan import (
     TextFacts,
@@ -32,6 +32,7 @@ from graftwork_jobs.input_plan import (
     trial_batch,
     truncation_warnings,
 )
+from graftwork_jobs.search.plan_search import KnownNetwork, SearchPlan, Variant, plan_search, plan_variants
 from graftwork_jobs.targets.choose import make_target
 
 if TYPE_CHECKING:
@@ -125,6 +126,7 @@ class Plan:
         memory_bytes_per_worker: estimate.
         estimated_s: estimate for the whole run on this machine, in seconds.
         registers: what will be registered, in words.
+        search: what a search will do; None without one.
     """
 
     job: str
@@ -143,6 +145,7 @@ class Plan:
     memory_bytes_per_worker: int
     estimated_s: float
     registers: str
+    search: SearchPlan | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -160,6 +163,8 @@ class PlannedJob:
         backbone: the loaded backbone.
         network: the network with its initial weights.
         target: what it predicts.
+        scan: what the data is.
+        variants: the trials of a search, in order; none without one.
     """
 
     plan: Plan
@@ -168,6 +173,8 @@ class PlannedJob:
     backbone: AnyBackbone
     network: Network
     target: Target
+    scan: DataScan
+    variants: tuple[Variant, ...] = ()
 
 
 def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter: Reporter) -> PlannedJob:
@@ -182,10 +189,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     Raises:
         SpecError: the job cannot work as it is; all problems that can be found together are told together.
     """
-    from graftwork_jobs.model.for_input import backbone_trains_as_in_training
-
     spec = job.spec
-    build = partial(_build, spec, base_dir=base_dir, settings=settings, reporter=reporter)
     try:
         scan = scan_data(
             spec.data,
@@ -196,9 +200,35 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
             reporter=reporter,
         )
     except SpecError as error:
-        raise SpecError([*error.problems, *_model_problems(spec.phases, build)]) from error
+        build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
+        raise SpecError([*error.problems, *_model_problems(spec, build)]) from error
+    return _plan_scanned(job, scan, base_dir=base_dir, settings=settings, reporter=reporter)
+
+
+def plan_variant(
+    job: FineTuneJob, planned: PlannedJob, *, base_dir: Path, settings: Settings, reporter: Reporter
+) -> PlannedJob:
+    """Plan a job on data that a plan has scanned already.
+
+    Args:
+        job: as that of `planned`, apart from sections that do not concern the data.
+        planned: the plan.
+        base_dir: where the spec's relative paths start.
+        settings: where caches and the registry are.
+        reporter: told about downloads.
+    """
+    return _plan_scanned(job, planned.scan, base_dir=base_dir, settings=settings, reporter=reporter)
+
+
+def _plan_scanned(
+    job: FineTuneJob, scan: DataScan, *, base_dir: Path, settings: Settings, reporter: Reporter
+) -> PlannedJob:
+    from graftwork_jobs.model.for_input import backbone_trains_as_in_training
+
+    spec = job.spec
+    build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
     target = make_target(spec, scan.index)
-    backbone, inputs, network = build(outputs=target.outputs)
+    backbone, inputs, network = build(spec, outputs=target.outputs)
     boundaries = _resolve_phases(network, spec.phases)
     texts = measure_texts(scan.index, inputs) if isinstance(inputs, TextSpec) else None
     batches = BatchPlan(
@@ -246,16 +276,41 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
         registers=_registration(spec, settings),
     )
-    return PlannedJob(plan=plan, index=scan.index, input=inputs, backbone=backbone, network=network, target=target)
+    variants = plan_variants(
+        job,
+        KnownNetwork(input=inputs, network=network),
+        build=partial(_known_network, build=build),
+        resolve=_resolve_phases,
+    )
+    search = plan_search(spec, variants, phases, cores=_cores())
+    if search is not None:
+        plan = replace(plan, search=search, estimated_s=plan.estimated_s + search.estimated_s)
+    return PlannedJob(
+        plan=plan,
+        index=scan.index,
+        input=inputs,
+        backbone=backbone,
+        network=network,
+        target=target,
+        scan=scan,
+        variants=variants,
+    )
+
+
+def _known_network(
+    spec: FineTuneJobSpec, *, build: Callable[..., tuple[AnyBackbone, InputSpec, Network]]
+) -> KnownNetwork:
+    _, inputs, network = build(spec, outputs=_ANY_OUTPUTS)
+    return KnownNetwork(input=inputs, network=network)
 
 
 def _model_problems(
-    phases: Sequence[Phase], build: Callable[..., tuple[AnyBackbone, InputSpec, Network]]
+    spec: FineTuneJobSpec, build: Callable[..., tuple[AnyBackbone, InputSpec, Network]]
 ) -> list[Problem]:
     """What is wrong besides the data; the number of outputs changes nothing about that."""
     try:
-        _, _, network = build(outputs=_ANY_OUTPUTS)
-        _resolve_phases(network, phases)
+        _, _, network = build(spec, outputs=_ANY_OUTPUTS)
+        _resolve_phases(network, spec.phases)
     except SpecError as error:
         return list(error.problems)
     except GraftworkError:

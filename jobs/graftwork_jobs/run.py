@@ -38,8 +38,10 @@ from graftwork_jobs.events import append_event, read_events
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
 from graftwork_jobs.model.network import inference_model
-from graftwork_jobs.plan import PlannedJob, make_plan
+from graftwork_jobs.plan import PlannedJob, make_plan, plan_variant
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
+from graftwork_jobs.search.records import SearchResult, search_lineage
+from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.local_ray import start_local_ray
 from graftwork_jobs.train.request import TrainRequest, TrainResult
@@ -239,9 +241,17 @@ class _Run:
     record: _Recorder
 
     def to_the_end(self) -> RunOutcome:
-        """Train, assess, report, pack, register."""
+        """Search if the spec says so; train, assess, report, pack, register."""
         self.record("training")
-        result, baseline_result = self._train()
+        with self._ray_if_needed():
+            search = self._search()
+            best = self if search is None else self._with_best(search)
+            trained = best._train_both()  # noqa: SLF001 (the same run, with the best trial's job)
+        return best._finish(*trained, search)  # noqa: SLF001 (the same)
+
+    def _finish(
+        self, result: TrainResult, baseline_result: TrainResult | None, search: SearchResult | None
+    ) -> RunOutcome:
         self.record("evaluating")
         assessment = assess(result, self.planned.target)
         baseline = assess(baseline_result, self.planned.target).summaries if baseline_result else {}
@@ -257,9 +267,10 @@ class _Run:
             baseline=baseline,
             events=read_events(self.paths.events_file),
             data_cache_dir=self.settings.data_dir,
+            search=search,
         )
         report = write_report(content, self.paths.report_dir)
-        bundle = _packed_bundle(self.job, self.paths) or self._pack(result, assessment)
+        bundle = _packed_bundle(self.job, self.paths) or self._pack(result, assessment, search)
         outcome = RunOutcome(
             job=self.job.metadata.name,
             run_id=self.paths.run_id,
@@ -278,26 +289,68 @@ class _Run:
         self.record("succeeded", outcome.summary[0], **asdict(outcome))
         return outcome
 
-    def _train(self) -> tuple[TrainResult, TrainResult | None]:
-        """Train the job, and its counterpart on random weights if the spec asks for it."""
+    @contextmanager
+    def _ray_if_needed(self) -> Iterator[None]:
+        """Run Ray inside the block, unless an earlier attempt got past training."""
         if self._is_trained():
-            return self._train_both()
-        scaling = self.job.spec.scaling
+            yield
+            return
+        scaling, search = self.job.spec.scaling, self.job.spec.search
+        at_a_time = scaling.workers if search is None else max(scaling.workers, search.max_concurrent or 1)
         with start_local_ray(
-            workers=scaling.workers,
+            workers=at_a_time,
             cpus_per_worker=scaling.cpus_per_worker,
             gpus_per_worker=scaling.gpus_per_worker,
             log_dir=self.paths.root / "ray-logs",
             reporter=self.reporter,
         ):
-            return self._train_both()
+            yield
 
     def _is_trained(self) -> bool:
         """Whether an earlier attempt got past training, so that no worker is needed."""
         wanted = [self._request(self.job, self.paths.root)]
         if self.job.spec.evaluation.baseline != "none":
-            wanted.append(self._request(on_random_weights(self.job), self.paths.baseline_dir))
-        return all(request.result_file.is_file() for request in wanted)
+            wanted.append(self._request(self.job, self.paths.baseline_dir))
+        return all(request.result_file.is_file() for request in wanted) and self._is_searched()
+
+    def _is_searched(self) -> bool:
+        return self.job.spec.search is None or is_over(self.paths.trials_dir)
+
+    def _search(self) -> SearchResult | None:
+        """Run the trials of the spec's search that are still to be run; None without a search."""
+        if self.job.spec.search is None:
+            return None
+        planned = [
+            PlannedTrial(
+                trial=variant.trial,
+                request=replace(
+                    self._request(variant.job, self.paths.trials_dir / f"{variant.trial.number:04d}"),
+                    input=variant.input,
+                    run_name=f"{self.paths.run_id}-trial-{variant.trial.number:04d}",
+                    writes_checkpoints=False,
+                ),
+            )
+            for variant in self.planned.variants
+        ]
+        return run_search(self.job.spec, planned, self.paths.trials_dir, self.reporter)
+
+    def _with_best(self, search: SearchResult) -> _Run:
+        """This run with the best trial's job in place of the one that was searched."""
+        best = search.best
+        if best is None:
+            first = search.trials[0].message if search.trials else "none was begun"
+            raise PermanentError(
+                f"{self.job.metadata.name}: none of {len(search.trials)} trials came to its end. The first: {first}"
+            )
+        variant = next(each for each in self.planned.variants if each.trial.number == best.number)
+        shown = ", ".join(f"{path} {value}" for path, value in best.values.items()) or "the spec as it stands"
+        self.reporter.say(f"best trial: {best.number} with {search.metric} {best.score:.4f} ({shown}); now training it")
+        if not best.values:
+            return replace(self, job=variant.job)
+        planned = plan_variant(
+            variant.job, self.planned, base_dir=self.base_dir, settings=self.settings, reporter=self.reporter
+        )
+        return replace(self, job=variant.job, planned=planned)
 
     def _train_both(self) -> tuple[TrainResult, TrainResult | None]:
         result = train(self._request(self.job, self.paths.root), self.reporter)
@@ -337,7 +390,7 @@ class _Run:
         found = {alias: registry.alias_metrics(register.model, alias) for alias in aliases}
         return {alias: metrics for alias, metrics in found.items() if metrics is not None}
 
-    def _pack(self, result: TrainResult, assessment: Assessment) -> Bundle:
+    def _pack(self, result: TrainResult, assessment: Assessment, search: SearchResult | None) -> Bundle:
         """Write the bundle and prove that what will be served answers like what was trained."""
         network, target = self.planned.network, self.planned.target
         network.model.load_weights(result.weights_file)
@@ -363,6 +416,7 @@ class _Run:
                     spec=self.job.model_dump(mode="json", by_alias=True, exclude_none=True),
                     data_digest=plan.data_digest,
                     libraries=library_versions(),
+                    search=None if search is None else search_lineage(search),
                 ),
                 report_dir=self.paths.report_dir,
                 destination=self.paths.bundle_dir,

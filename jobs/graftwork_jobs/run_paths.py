@@ -85,6 +85,11 @@ class RunPaths:
         return self.root / "baseline"
 
     @property
+    def trials_dir(self) -> Path:
+        """Trials of a search: a record of each that ended, and a folder of each."""
+        return self.root / "trials"
+
+    @property
     def log_file(self) -> Path:
         """What Ray and the libraries below printed."""
         return self.root / "run.log"

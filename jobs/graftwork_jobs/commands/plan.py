@@ -80,6 +80,17 @@ def print_plan(plan: Plan) -> None:
     )
     for phase in plan.phases:
         screen.print(features_line(phase))
+    if plan.search is not None:
+        print_table(
+            ["field", "values"],
+            [list(row) for row in plan.search.space.items()],
+            title=f"Search: {plan.search.trials} trials, {plan.search.concurrent} at a time",
+        )
+        budget = f", no trial begun after {plan.search.budget}" if plan.search.budget else ""
+        screen.print(
+            f"the best {plan.search.metric} wins (scheduler {plan.search.scheduler}{budget}) and is trained as the "
+            f"job; about {format_duration(plan.search.estimated_s)} for the trials"
+        )
     screen.print(
         f"{plan.workers} worker{'s' if plan.workers > 1 else ''}, {plan.batch_size} examples per weight update; about "
         f"{format_bytes(plan.memory_bytes_per_worker)} a worker, about {format_duration(plan.estimated_s)} in all"

@@ -57,6 +57,17 @@ class _KerasBackend(Backend):
         ray.get(joining)
 
 
+def set_up_process(threads: int) -> None:
+    """Load Keras and limit TensorFlow's threads; once a process, before anything is computed."""
+    set_up_keras("tensorflow")
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(threads)
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
+
+
 def _reserve_address() -> str:
     """A `host:port` of this worker that is free now."""
     host = ray.util.get_node_ip_address()
@@ -67,15 +78,11 @@ def _reserve_address() -> str:
 
 def _join(rank: int, addresses: Sequence[str], threads: int) -> None:
     """Set up TensorFlow in this worker and, with company, meet the others."""
-    set_up_keras("tensorflow")
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(threads)
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
+    set_up_process(threads)
     if len(addresses) == 1:
         return
+    import tensorflow as tf
+
     # Entering the strategy's scope breaks Keras 3; creating it is the public way to join a collective group.
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({"worker": list(addresses)}), task_type="worker", task_id=rank, rpc_layer="grpc"

@@ -14,6 +14,7 @@ import numpy as np
 from graftwork_jobs.evaluation.calibration import CalibrationBin
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.mistakes import ConfusionView
+from graftwork_jobs.search.records import SearchResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -93,6 +94,54 @@ def learning_curve(
         figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, labelcolor=palette.ink)
 
     return _png((5.0, 3.9), theme, draw)
+
+
+def trial_scores(search: SearchResult, theme: Theme = "light") -> bytes:
+    """What each trial of a search reached, the best so far as a line.
+
+    Args:
+        search: the trials; those that failed leave a gap.
+        theme: colours.
+    """
+
+    def draw(figure: Figure, palette: _Palette) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes = figure.subplots()
+        better = max if search.higher_is_better else min
+        so_far: list[tuple[int, float]] = []
+        for trial in search.trials:
+            if trial.status == "finished" and trial.score is not None:
+                so_far.append((trial.number, better(trial.score, so_far[-1][1]) if so_far else trial.score))
+        axes.step(*zip(*so_far, strict=True), where="post", color=palette.first, linewidth=1.2, label="best so far")
+        for status, filled in (("finished", True), ("stopped", False)):
+            shown = [trial for trial in search.trials if trial.status == status and trial.score is not None]
+            axes.plot(
+                [trial.number for trial in shown],
+                [_number(trial.score) for trial in shown],
+                linestyle="none",
+                marker="o",
+                color=palette.second,
+                markerfacecolor=palette.second if filled else "none",
+                label="trained to the end" if filled else "ended early",
+            )
+        if search.best is not None:
+            axes.plot(
+                [search.best.number],
+                [_number(search.best.score)],
+                linestyle="none",
+                marker="o",
+                markersize=13,
+                markerfacecolor="none",
+                color=palette.ink,
+                label="chosen",
+            )
+        axes.set(xlabel="trial", ylabel=search.metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        handles, names = axes.get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, labelcolor=palette.ink)
+
+    return _png((7.0, 3.9), theme, draw)
 
 
 def confusion_matrix(view: ConfusionView, theme: Theme = "light") -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from graftwork_jobs.evaluation.charts import Curve, Theme, learning_curve
+from graftwork_jobs.evaluation.charts import Curve, Theme, learning_curve, trial_scores
 from graftwork_jobs.evaluation.report_content import ReportContent
 from graftwork_jobs.evaluation.report_view import render_page
 
@@ -69,6 +69,7 @@ def metrics_json(content: ReportContent) -> str:
         "phases": [asdict(phase) for phase in content.phases],
         "history": [record.as_dict(content.reporting.score) for record in content.history],
         "timings": dict(content.timings),
+        "search": None if content.search is None else asdict(content.search),
     }
     return json.dumps(_finite(figures), indent=1, allow_nan=False) + "\n"
 
@@ -79,6 +80,8 @@ def _charts(content: ReportContent, theme: Theme) -> dict[str, bytes]:
     curves: dict[Curve, str] = {"loss": "loss", "score": content.reporting.score} if content.history else {}
     for what, name in curves.items():
         charts[f"learning_curve_{name}"] = learning_curve(what, content.history, content.kept_epochs, theme, title=name)
+    if content.search is not None:
+        charts["search"] = trial_scores(content.search, theme)
     for index, test in enumerate(content.tests):
         ending = "" if index == 0 else f"_{test.name}"
         for name, png in content.reporting.charts(test.metrics, theme).items():

@@ -10,6 +10,7 @@ from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
 from graftwork_jobs.features.usage import FeatureUsage
+from graftwork_jobs.search.records import SearchResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,7 @@ class ReportContent:
         environment: versions and hardware.
         lineage: digests and identities of what went in.
         serve: how to use the model.
+        search: what the search that found the spec came to; None without one.
     """
 
     job: str
@@ -142,6 +144,7 @@ class ReportContent:
     environment: Mapping[str, str] = field(default_factory=dict)
     lineage: Mapping[str, str] = field(default_factory=dict)
     serve: tuple[ServeStep, ...] = ()
+    search: SearchResult | None = None
 
     @property
     def kept_epochs(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from graftwork_jobs.evaluation.kinds import Reporting
 from graftwork_jobs.evaluation.report_content import PhaseSummary, ReportContent, TestReport
 from graftwork_jobs.evaluation.thumbnails import data_uri, thumbnail_uri
 from graftwork_jobs.features.usage import ENGINE_NAMES
+from graftwork_jobs.search.records import TrialRecord
 
 MISTAKES_SHOWN: Final = 18
 _NONE = "\N{EN DASH}"
@@ -83,6 +84,8 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
             for mistake in content.mistakes[:MISTAKES_SHOWN]
         ],
         several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
+        search_paths=sorted({path for trial in _trials(content) for path in trial.values}),
+        search_trials=_trials(content),
         gates_passed=all(gate.passed for gate in content.gates),
     )
     return str(page)
@@ -98,6 +101,16 @@ def feature_line(phase: PhaseSummary) -> str:
     engine = f" on {ENGINE_NAMES[usage.engine]} ({usage.engine_reason})" if usage.engine else ""
     spent = f"{duration(usage.seconds)} spent on computing the others{engine}" if usage.engine else "none was computed"
     return f"{phase.name}: outputs of {usage.cut}{views}, {usage.size_bytes / _MEGABYTE:,.1f} MB; {found}; {spent}."
+
+
+def _trials(content: ReportContent) -> list[TrialRecord]:
+    """The trials of the search, the best first, those that failed last."""
+    search = content.search
+    if search is None:
+        return []
+    sign = -1.0 if search.higher_is_better else 1.0
+    order = {"finished": 0, "stopped": 1, "failed": 2}
+    return sorted(search.trials, key=lambda trial: (order[trial.status], sign * (trial.score or 0.0), trial.number))
 
 
 def figure(value: float | None, decimals: int = 3) -> str:

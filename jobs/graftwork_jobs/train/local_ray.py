@@ -33,6 +33,9 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
+    # Trials are recorded by the search itself; Tune would write files of its own and take over Ctrl-C.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Processes started ahead would not be used: Ray Train's have an environment of their own.
     "RAY_prestart_worker_first_driver": "0",
     "PYTHONWARNINGS": "ignore",

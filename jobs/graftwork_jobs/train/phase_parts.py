@@ -107,16 +107,13 @@ def _input_feed(run: RunContext, number: int) -> InputFeed:
 
 
 def _extractor(run: RunContext) -> Extractor:
-    import ray.train
-
-    from graftwork_jobs.features.extract import Extractor, NodeShare
+    from graftwork_jobs.features.extract import Extractor
     from graftwork_jobs.features.store import FeatureStore
 
-    context = ray.train.get_context()
     return Extractor(
         store=FeatureStore.below(run.request.features_dir),
         collectives=run.collectives,
-        node=NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size()),
+        node=run.host.node,
         owner=run.request.run_name,
         inputs=run.inputs,
         tell=run.tell,

@@ -26,6 +26,7 @@ class TrainRequest:
         data_cache_dir: cache of remote pictures.
         features_dir: store of features of frozen trunks.
         run_name: unique name of the run; a second call with the same one goes on where the first was interrupted.
+        writes_checkpoints: whether each epoch is kept for going on after an interruption.
     """
 
     job: FineTuneJob
@@ -37,6 +38,7 @@ class TrainRequest:
     data_cache_dir: Path
     features_dir: Path
     run_name: str
+    writes_checkpoints: bool = True
 
     @property
     def checkpoints_dir(self) -> Path:

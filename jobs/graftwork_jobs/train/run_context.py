@@ -11,6 +11,7 @@ from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.events import append_event
+from graftwork_jobs.train.host import Host
 from graftwork_jobs.train.request import TrainRequest
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class RunContext:
     """What one worker holds during a run."""
 
     request: TrainRequest
+    host: Host
     index: DatasetIndex
     collectives: Collectives
     plan: BatchPlan

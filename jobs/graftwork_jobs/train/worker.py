@@ -31,6 +31,7 @@ from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.targets.choose import make_target
 from graftwork_jobs.train.epoch_policy import PhaseState, decide
 from graftwork_jobs.train.feeds import input_eval_batches
+from graftwork_jobs.train.host import Host, RayTrainHost
 from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.run_context import RunContext
@@ -54,13 +55,30 @@ def train_worker(request: TrainRequest) -> None:
     Raises:
         PermanentError: the loss became NaN, or the checkpoint or the data do not belong to the job.
     """
-    import ray.train
+    run, state, timings = train_phases(request, RayTrainHost())
+    began = time.perf_counter()
+    with readable_data_errors():
+        predictions = _predict(run)
+    timings["predict_s"] = time.perf_counter() - began
+    _finish(run, state, predictions, timings)
 
-    context = ray.train.get_context()
-    collectives = Collectives(rank=context.get_world_rank(), world=context.get_world_size())
+
+def train_phases(request: TrainRequest, host: Host) -> tuple[RunContext, TrainState, dict[str, float]]:
+    """Train, phase by phase, from the latest checkpoint if there is one; no test set is touched.
+
+    Args:
+        request: what to train.
+        host: what this worker runs in.
+
+    Returns:
+        The run, whose network has the final weights; how far it is; seconds by stage.
+
+    Raises:
+        PermanentError: the loss became NaN, or the checkpoint or the data do not belong to the job.
+    """
     started = time.perf_counter()
-    run = _set_up(request, collectives)
-    checkpoint = _latest_checkpoint()
+    run = _set_up(request, host)
+    checkpoint = _latest_checkpoint(host)
     state = _restore_position(run, checkpoint)
     if checkpoint is None and request.job.spec.backbone.weights == "none":
         with readable_data_errors():
@@ -73,21 +91,16 @@ def train_worker(request: TrainRequest) -> None:
             state = _train_phase(run, number, state, checkpoint)
         checkpoint = None
         timings[f"phase_{request.job.spec.phases[number].name}_s"] = time.perf_counter() - began
-
-    began = time.perf_counter()
-    with readable_data_errors():
-        predictions = _predict(run)
-    timings["predict_s"] = time.perf_counter() - began
-    _finish(run, state, predictions, timings)
+    return run, state, timings
 
 
-def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
+def _set_up(request: TrainRequest, host: Host) -> RunContext:
     """Everything that stays the same over the phases."""
     import keras
 
     from graftwork_jobs.train.evaluate import Evaluator
 
-    spec = request.job.spec
+    spec, collectives = request.job.spec, host.collectives
     keras.config.set_dtype_policy(_dtype_policy(spec.training.mixed_precision))
     index = DatasetIndex.load(request.index_file)
     target = make_target(spec, index)
@@ -102,6 +115,7 @@ def _set_up(request: TrainRequest, collectives: Collectives) -> RunContext:
     collectives.broadcast(network.model.variables)
     return RunContext(
         request=request,
+        host=host,
         index=index,
         collectives=collectives,
         plan=plan,
@@ -215,7 +229,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
         )
         current = values_of(run.network.model.variables)
         moments = values_of(optimizer.variables)
-        _report(run, Checkpoint(state=state, model=current, best=best, optimizer=moments), figures)
+        _report(run, Checkpoint(state=state, model=current, best=best, optimizer=moments), record)
         run.tell(
             "epoch",
             **record,
@@ -327,34 +341,27 @@ def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) ->
     return trained | {f"val_{name}": value for name, value in validated.items()}
 
 
-def _report(run: RunContext, checkpoint: Checkpoint, figures: dict[str, float]) -> None:
-    """Commit a checkpoint. A barrier: every worker calls it once an epoch."""
-    import ray.train
-
+def _report(run: RunContext, checkpoint: Checkpoint, record: dict[str, Any]) -> None:
+    """Report an epoch and commit its checkpoint. A barrier: every worker calls it once an epoch."""
     from graftwork_jobs.train.checkpoint import write_checkpoint
 
-    if run.collectives.rank != 0:
-        ray.train.report(figures)
+    if run.collectives.rank != 0 or not run.request.writes_checkpoints:
+        run.host.report(record, None)
         return
     # Ray copies it from here to its place; a crash before that leaves it here, for the next to overwrite.
     folder = run.request.checkpoints_dir / _UNCOMMITTED
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     write_checkpoint(checkpoint, folder)
-    ray.train.report(figures, checkpoint=ray.train.Checkpoint.from_directory(folder))
+    run.host.report(record, folder)
     shutil.rmtree(folder)
 
 
-def _latest_checkpoint() -> Checkpoint | None:
-    import ray.train
-
+def _latest_checkpoint(host: Host) -> Checkpoint | None:
     from graftwork_jobs.train.checkpoint import read_checkpoint
 
-    stored = ray.train.get_checkpoint()
-    if stored is None:
-        return None
-    with stored.as_directory() as folder:
-        return read_checkpoint(Path(folder))
+    with host.latest_checkpoint() as folder:
+        return None if folder is None else read_checkpoint(folder)
 
 
 def _restore_position(run: RunContext, checkpoint: Checkpoint | None) -> TrainState:

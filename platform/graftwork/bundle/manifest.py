@@ -101,6 +101,21 @@ class GoldenExample(_Record):
     """Probabilities the Keras model gave, in the order of the labels."""
 
 
+class SearchLineage(_Record):
+    """Which trial of a search the bundle's spec is."""
+
+    trial: int
+    """Its number; 0 is the spec as it stood."""
+    values: dict[str, Any]
+    """What it changed, by path below `spec`."""
+    metric: str
+    """What was compared, on validation data."""
+    score: float
+    """What the trial reached."""
+    trials: int
+    """How many trials there were."""
+
+
 class Lineage(_Record):
     """Where the bundle came from."""
 
@@ -109,11 +124,13 @@ class Lineage(_Record):
     run_id: str
     """Run that made it."""
     spec: dict[str, Any]
-    """The job spec as it was run."""
+    """The job spec as it was run; after a search, that of the best trial."""
     data_digest: str
     """SHA-256 over the content of all pictures, labels and splits."""
     libraries: dict[str, str]
     """Versions of Python and of the libraries that decide the result."""
+    search: SearchLineage | None = None
+    """The search that found the spec; None without one."""
 
 
 class BundleManifest(_Record):

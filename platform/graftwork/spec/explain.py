@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
-from graftwork.spec.base import LABEL_VALUE_PATTERN, NAME_PATTERN, Inconsistency, InconsistentError
+from graftwork.spec.base import DURATION_PATTERN, LABEL_VALUE_PATTERN, NAME_PATTERN, Inconsistency, InconsistentError
 from graftwork.spec.schema_words import Schema, SchemaGuide
 from graftwork.spec.yaml_text import Document, ValuePath, path_text, shorten
 
@@ -247,6 +247,8 @@ def _name_fix(value: str, schema: Schema) -> str:
     pattern, longest = schema.get("pattern"), schema.get("maxLength") or len(value)
     if pattern is None:
         return "Write some text." if not value else f"Shorten it to {longest} characters."
+    if pattern == DURATION_PATTERN:
+        return "Write a whole number with s, m or h, such as `30m`."
     if pattern == LABEL_VALUE_PATTERN:
         proposal = re.sub(r"[^A-Za-z0-9_.]+", "-", value)[:longest].strip("-_.")
     else:

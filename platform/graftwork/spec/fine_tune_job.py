@@ -15,7 +15,9 @@ from graftwork.spec.job_data import Augment, Data, DataSource, Input, NamedDataS
 from graftwork.spec.job_evaluation import Evaluation, Gate, Register
 from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
+from graftwork.spec.job_search import Search, SearchRange
 from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
+from graftwork.spec.search_space import search_problems
 from graftwork.spec.tasks import Task
 
 __all__ = [
@@ -36,6 +38,8 @@ __all__ = [
     "ReduceOnPlateau",
     "Register",
     "Scaling",
+    "Search",
+    "SearchRange",
     "SplitSource",
     "Training",
     "Unfreeze",
@@ -65,6 +69,8 @@ class FineTuneJobSpec(SpecModel):
     """How to train."""
     scaling: Scaling = Scaling()
     """On how many processes to train."""
+    search: Search | None = None
+    """Variants of the job to try; the best one is then trained, tested and registered."""
     evaluation: Evaluation = Evaluation()
     """What is looked at after training."""
     register_: Register | None = Field(default=None, alias="register")
@@ -79,6 +85,8 @@ class FineTuneJobSpec(SpecModel):
             *self._gates_without_model(),
             self._views_of_nothing(),
         )
+        # Only a spec that is right by itself can be varied.
+        refuse_if_any(*search_problems(self))
         return self
 
     def _views_of_nothing(self) -> Inconsistency | None:

@@ -1,0 +1,202 @@
+"""The driver's side of a search: runs the trials that are not yet recorded, on Ray Tune, and says which is the best.
+
+Ray must have been started.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.errors import PermanentError
+from graftwork_jobs.search.halving import Halving, rungs_of
+from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
+
+if TYPE_CHECKING:
+    from graftwork.progress import Reporter
+    from graftwork.spec.fine_tune_job import FineTuneJobSpec, Search
+    from graftwork.spec.search_space import TrialSpec
+    from graftwork_jobs.search.scheduler import OrderedHalving
+    from graftwork_jobs.train.request import TrainRequest
+
+_LOOK_EVERY_S = 0.25
+_OVER_FILE = "over"
+# A trial whose process was lost is begun anew so often.
+_MAX_FAILURES = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTrial:
+    """One trial, ready to be trained.
+
+    Attributes:
+        trial: what it changes.
+        request: what to train.
+    """
+
+    trial: TrialSpec
+    request: TrainRequest
+
+
+def run_search(
+    spec: FineTuneJobSpec, planned: Sequence[PlannedTrial], folder: Path, reporter: Reporter
+) -> SearchResult:
+    """Train the trials that no earlier attempt recorded.
+
+    Blocks until done.
+
+    Args:
+        spec: of the job, with a `search` section.
+        planned: all trials, in order.
+        folder: where records are and go.
+        reporter: takes a bar for the trials and a line for each.
+
+    Raises:
+        PermanentError: Tune itself failed.
+    """
+    search = spec.search
+    if search is None:
+        raise ValueError("received a spec without `search`, expected one with it")
+    done = read_trials(folder)
+    known = {record.number for record in done}
+    if not is_over(folder):
+        with reporter.task("trials", len(planned), "trials") as task:
+            task.advance(len(known))
+
+            def tell(record: TrialRecord) -> None:
+                task.advance(1)
+                reporter.say(trial_line(record, search.metric))
+
+            if len(known) < len(planned):
+                _tune(spec, search, planned, done, folder, tell)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _OVER_FILE).touch()
+    return SearchResult(
+        metric=search.metric,
+        higher_is_better=search.higher_is_better,
+        planned=len(planned),
+        trials=tuple(read_trials(folder)),
+    )
+
+
+def is_over(folder: Path) -> bool:
+    """Whether a search came to its end: all trials were run, or its budget was used up."""
+    return (folder / _OVER_FILE).is_file()
+
+
+def trial_line(record: TrialRecord, metric: str) -> str:
+    """One trial in one line."""
+    what = ", ".join(f"{path} {value}" for path, value in record.values.items()) or "the spec as it stands"
+    match record.status:
+        case "failed":
+            came_to = f"failed: {record.message.splitlines()[0] if record.message else 'no reason given'}"
+        case "stopped":
+            came_to = f"{metric} {record.score:.4f}, ended after {len(record.history)} epochs: others are better"
+        case "finished":
+            came_to = f"{metric} {record.score:.4f}"
+    return f"trial {record.number}: {what}: {came_to}"
+
+
+def _spent_s(done: Sequence[TrialRecord]) -> float:
+    return max((record.until_s for record in done), default=0.0)
+
+
+def _tune(
+    spec: FineTuneJobSpec,
+    search: Search,
+    planned: Sequence[PlannedTrial],
+    done: Sequence[TrialRecord],
+    folder: Path,
+    tell: Callable[[TrialRecord], None],
+) -> None:
+    from graftwork_jobs.search.scheduler import OrderedHalving
+
+    halving = _halving(search, planned, done)
+    scheduler = OrderedHalving(
+        halving=halving,
+        values={each.trial.number: each.trial.values for each in planned},
+        metric=search.metric,
+        folder=folder,
+        spent_s=_spent_s(done),
+        budget_s=search.budget_s,
+        first_alone=spec.features.cache == "auto" and not spec.augment,
+        tell=tell,
+    )
+    known = {record.number for record in done}
+    open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            _fit(spec, search, planned, open_numbers, scheduler)
+        except Exception as error:  # carried to the main thread, which raises it
+            failure.append(error)
+
+    # As in `launch.train`: Ray would take over Ctrl-C in the main thread.
+    thread = threading.Thread(target=work, name="ray-tune", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_LOOK_EVERY_S)
+    if failure:
+        raise PermanentError(
+            f"The search failed: {failure[0]}. Run the job again: finished trials are not repeated."
+        ) from failure[0]
+
+
+def _halving(search: Search, planned: Sequence[PlannedTrial], done: Sequence[TrialRecord]) -> Halving:
+    """What earlier attempts found out, as if it had just been reported."""
+    epochs = max(sum(phase.epochs for phase in each.request.job.spec.phases) for each in planned)
+    halving = Halving(
+        rungs=rungs_of(epochs) if search.scheduler == "asha" else (), higher_is_better=search.higher_is_better
+    )
+    for record in done:
+        for epoch, figures in enumerate(record.history, 1):
+            halving.report(record.number, epoch, figures[search.metric])
+        halving.end(record.number, finished=record.status == "finished")
+    return halving
+
+
+def _fit(
+    spec: FineTuneJobSpec,
+    search: Search,
+    planned: Sequence[PlannedTrial],
+    open_numbers: Sequence[int],
+    scheduler: OrderedHalving,
+) -> None:
+    from ray import tune
+
+    from graftwork_jobs.search.trial import run_trial
+
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    scaling = spec.scaling
+    resources = {"CPU": float(scaling.cpus_per_worker)}
+    if scaling.gpus_per_worker:
+        resources["GPU"] = float(scaling.gpus_per_worker)
+    trainable = tune.with_parameters(
+        run_trial,
+        requests=[each.request for each in planned],
+        threads=max(1, math.floor(scaling.cpus_per_worker)),
+    )
+    with tempfile.TemporaryDirectory(prefix="graft-tune-", ignore_cleanup_errors=True) as scratch:
+        tune.Tuner(
+            tune.with_resources(trainable, resources),
+            param_space={"trial": tune.grid_search(list(open_numbers))},
+            tune_config=tune.TuneConfig(
+                scheduler=scheduler,
+                max_concurrent_trials=search.max_concurrent,
+                # A process starts once and runs one trial after another.
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="search",
+                storage_path=scratch,
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=_MAX_FAILURES),
+            ),
+        ).fit()
