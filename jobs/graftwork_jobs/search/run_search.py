@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.train.request import TrainRequest
 
 _LOOK_EVERY_S = 0.25
+_STOP_WITHIN_S = 5.0
 _OVER_FILE = "over"
 # A trial whose process was lost is begun anew so often.
 _MAX_FAILURES = 1
@@ -118,6 +119,11 @@ def _tune(
     from graftwork_jobs.search.scheduler import OrderedHalving
 
     halving = _halving(search, planned, done)
+    known = {record.number for record in done}
+    open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
+    caches = spec.features.cache == "auto" and not spec.augment
+    failure: list[BaseException] = []
+    stop = threading.Event()
     scheduler = OrderedHalving(
         halving=halving,
         values={each.trial.number: each.trial.values for each in planned},
@@ -125,12 +131,10 @@ def _tune(
         folder=folder,
         spent_s=_spent_s(done),
         budget_s=search.budget_s,
-        first_alone=spec.features.cache == "auto" and not spec.augment,
+        waits_for=open_numbers[0] if caches else None,
         tell=tell,
+        stop=stop,
     )
-    known = {record.number for record in done}
-    open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
-    failure: list[BaseException] = []
 
     def work() -> None:
         try:
@@ -141,8 +145,13 @@ def _tune(
     # As in `launch.train`: Ray would take over Ctrl-C in the main thread.
     thread = threading.Thread(target=work, name="ray-tune", daemon=True)
     thread.start()
-    while thread.is_alive():
-        thread.join(_LOOK_EVERY_S)
+    try:
+        while thread.is_alive():
+            thread.join(_LOOK_EVERY_S)
+    finally:
+        # After Ctrl-C: no thread may be left in a call to Ray when Ray is shut down.
+        stop.set()
+        thread.join(_STOP_WITHIN_S)
     if failure:
         raise PermanentError(
             f"The search failed: {failure[0]}. Run the job again: finished trials are not repeated."

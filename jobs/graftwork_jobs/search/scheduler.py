@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,10 @@ class _Running:
     unbegun: bool = False
 
 
+class SearchStopped(Exception):  # noqa: N818 (no error: somebody asked for it)
+    """The search was asked to end."""
+
+
 class OrderedHalving(FIFOScheduler):
     """Starts trials in order, ends those that fall behind, and records each that ends.
 
@@ -47,8 +52,10 @@ class OrderedHalving(FIFOScheduler):
         folder: where records go.
         spent_s: seconds that earlier sessions of this search took.
         budget_s: no further trial is begun after so many seconds; None for no limit.
-        first_alone: whether the first trial computes features that all others use, so that they wait for it.
+        waits_for: trial that computes features which all others use, so that they wait for its first epoch; None if
+            they need not.
         tell: takes each record.
+        stop: once set, the search ends with `SearchStopped`, and trials on their way are not recorded.
     """
 
     def __init__(
@@ -60,8 +67,9 @@ class OrderedHalving(FIFOScheduler):
         folder: Path,
         spent_s: float,
         budget_s: float | None,
-        first_alone: bool,
+        waits_for: int | None,
         tell: Callable[[TrialRecord], None],
+        stop: threading.Event,
     ) -> None:
         super().__init__()
         self._halving = halving
@@ -70,8 +78,9 @@ class OrderedHalving(FIFOScheduler):
         self._folder = folder
         self._spent_s = spent_s
         self._budget_s = budget_s
-        self._waits_for_features = first_alone
+        self._waits_for = waits_for
         self._tell = tell
+        self._stop = stop
         self._began = time.monotonic()
         self._running: dict[str, _Running] = {}
         self._trials: dict[str, Trial] = {}
@@ -79,6 +88,17 @@ class OrderedHalving(FIFOScheduler):
     def __reduce__(self) -> tuple[type[FIFOScheduler], tuple[()]]:
         # Tune stores its schedulers to resume by itself; the search resumes from its own records instead.
         return (FIFOScheduler, ())
+
+    def choose_trial_to_run(self, tune_controller: TuneController) -> Trial | None:
+        """The next trial in order. Tune asks in every round, so this is where a search is ended.
+
+        Raises:
+            SearchStopped: it was asked for.
+        """
+        if self._stop.is_set():
+            raise SearchStopped
+        chosen: Trial | None = super().choose_trial_to_run(tune_controller)
+        return chosen
 
     def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
         """Decide about a trial that reported; then about others that waited for it."""
@@ -127,7 +147,8 @@ class OrderedHalving(FIFOScheduler):
             running.history.clear()
         running.history.append(record)
         running.waits_at = len(running.history)
-        self._waits_for_features = False
+        if running.number == self._waits_for:
+            self._waits_for = None
         self._halving.report(running.number, len(running.history), record[self._metric_name])
 
     def _decide(self, running: _Running) -> str:
@@ -135,8 +156,7 @@ class OrderedHalving(FIFOScheduler):
         if running.waits_at is None:
             return _GO_ON
         if running.waits_at == 0:
-            is_first = running.number == min(other.number for other in self._running.values())
-            if self._waits_for_features and not is_first:
+            if self._waits_for not in {None, running.number}:
                 return _WAIT
             running.waits_at = None
             return _GO_ON
@@ -159,6 +179,8 @@ class OrderedHalving(FIFOScheduler):
     def _end(self, trial: Trial, status: TrialStatus, message: str = "") -> None:
         running = self._of(trial)
         del self._running[trial.trial_id]
+        if running.number == self._waits_for:
+            self._waits_for = None
         if running.unbegun:
             return
         self._halving.end(running.number, finished=status == "finished")

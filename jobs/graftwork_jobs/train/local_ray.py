@@ -33,7 +33,8 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
-    # Trials are recorded by the search itself; Tune would write files of its own and take over Ctrl-C.
+    # Trials are told of and recorded by the search itself; Tune would print, write files and take over Ctrl-C.
+    "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Processes started ahead would not be used: Ray Train's have an environment of their own.

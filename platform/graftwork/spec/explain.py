@@ -140,6 +140,8 @@ class Explainer:
         match value:
             case None:
                 return "Give a value, or remove the key."
+            case dict() if len(value) < schema.get("minProperties", 0):
+                return "Add an entry, or remove the section."
             case bool() if choices := choices_of(schema):
                 return "Write `none`." if not value and "none" in choices else _choice_fix(str(word), schema)
             case bool() if kind == "string":

@@ -187,15 +187,26 @@ def _range_problems(base: Mapping[str, Any], path: str, values: SearchRange) -> 
             )
             return
         if problems:
-            at = here if problems[0].received.startswith("the unknown key") else (*here, *place)
+            unknown = _unknown_field(base, path)
             yield Inconsistency(
-                at=at,
+                at=(*here, *place) if unknown is None else here,
                 received=problems[0].received,
                 expected=problems[0].expected,
-                fix=problems[0].fix,
+                fix=unknown or problems[0].fix,
                 involves=involved,
             )
             return
+
+
+def _unknown_field(base: Mapping[str, Any], path: str) -> str | None:
+    """What to do about a path whose last step is no field, whether or not the spec sets its neighbours; else None."""
+    from graftwork.spec.load import guide_of
+
+    place = place_of(base, path)
+    known = guide_of("FineTuneJob").at(("spec", *place[:-1]), {"spec": base}).get("properties", {})
+    if not known or place[-1] in known:
+        return None
+    return did_you_mean(str(place[-1]), known) or "Use one of these fields."
 
 
 def _without_entry(path: str) -> str:

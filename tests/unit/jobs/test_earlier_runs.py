@@ -51,12 +51,21 @@ _SPEC = JOB["spec"]
         {"head": {**_SPEC["head"], "hidden": [65]}},
         {"phases": [{**_SPEC["phases"][0], "epochs": 11}, _SPEC["phases"][1]]},
         {"training": {**_SPEC["training"], "seed": 8}},
+        {"search": {"space": {"head.dropout": {"choice": [0, 0.5]}}}},
     ],
     ids=lambda change: next(iter(change)),
 )
 def test_what_decides_the_weights_starts_a_new_run(change: dict[str, Any]) -> None:
     """Each section that changes the result changes the fingerprint."""
     assert digest(job_with(**change)) != digest(job_with())
+
+
+def test_how_many_trials_run_at_a_time_does_not_start_a_new_run() -> None:
+    """It changes neither the trials nor which is the best."""
+    space = {"head.dropout": {"choice": [0, 0.5]}}
+    one, two = ({"space": space, "maxConcurrent": number} for number in (1, 2))
+    assert digest(job_with(search=one)) == digest(job_with(search=two))
+    assert digest(job_with(search={**one, "trials": 9})) != digest(job_with(search=one))
 
 
 def test_changed_data_or_backbone_starts_a_new_run() -> None:
@@ -80,7 +89,8 @@ def test_a_library_that_computes_the_weights_starts_a_new_run(
 def test_no_section_of_the_spec_is_forgotten() -> None:
     """Every section is known either to decide the weights or not to."""
     tested = {"scaling", "evaluation", "register_", "features"}
-    tested |= {"task", "backbone", "input", "data", "augment", "head", "phases", "training"}
+    tested |= {"task", "backbone", "input", "data", "augment", "head", "phases", "training", "search"}
+    assert tested >= earlier_runs.DECIDING_SECTIONS
     assert set(type(job_with().spec).model_fields) == tested
 
 

@@ -1,0 +1,153 @@
+"""A search on Ray Tune: the same trials and the same verdicts however many run at a time, and after an interruption."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork.spec.search_space import trial_specs
+from graftwork_jobs.events import read_events
+from graftwork_jobs.search.records import SearchResult, TrialRecord
+from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
+from graftwork_jobs.train.launch import train
+from tests.integration.train.small_jobs import SmallData, history_of, small_request
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(900),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+_DIVERGES = 3
+# The clock is not part of what a trial comes to.
+_TIMES = {"seconds", "images_per_s"}
+JOB: dict[str, Any] = {
+    "phases": [{"name": "head", "epochs": 9, "unfreeze": "none", "learningRate": 0.01}],
+    "search": {
+        "space": {
+            "phases.head.learningRate": {"logUniform": [1e-4, 0.1]},
+            "head.dropout": {"choice": [0, 0.3]},
+            "head.hidden": {"choice": [[], [8]]},
+        },
+        "trials": 7,
+    },
+}
+
+
+def _planned(data: SmallData, root: Path, *, concurrent: int) -> tuple[FineTuneJobSpec, list[PlannedTrial]]:
+    """The trials, one of them made to diverge."""
+    search = {**JOB["search"], "maxConcurrent": concurrent}
+    whole = small_request(data, root, **{**JOB, "search": search})
+    planned = []
+    for trial in trial_specs(whole.job.spec):
+        content = whole.job.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        job = type(whole.job).model_validate({**content, "spec": trial.spec})
+        if trial.number == _DIVERGES:
+            phases = [job.spec.phases[0].model_copy(update={"learning_rate": 1e38})]
+            job = job.model_copy(update={"spec": job.spec.model_copy(update={"phases": phases})})
+        request = replace(
+            whole,
+            job=job,
+            run_dir=root / f"{trial.number:04d}",
+            run_name=f"{root.name}-{trial.number}",
+            features_dir=root / "features",
+            writes_checkpoints=False,
+        )
+        planned.append(PlannedTrial(trial=trial, request=request))
+    return whole.job.spec, planned
+
+
+def _timeless(record: TrialRecord) -> TrialRecord:
+    history = tuple({key: value for key, value in each.items() if key not in _TIMES} for each in record.history)
+    return replace(record, seconds=0.0, until_s=0.0, history=history)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Searches:
+    """The same search twice: two trials at a time, and one at a time over what an interruption left of the first."""
+
+    together: SearchResult
+    resumed: SearchResult
+    root: Path
+    resumed_root: Path
+
+
+@pytest.fixture(scope="module")
+def searches(local_ray: Path, small_data: SmallData, tmp_path_factory: pytest.TempPathFactory) -> Searches:
+    """Both from one Ray."""
+    root, resumed_root = tmp_path_factory.mktemp("together"), tmp_path_factory.mktemp("resumed")
+    spec, planned = _planned(small_data, root, concurrent=2)
+    together = run_search(spec, planned, root, SilentReporter())
+    for number in (0, 1, 2, 4):
+        shutil.copy(root / f"{number:04d}.json", resumed_root)
+    spec, planned = _planned(small_data, resumed_root, concurrent=1)
+    resumed = run_search(spec, planned, resumed_root, SilentReporter())
+    return Searches(together=together, resumed=resumed, root=root, resumed_root=resumed_root)
+
+
+def test_every_trial_comes_to_an_end(searches: Searches) -> None:
+    """Some are trained to the end, others are ended early, and one that diverges fails without harm to the others."""
+    status = {record.number: record.status for record in searches.together.trials}
+    assert set(status) == set(range(7))
+    assert status[_DIVERGES] == "failed"
+    assert "diverged" in searches.together.trials[_DIVERGES].message
+    assert status[0] == "finished"
+    assert "stopped" in status.values()
+    assert is_over(searches.root)
+
+
+def test_verdicts_do_not_depend_on_speed_or_interruptions(searches: Searches) -> None:
+    """Figures of every epoch, who was ended early and who won are the same."""
+    assert [_timeless(record) for record in searches.resumed.trials] == [
+        _timeless(record) for record in searches.together.trials
+    ]
+    assert searches.resumed.best is not None
+    assert searches.resumed.best.number == getattr(searches.together.best, "number", None)
+
+
+def test_recorded_trials_are_not_repeated(searches: Searches) -> None:
+    """The second search ran only those that the interruption had lost."""
+    began = {int(events.parent.name) for events in searches.resumed_root.glob("*/events.jsonl")}
+    assert began == {3, 5, 6}
+
+
+def test_trials_share_the_features(searches: Searches) -> None:
+    """The trunk runs once; every later trial finds its features in the store."""
+    hits = [
+        event["hit"]
+        for file in sorted(searches.root.glob("*/events.jsonl"))
+        for event in read_events(file)
+        if event["kind"] == "features"
+    ]
+    assert hits.count(False) == 2
+    assert hits.count(True) == 2 * 6
+
+
+def test_trials_leave_the_test_sets_alone(searches: Searches) -> None:
+    """No predictions, no final weights, no checkpoints."""
+    left = {path.name for path in searches.root.glob("*/*")}
+    assert left <= {"events.jsonl"} | {path.name for path in (searches.root / "features").iterdir()}
+
+
+def test_the_best_trial_trained_as_a_job_gives_its_figures(searches: Searches, small_data: SmallData) -> None:
+    """What a Ray Train worker makes of the spec is what the trial's process made of it."""
+    best = searches.together.best
+    assert best is not None
+    _, planned = _planned(small_data, searches.root, concurrent=2)
+    request = replace(
+        planned[best.number].request,
+        run_dir=searches.root.with_name("refit"),
+        run_name="refit",
+        writes_checkpoints=True,
+    )
+    request.run_dir.mkdir()
+    train(request, SilentReporter())
+    for own, trial in zip(history_of(request), best.history, strict=True):
+        for key in ("loss", "val_loss", "val_accuracy"):
+            assert own[key] == pytest.approx(trial[key], rel=1e-5)
