@@ -261,9 +261,9 @@ def _position(entries: list[Any], step: str) -> int:
 
 
 def _set(content: Any, place: Place, value: Any) -> None:
-    holder = content
+    holder: Any = content
     for step in place[:-1]:
-        inner = holder[step] if isinstance(step, int) else holder.get(step)
+        inner: Any = holder[step] if isinstance(step, int) else holder.get(step)
         if not isinstance(inner, (dict, list)):
             # A word (`unfreeze: none`) or nothing gives way to the mapping that the path needs.
             inner = {}

@@ -65,7 +65,9 @@ def _simulate(curves: list[list[float]], concurrent: int, seed: int) -> set[int]
     """Run trials in order, `concurrent` at a time, with speeds by chance; gives those that were ended early."""
     chance = random.Random(seed)  # noqa: S311 (no secret)
     halving = Halving(rungs=rungs_of(max(map(len, curves))), higher_is_better=False)
-    waiting, running, ended = list(range(len(curves))), {}, set()
+    waiting = list(range(len(curves)))
+    running: dict[int, int] = {}
+    ended: set[int] = set()
     while waiting or running:
         while waiting and len(running) < concurrent:
             running[waiting.pop(0)] = 0
