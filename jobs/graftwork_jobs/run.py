@@ -96,6 +96,7 @@ def run_job(
     reporter: Reporter,
     restart: bool = False,
     force: bool = False,
+    written: str | None = None,
 ) -> RunOutcome:
     """Run a job to its end, go on with its unfinished run, or answer from a finished one that had the same inputs.
 
@@ -106,6 +107,7 @@ def run_job(
         reporter: told how far the work is.
         restart: start afresh, whatever earlier runs there are.
         force: train again although a finished run had the same inputs; an unfinished one is continued.
+        written: the file the job came from, kept with the run for `graft suggest`.
 
     Raises:
         SpecError: the job cannot work as it is.
@@ -128,6 +130,8 @@ def run_job(
             return answer
     with _recorded(paths, identity) as record:
         _write_inputs(paths, job, planned)
+        if written is not None:
+            paths.source_file.write_text(written)
         outcome = _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
     return replace(outcome, reused=earlier is not None and earlier.is_finished)
 

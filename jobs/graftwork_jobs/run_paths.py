@@ -45,6 +45,11 @@ class RunPaths:
         return self.root / "spec.json"
 
     @property
+    def source_file(self) -> Path:
+        """The file the job came from, as the user wrote it (YAML)."""
+        return self.root / "job.yaml"
+
+    @property
     def plan_file(self) -> Path:
         """What `graft plan` found (JSON)."""
         return self.root / "plan.json"

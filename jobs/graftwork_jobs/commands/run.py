@@ -9,7 +9,7 @@ import click
 from graftwork.cli.console import make_reporter, print_json
 from graftwork.cli.options import Output, output_option
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.load import load_only
+from graftwork.spec.load import STDIN, load_only
 from graftwork_jobs.interrupts import sigterm_as_interrupt
 
 
@@ -37,7 +37,13 @@ def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # 
     try:
         with sigterm_as_interrupt():
             outcome = run_job(
-                job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter, restart=restart, force=force
+                job,
+                base_dir=source.base_dir,
+                settings=load_settings(),
+                reporter=reporter,
+                restart=restart,
+                force=force,
+                written=None if str(file) == STDIN else file.read_text(),
             )
     except KeyboardInterrupt:
         click.echo(f"\nStopped; nothing is left running. Continue with: graft run {file}", err=True)

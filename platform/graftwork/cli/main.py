@@ -45,6 +45,7 @@ COMMANDS: dict[str, LazyCommand] = {
     "plan": LazyCommand(module="graftwork_jobs.commands.plan", help="Say what a job will do, before it does anything."),
     "run": LazyCommand(module="graftwork_jobs.commands.run", help="Train, test, pack and register a model."),
     "jobs": LazyCommand(module="graftwork_jobs.commands.jobs", help="List, show and stop training runs."),
+    "suggest": LazyCommand(module="graftwork_jobs.commands.suggest", help="Propose the next spec from a finished run."),
     "models": LazyCommand(module="graftwork.cli.models", help="Look at and change the model registry."),
     "serve": LazyCommand(module="graftwork_serving.commands.serve", help="Serve models over HTTP."),
     "endpoints": LazyCommand(

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from graftwork.bundle.directory import open_bundle
 from graftwork.cli.main import cli
+from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.load import load_only
 from graftwork_jobs.run_paths import read_state
 from tests.integration.jobs.graft_home import Ended, GraftHome
 from tests.integration.jobs.tiny_jobs import CLASSES, write_job
@@ -77,6 +80,35 @@ def delete_version(graft_home: GraftHome, number: int) -> None:
     from graftwork.registry.mlflow_client import connect
 
     connect(graft_home.settings, SilentReporter()).delete_model_version("tiny", str(number))
+
+
+def test_suggest_proposes_the_next_spec(undisturbed: Ended, graft_home: GraftHome, tmp_path: Path) -> None:
+    """From the report's findings, as a diff, in JSON and as a file that is a valid spec with the comments kept."""
+    file = graft_home.runs("calm")[0].source_file
+    file.write_text(f"# My comment.\n{file.read_text()}")
+    new = tmp_path / "next.yaml"
+    environment = {"GRAFT_HOME": str(graft_home.home)}
+    told = CliRunner().invoke(cli, ["suggest", "calm", "-o", "json", "--write", str(new)], env=environment)
+    assert told.exit_code == 0, told.output
+    suggestion = json.loads(told.stdout)
+    report = json.loads((graft_home.runs("calm")[0].report_dir / "metrics.json").read_text())
+    assert suggestion["findings"] == report["findings"]
+    assert new.read_text().startswith("# My comment.\n")
+    job, _ = load_only(new, FineTuneJob)
+    assert suggestion["spec"] == yaml.safe_load(new.read_text())
+    before = read_spec(file)
+    assert [change for change in suggestion["changes"] if change["before"] == change["after"]] == []
+    assert bool(suggestion["changes"]) == (job != before)
+    text = CliRunner().invoke(cli, ["suggest", "calm"], env=environment)
+    assert all(change["reason"] in " ".join(text.output.split()) for change in suggestion["changes"])
+    again = CliRunner().invoke(cli, ["suggest", "calm", "--write", str(new)], env=environment)
+    assert again.exit_code == 2
+    assert "which exists" in again.stderr
+
+
+def read_spec(file: Path) -> FineTuneJob:
+    job, _ = load_only(file, FineTuneJob)
+    return job
 
 
 @dataclass(frozen=True, kw_only=True)
