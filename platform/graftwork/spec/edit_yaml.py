@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -31,7 +32,9 @@ def set_value(text: str, document: int, path: ValuePath, value: Any) -> str:
     Raises:
         ValueError: a list on the way has no such entry, or the text has no such document.
     """
-    roots = [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if node is not None]
+    # PyYAML's types leave out that an empty document has no node.
+    composed: Iterator[yaml.Node | None] = yaml.compose_all(text, Loader=yaml.SafeLoader)
+    roots = [node for node in composed if node is not None]
     if document >= len(roots):
         raise ValueError(f"received a text of {len(roots)} documents, expected at least {document + 1}")
     node: yaml.Node = roots[document]
