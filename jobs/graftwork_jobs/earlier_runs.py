@@ -57,6 +57,8 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
     """
     content = {
         "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS), exclude=_SEARCH_SPEED),
+        # Keeping features changes nothing; keeping a few views of each picture rather than fresh ones does.
+        "views": job.spec.features.views,
         "data": planned.plan.data_digest,
         "backbone": planned.plan.backbone["digest"],
         "libraries": {name: version for name, version in library_versions().items() if name in _COMPUTING_LIBRARIES},

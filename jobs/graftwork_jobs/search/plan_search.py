@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # What a trial costs besides its training: backbone, network, tracing. Measured 2-4 s on two cores.
 _TRIAL_START_S = 3.0
-# Training on features beside training on pictures; measured for heads of one layer.
-_CACHED_SHARE = 0.05
+# What a phase of the head alone costs once an earlier trial has computed its features; measured for one layer.
+_CACHED_SHARE = 0.2
 # What successive halving leaves of the epochs, about: all reach the first rung, one in three the second, and so on.
 _ASHA_SHARE = 0.4
 
@@ -129,9 +129,9 @@ def plan_search(
         return None
     room = max(1, int(cores / spec.scaling.cpus_per_worker))
     concurrent = min(len(variants), room if search.max_concurrent is None else search.max_concurrent)
-    caches = spec.features.cache == "auto" and not spec.augment
     one_trial_s = sum(
-        phase.estimated_s * (_CACHED_SHARE if caches and phase.freeze_boundary is None else 1.0) for phase in phases
+        phase.estimated_s * (_CACHED_SHARE if phase.features is not None and phase.freeze_boundary is None else 1.0)
+        for phase in phases
     )
     share = _ASHA_SHARE if search.scheduler == "asha" else 1.0
     all_s = len(variants) / concurrent * (_TRIAL_START_S + one_trial_s * share)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.errors import PermanentError
+from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
 
@@ -121,7 +122,7 @@ def _tune(
     halving = _halving(search, planned, done)
     known = {record.number for record in done}
     open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
-    caches = spec.features.cache == "auto" and not spec.augment
+    caches = stored_views(spec, spec.phases[0]) > 0
     failure: list[BaseException] = []
     stop = threading.Event()
     scheduler = OrderedHalving(

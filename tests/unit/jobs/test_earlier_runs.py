@@ -51,6 +51,7 @@ _SPEC = JOB["spec"]
         {"head": {**_SPEC["head"], "hidden": [65]}},
         {"phases": [{**_SPEC["phases"][0], "epochs": 11}, _SPEC["phases"][1]]},
         {"training": {**_SPEC["training"], "seed": 8}},
+        {"features": {"views": 3}},
         {"search": {"space": {"head.dropout": {"choice": [0, 0.5]}}}},
     ],
     ids=lambda change: next(iter(change)),
