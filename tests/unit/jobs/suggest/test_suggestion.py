@@ -103,6 +103,7 @@ _SPECS = st.builds(
             "augment": augment,
             "data": {"train": {"uri": "x"}, "validation": {"fraction": fraction}, "test": {"fraction": 0.6}},
             "training": training,
+            "features": {},
         },
     },
     st.floats(1e-6, 10),
