@@ -22,7 +22,7 @@ from graftwork_jobs.data.input_batches import InputBatches
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features.engine import Engine, choose_engine, tensorflow_engine
 from graftwork_jobs.features.phase_cut import PhaseCut
-from graftwork_jobs.features.store import FeatureStore, feature_key
+from graftwork_jobs.features.store import DamagedEntryError, FeatureStore, feature_key
 
 if TYPE_CHECKING:
     import keras
@@ -150,7 +150,7 @@ class Extractor:
     def _entries(self, cut: PhaseCut, split: Split, wanted: Sequence[_Wanted], phase: str) -> list[NDArray[np.float32]]:
         """Entries from the store; those that any worker lacks are computed, all in one pass over the examples."""
         began = time.perf_counter()
-        stored = [self.store.open(each.key) for each in wanted]
+        stored = [self._stored(each.key, split) for each in wanted]
         votes = self.collectives.sum_array(np.array([int(entry is not None) for entry in stored], np.int64))
         missing = [each for each, found in zip(wanted, votes, strict=True) if found < self.collectives.world]
         engine = self._compute(missing, cut, split) if missing else None
@@ -173,6 +173,17 @@ class Extractor:
             engine_reason=engine.reason if engine else None,
         )
         return features
+
+    def _stored(self, key: str, split: Split) -> NDArray[np.float32] | None:
+        """An entry, looked through by one worker of each machine; None if there is none, or a damaged one."""
+        try:
+            return self.store.open(key, verify=self.node.rank == 0)
+        except DamagedEntryError as error:
+            self.tell(
+                "warning",
+                message=f"the stored features of the {split.name} data are damaged ({error}); they are computed again",
+            )
+            return None
 
     def _compute(self, missing: Sequence[_Wanted], cut: PhaseCut, split: Split) -> _Computed:
         """Compute entries on every machine.

@@ -1,11 +1,13 @@
 """The feature store: one memory-mapped array for each trunk, picture setting and split, named by what decides it.
 
-An entry is written under a temporary name and renamed when whole, so a killed writer leaves no half-written entry.
+An entry is written under a temporary name and renamed when whole, so a killed writer leaves no half-written entry. It
+ends with a digest of its content, so one that a disk or a copy has damaged is found out and never used.
 Knows nothing of Keras; who computes features is `graftwork_jobs.features.extract`.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -15,15 +17,30 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from graftwork.errors import PermanentError
 
 _SUFFIX = ".npy"
 _UNFINISHED = ".unfinished"
 # A writer that has not touched its file for so long is gone.
 _ABANDONED_S = 6 * 3600
+# What an entry ends with, behind the array, where NumPy does not look: a mark and SHA-256 of all that comes before.
+_MARK = b"graftftr"
+_TRAILER_BYTES = len(_MARK) + hashlib.sha256().digest_size
+_CHUNK_BYTES = 4 * 1024**2
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class NoRoomError(PermanentError):
+    """The disk of the feature store is full; another attempt would find it so too."""
+
+
+class DamagedEntryError(Exception):
+    """An entry is not what was written; it has been deleted, and has to be computed again."""
 
 
 def feature_key(facts: Mapping[str, Any]) -> str:
@@ -60,13 +77,28 @@ class FeatureStore:
         existing = next(folder for folder in (root, *root.absolute().parents) if folder.is_dir())
         return (held + shutil.disk_usage(existing).free) // 4
 
-    def open(self, key: str) -> NDArray[np.float32] | None:
-        """An entry, read-only and memory-mapped, shape (rows, ...); None if there is none."""
+    def open(self, key: str, *, verify: bool = True) -> NDArray[np.float32] | None:
+        """An entry, read-only and memory-mapped, shape (rows, ...); None if there is none.
+
+        Args:
+            key: the entry.
+            verify: read all of it and compare with its digest; otherwise only its size is looked at. One process of a
+                machine is enough.
+
+        Raises:
+            DamagedEntryError: its content is not what was written.
+        """
         path = self._path(key)
         try:
+            if verify and not _is_whole(path):
+                path.unlink(missing_ok=True)
+                raise DamagedEntryError(path)
             features: NDArray[np.float32] = np.load(path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError:
             return None
+        except (ValueError, EOFError) as error:  # shorter than its own header says
+            path.unlink(missing_ok=True)
+            raise DamagedEntryError(path) from error
         with suppress(FileNotFoundError):  # another process made room meanwhile; what is mapped stays readable
             os.utime(path)
         return features
@@ -85,30 +117,45 @@ class FeatureStore:
         """Make the unfinished file, at full size, so that a full disk is noticed before anything is computed.
 
         Raises:
-            OSError: there is no room.
+            NoRoomError: there is no room.
         """
         path = self.unfinished(key, owner)
         # Not truncated in place: a writer of an earlier attempt may still have it mapped.
         path.unlink(missing_ok=True)
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        size = path.stat().st_size
+        size = path.stat().st_size + _TRAILER_BYTES
         try:
             with path.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, size)
         except OSError as error:
             path.unlink(missing_ok=True)
-            reason = f"no room for {size} bytes of features ({error.strerror}); set spec.features.cache to none"
-            raise OSError(error.errno, reason, str(path)) from error
+            if error.errno not in _DISK_FULL:
+                raise
+            raise _no_room(path, size, error) from error
 
     def discard(self, key: str, owner: str) -> None:
         """Delete the unfinished file, if it is there."""
         self.unfinished(key, owner).unlink(missing_ok=True)
 
     def commit(self, key: str, owner: str) -> None:
-        """Give the unfinished file its name, and make room."""
+        """Seal the unfinished file with its digest, give it its name, and make room.
+
+        Raises:
+            NoRoomError: the disk is full.
+        """
         path = self.unfinished(key, owner)
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
+        try:
+            with path.open("r+b") as stream:
+                content = os.fstat(stream.fileno()).st_size - _TRAILER_BYTES
+                trailer = _MARK + _digest_of(stream, content)
+                stream.seek(content)
+                stream.write(trailer)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise
+            raise _no_room(path, path.stat().st_size, error) from error
         path.replace(self._path(key))
         self.make_room()
 
@@ -130,6 +177,34 @@ class FeatureStore:
 
     def _path(self, key: str) -> Path:
         return self.root / f"{key}{_SUFFIX}"
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an entry's content fits the digest it ends with."""
+    with path.open("rb") as stream:
+        content = os.fstat(stream.fileno()).st_size - _TRAILER_BYTES
+        if content < 0:
+            return False
+        expected = _MARK + _digest_of(stream, content)
+        return stream.read() == expected
+
+
+def _digest_of(stream: BinaryIO, size: int) -> bytes:
+    """SHA-256 of the first bytes of a file; leaves it positioned behind them."""
+    state = hashlib.sha256()
+    stream.seek(0)
+    left = size
+    while left and (chunk := stream.read(min(left, _CHUNK_BYTES))):
+        state.update(chunk)
+        left -= len(chunk)
+    return state.digest()
+
+
+def _no_room(path: Path, size: int, error: OSError) -> NoRoomError:
+    return NoRoomError(
+        f"{path.parent}: no room for {size} bytes of features ({error.strerror}). "
+        "Free some space there, or set spec.features.cache to none."
+    )
 
 
 def _files(root: Path, suffix: str) -> list[tuple[Path, int, float]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageSpec, decode_image
 from graftwork_jobs.data.batch_plan import view_seeds
 from graftwork_jobs.data.index import Split
@@ -155,8 +158,8 @@ def test_workers_that_find_different_things_compute_again(
 
     seen: set[int] = set()
 
-    def open_as_late(store: FeatureStore, key: str) -> Any:
-        return None if id(store) in seen else real(store, key)
+    def open_as_late(store: FeatureStore, key: str, **options: bool) -> Any:
+        return None if id(store) in seen else real(store, key, **options)
 
     for features in run_world(2, work):
         np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
@@ -177,6 +180,43 @@ def test_eviction_right_after_the_commit_does_no_harm(
     monkeypatch.setattr(FeatureStore, "commit", commit_then_evict)
     features = _extractor(tmp_path, []).features(cut, split, phase="head")
     np.testing.assert_allclose(features, _expected(cut, split), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_damaged_entry_is_computed_again(world: int, split: Split, tmp_path: Path) -> None:
+    """One bit of one value: the entry is not used, a warning says so, and a whole one takes its place."""
+    cut = _cut()
+    _extractor(tmp_path, []).features(cut, split, phase="head")
+    (path,) = tmp_path.glob("*.npy")
+    content = bytearray(path.read_bytes())
+    content[-1000] ^= 64
+    path.write_bytes(content)
+    events: list[dict[str, Any]] = []
+
+    def work(collectives: Collectives) -> np.ndarray:
+        told = events if collectives.rank == 0 else []
+        return _extractor(tmp_path, told, collectives, owner="later").features(cut, split, phase="head")
+
+    for features in run_world(world, work):
+        np.testing.assert_allclose(features, _expected(cut, split), rtol=1e-4, atol=1e-4)
+    assert [event["kind"] for event in events] == ["warning", "features"]
+    assert "damaged" in events[0]["message"]
+    assert not events[1]["hit"]
+    again: list[dict[str, Any]] = []
+    _extractor(tmp_path, again).features(cut, split, phase="head")
+    assert again[0]["hit"]
+
+
+def test_a_full_disk_stops_the_job_for_good(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lost workers are worth another attempt, this is not."""
+
+    def no_room(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", no_room)
+    with pytest.raises(PermanentError, match=r"no room for .* set spec\.features\.cache to none"):
+        _extractor(tmp_path, []).features(_cut(), split, phase="head")
+    assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from graftwork_jobs.features.store import FeatureStore, feature_key
+from graftwork_jobs.features.store import DamagedEntryError, FeatureStore, NoRoomError, feature_key
 
 SHAPE = (10, 4)
-# A header of 128 bytes and float32 values.
-ENTRY_BYTES = 128 + 10 * 4 * 4
+# A header of 128 bytes, float32 values, a mark and a digest.
+ENTRY_BYTES = 128 + 10 * 4 * 4 + 8 + 32
 LONG_AGO_S = 1_600_000_000
 
 
@@ -163,11 +163,66 @@ def test_a_full_disk_is_noticed_before_anything_is_computed(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", no_room)
-    with pytest.raises(OSError, match=f"no room for {ENTRY_BYTES} bytes of features") as caught:
+    with pytest.raises(NoRoomError, match=f"no room for {ENTRY_BYTES} bytes of features") as caught:
         store.begin("a", "run", SHAPE)
-    assert caught.value.errno == errno.ENOSPC
-    assert caught.value.filename == str(store.unfinished("a", "run"))
+    assert str(store.root) in str(caught.value)
     assert list(store.root.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_before_the_commit_is_told(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same error, and no entry."""
+
+    def no_room(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    store.begin("a", "run", SHAPE)
+    monkeypatch.setattr(os, "fsync", no_room)
+    with pytest.raises(NoRoomError, match="no room for"):
+        store.commit("a", "run")
+    assert store.open("a") is None
+
+
+def test_other_troubles_with_the_disk_are_no_matter_of_room(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may pass, so they stay what they are: another attempt is worth while."""
+
+    def broken(descriptor: int, offset: int, size: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "posix_fallocate", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.begin("a", "run", SHAPE)
+
+
+def _flip(path: Path, position: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("position", [0, 20, 128, 200, ENTRY_BYTES - 41, ENTRY_BYTES - 35, ENTRY_BYTES - 1])
+def test_one_changed_bit_is_found_anywhere(store: FeatureStore, position: int) -> None:
+    """In the header, the array, the mark or the digest: the entry is deleted and never used."""
+    _build(store, "a", 1.5)
+    _flip(store.root / "a.npy", position)
+    with pytest.raises(DamagedEntryError):
+        store.open("a")
+    assert store.open("a") is None
+
+
+@pytest.mark.parametrize("left", [0, 7, 128, 200, ENTRY_BYTES - 40, ENTRY_BYTES - 1])
+@pytest.mark.parametrize("verify", [True, False])
+def test_a_truncated_entry_is_found(store: FeatureStore, left: int, *, verify: bool) -> None:
+    """Also by workers that leave the reading to another, as far as values are missing."""
+    _build(store, "a", 1.5)
+    os.truncate(store.root / "a.npy", left)
+    if verify or left < ENTRY_BYTES - 40:
+        with pytest.raises(DamagedEntryError):
+            store.open("a", verify=verify)
+        assert store.open("a") is None
+    else:
+        np.testing.assert_array_equal(store.open("a", verify=False), np.full(SHAPE, 1.5, np.float32))
 
 
 def test_room_is_really_reserved(store: FeatureStore) -> None:
