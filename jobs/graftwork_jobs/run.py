@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +44,7 @@ from graftwork_jobs.search.records import SearchResult, search_lineage
 from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.local_ray import start_local_ray
+from graftwork_jobs.train.ray_cluster import connected_ray
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 
 if TYPE_CHECKING:
@@ -299,16 +300,22 @@ class _Run:
         if self._is_trained():
             yield
             return
+        with self._ray():
+            yield
+
+    def _ray(self) -> AbstractContextManager[None]:
+        """The cluster that the settings name, or a Ray of our own on this machine."""
+        if self.settings.ray_address is not None:
+            return connected_ray(self.settings.ray_address, storage=self.settings.storage)
         scaling, search = self.job.spec.scaling, self.job.spec.search
         at_a_time = scaling.workers if search is None else max(scaling.workers, search.max_concurrent or 1)
-        with start_local_ray(
+        return start_local_ray(
             workers=at_a_time,
             cpus_per_worker=scaling.cpus_per_worker,
             gpus_per_worker=scaling.gpus_per_worker,
             log_dir=self.paths.root / "ray-logs",
             reporter=self.reporter,
-        ):
-            yield
+        )
 
     def _is_trained(self) -> bool:
         """Whether an earlier attempt got past training, so that no worker is needed."""
@@ -382,7 +389,9 @@ class _Run:
             weights_dir=self.settings.weights_dir,
             data_cache_dir=self.settings.data_dir,
             features_dir=self.settings.features_dir,
-            run_name=self.paths.run_id,
+            # Runs of several jobs may share a storage.
+            run_name="-".join([self.paths.job, self.paths.run_id, *run_dir.relative_to(self.paths.root).parts]),
+            storage=self.settings.storage,
         )
 
     def _champions(self, registry: Registry) -> dict[str, Mapping[str, float]]:

@@ -20,10 +20,15 @@ class Settings:
     Attributes:
         home: root of all local state (`GRAFT_HOME`, default `~/.graftwork`).
         tracking_uri: MLflow tracking and registry (`MLFLOW_TRACKING_URI`, default an embedded SQLite file in `home`).
+        ray_address: Ray cluster to train on (`RAY_ADDRESS`); None starts a Ray on this machine for each run.
+        storage: where training keeps checkpoints (`GRAFT_STORAGE`): a path or URI that all machines of the cluster
+            reach, such as `s3://bucket/folder`; None keeps them with the run, which is for one machine.
     """
 
     home: Path
     tracking_uri: str
+    ray_address: str | None = None
+    storage: str | None = None
 
     @property
     def runs_dir(self) -> Path:
@@ -75,7 +80,12 @@ def load_settings() -> Settings:
     """Read the environment."""
     home = Path(os.environ.get("GRAFT_HOME") or Path.home() / ".graftwork").expanduser().absolute()
     tracking_uri = os.environ.get("MLFLOW_TRACKING_URI") or _embedded_tracking_uri(home)
-    return Settings(home=home, tracking_uri=tracking_uri)
+    return Settings(
+        home=home,
+        tracking_uri=tracking_uri,
+        ray_address=os.environ.get("RAY_ADDRESS") or None,
+        storage=os.environ.get("GRAFT_STORAGE") or None,
+    )
 
 
 def child_environment(changes: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
+from graftwork.whole_file import replacing
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -96,13 +96,8 @@ class DatasetIndex:
             "numbers": self._numbers(),
         }
         table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts).encode()})
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
+        with replacing(path) as temporary:
             pq.write_table(table, temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -111,17 +106,34 @@ class DatasetIndex:
         Raises:
             PermanentError: the file is missing, damaged or of another format version.
         """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise PermanentError(f"{path}: cannot be read as a data index ({error}). Plan the job again.") from error
+        return cls.from_bytes(content, shown=str(path))
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, shown: str = "data index") -> Self:
+        """Read the content of a file that `save` wrote.
+
+        Args:
+            content: of the file.
+            shown: what errors call it.
+
+        Raises:
+            PermanentError: it is damaged or of another format version.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(path)
+            table = pq.read_table(pa.BufferReader(content))
             facts = json.loads((table.schema.metadata or {})[_METADATA_KEY])
         except (OSError, pa.ArrowException, KeyError, ValueError) as error:
-            raise PermanentError(f"{path}: cannot be read as a data index ({error}). Plan the job again.") from error
+            raise PermanentError(f"{shown}: cannot be read as a data index ({error}). Plan the job again.") from error
         if facts["version"] != _FORMAT_VERSION:
             raise PermanentError(
-                f"{path}: received data index version {facts['version']}, expected {_FORMAT_VERSION}. "
+                f"{shown}: received data index version {facts['version']}, expected {_FORMAT_VERSION}. "
                 "Plan the job again."
             )
         labels = tuple(facts["labels"])

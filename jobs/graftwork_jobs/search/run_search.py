@@ -10,13 +10,14 @@ import math
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.errors import PermanentError
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
+from graftwork_jobs.train.driver_files import this_node
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _fit(
         resources["GPU"] = float(scaling.gpus_per_worker)
     trainable = tune.with_parameters(
         run_trial,
-        requests=[each.request for each in planned],
+        requests=[replace(each.request, driver_node=this_node()) for each in planned],
         threads=max(1, math.floor(scaling.cpus_per_worker)),
     )
     with tempfile.TemporaryDirectory(prefix="graft-tune-", ignore_cleanup_errors=True) as scratch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class _AloneOnTune:
     collectives = Collectives(rank=0, world=1)
     node = NodeShare(rank=0, world=1)
 
-    def report(self, record: Mapping[str, Any], checkpoint: Path | None) -> None:
+    def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
         """Tell Tune of an epoch; does not return if Tune ends the trial."""
         from ray import tune
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,8 +25,13 @@ class Host(Protocol):
         """This worker among those on its machine."""
         ...
 
-    def report(self, record: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Tell an epoch's figures and commit the checkpoint in a folder, if any. A barrier: every worker calls it."""
+    def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
+        """Tell an epoch's figures and commit a checkpoint. A barrier: every worker calls it.
+
+        Args:
+            record: the figures.
+            write_checkpoint: writes it into a new, empty folder; None on the workers that write none.
+        """
         ...
 
     def latest_checkpoint(self) -> AbstractContextManager[Path | None]:
@@ -36,19 +42,40 @@ class Host(Protocol):
 class RayTrainHost:
     """A worker of a Ray Train group."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, shared_storage: bool) -> None:
+        """Find this worker's place.
+
+        Args:
+            shared_storage: whether checkpoints travel to another machine; training goes on meanwhile, and a
+                checkpoint counts once all of it has arrived.
+        """
         import ray.train
 
-        context = ray.train.get_context()
+        context, modes = ray.train.get_context(), ray.train.CheckpointUploadMode
         self.collectives = Collectives(rank=context.get_world_rank(), world=context.get_world_size())
         self.node = NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size())
+        self._upload_mode = modes.ASYNC if shared_storage else modes.SYNC
 
-    def report(self, record: Mapping[str, Any], checkpoint: Path | None) -> None:
-        """Report through Ray Train, which copies the checkpoint to its place."""
+    def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
+        """Report through Ray Train, which copies the checkpoint to its place and deletes it here.
+
+        What a crash before that leaves goes with Ray's own folder on this machine.
+        """
         import ray.train
 
-        stored = None if checkpoint is None else ray.train.Checkpoint.from_directory(checkpoint)
-        ray.train.report(dict(record), checkpoint=stored)
+        if write_checkpoint is None:
+            ray.train.report(dict(record))
+            return
+        own_folder = Path(ray.train.get_context().get_storage().local_working_directory)
+        own_folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="checkpoint-", dir=own_folder))
+        write_checkpoint(folder)
+        ray.train.report(
+            dict(record),
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=self._upload_mode,
+            delete_local_checkpoint_after_upload=True,
+        )
 
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork_jobs.events import EventTail
+from graftwork_jobs.train.driver_files import this_node
 from graftwork_jobs.train.progress_view import training_view
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.snapshot import mend_snapshot
@@ -39,7 +41,9 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     if request.result_file.is_file():
         return TrainResult.from_json(request.result_file.read_text())
     _check_room(request)
-    mend_snapshot(request.checkpoints_dir / request.run_name)
+    if request.storage is None:
+        mend_snapshot(request.checkpoints_dir / request.run_name)
+    request = replace(request, driver_node=this_node())
     tail = EventTail(request.events_file)
     tail.skip_to_end()
     outcome: list[BaseException | None] = []
@@ -97,7 +101,7 @@ def _fit(request: TrainRequest, stop: threading.Event) -> BaseException | None:
             ),
             run_config=RunConfig(
                 name=request.run_name,
-                storage_path=str(request.checkpoints_dir),
+                storage_path=request.storage or str(request.checkpoints_dir),
                 checkpoint_config=CheckpointConfig(num_to_keep=2),
                 failure_config=failure_config(scaling.max_failures),
             ),

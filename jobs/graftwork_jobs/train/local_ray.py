@@ -21,15 +21,20 @@ from graftwork_jobs.interrupts import interrupts_held_back
 _LOOPBACK = "127.0.0.2"
 _FOLDER_PREFIX = "graft-ray-"
 _OBJECT_STORE_BYTES = 128 * 1024**2
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AUTH_MODE": "token",
+TRAIN_ENVIRONMENT = {
     # Workers stay in the folder the job was started from: relative paths of a spec must go on to work.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Workers report once an epoch, and each report waits for the next poll (2 s by default).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "PYTHONWARNINGS": "ignore",
+}
+"""What Ray Train's controller and workers are told, on any cluster."""
+_ENVIRONMENT = {
+    **TRAIN_ENVIRONMENT,
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "token",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_DEDUP_LOGS": "0",
@@ -39,7 +44,6 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # Processes started ahead would not be used: Ray Train's have an environment of their own.
     "RAY_prestart_worker_first_driver": "0",
-    "PYTHONWARNINGS": "ignore",
 }
 
 
@@ -70,10 +74,10 @@ def start_local_ray(
     # Sockets live below this folder and their paths may have 107 characters: it must be short.
     _remove_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
-    with _environment({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(_write_token(folder))}):
+    with environment_set({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(_write_token(folder))}):
         _read_settings_anew()
         try:
-            with interrupts_held_back(), _signals_left_alone():
+            with interrupts_held_back(), signals_left_alone():
                 ray.init(
                     address="local",
                     num_cpus=max(cores, math.ceil(wanted)),
@@ -109,7 +113,7 @@ def _write_token(folder: Path) -> Path:
 
 
 @contextmanager
-def _signals_left_alone() -> Iterator[None]:
+def signals_left_alone() -> Iterator[None]:
     """Keep `ray.init()` from replacing the handler of SIGTERM by one that ends the process without a word."""
     from ray._private import utils
 
@@ -138,7 +142,7 @@ def _keep_logs(folder: Path, log_dir: Path) -> None:
 
 
 @contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment_set(values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the processes that Ray starts, and take them back."""
     environment = os.environ  # noqa: TID251 - written for child processes, nothing is read for its own sake
     before = {name: environment.get(name) for name in values}

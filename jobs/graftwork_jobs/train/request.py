@@ -10,6 +10,7 @@ from typing import Any
 
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork_jobs.train.driver_files import DriverFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,9 @@ class TrainRequest:
         features_dir: store of features of frozen trunks.
         run_name: unique name of the run; a second call with the same one goes on where the first was interrupted.
         writes_checkpoints: whether each epoch is kept for going on after an interruption.
+        storage: where Ray Train keeps checkpoints, in a folder named after the run: a path or URI that all machines
+            reach (pyarrow's, such as `s3://bucket/folder`); None for a folder of the run, for one machine.
+        driver_node: Ray's name of the machine whose paths `run_dir` and `index_file` are; `train` fills it in.
     """
 
     job: FineTuneJob
@@ -39,11 +43,18 @@ class TrainRequest:
     features_dir: Path
     run_name: str
     writes_checkpoints: bool = True
+    storage: str | None = None
+    driver_node: str = ""
 
     @property
     def checkpoints_dir(self) -> Path:
-        """Where Ray Train keeps the run's checkpoints, in a folder named after the run."""
+        """Where Ray Train keeps the run's checkpoints when no other storage is named."""
         return self.run_dir / "checkpoints"
+
+    @property
+    def driver_files(self) -> DriverFiles:
+        """The run's files, from wherever a worker runs."""
+        return DriverFiles(node_id=self.driver_node)
 
     @property
     def predictions_dir(self) -> Path:

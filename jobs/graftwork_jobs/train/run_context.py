@@ -10,8 +10,8 @@ import numpy as np
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.events import append_event
 from graftwork_jobs.train.host import Host
+from graftwork_jobs.train.driver_files import DriverFiles
 from graftwork_jobs.train.request import TrainRequest
 
 if TYPE_CHECKING:
@@ -41,4 +41,9 @@ class RunContext:
     def tell(self, kind: str, **fields: Any) -> None:
         """Append an event, on rank 0."""
         if self.collectives.rank == 0:
-            append_event(self.request.events_file, kind, **fields)
+            self.files.append_event(self.request.events_file, kind, **fields)
+
+    @property
+    def files(self) -> DriverFiles:
+        """The run's files on the driver's machine."""
+        return self.request.driver_files

@@ -6,12 +6,9 @@ others for ever, so every decision here follows from numbers that are the same o
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
 _PROGRESS_EVERY_S = 1.0
 # Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
 _CHECK_EVERY_UPDATES = 16
-_UNCOMMITTED = "uncommitted"
 
 
 def train_worker(request: TrainRequest) -> None:
@@ -55,7 +51,7 @@ def train_worker(request: TrainRequest) -> None:
     Raises:
         PermanentError: the loss became NaN, or the checkpoint or the data do not belong to the job.
     """
-    run, state, timings = train_phases(request, RayTrainHost())
+    run, state, timings = train_phases(request, RayTrainHost(shared_storage=request.storage is not None))
     began = time.perf_counter()
     with readable_data_errors():
         predictions = _predict(run)
@@ -102,7 +98,7 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
 
     spec, collectives = request.job.spec, host.collectives
     keras.config.set_dtype_policy(_dtype_policy(spec.training.mixed_precision))
-    index = DatasetIndex.load(request.index_file)
+    index = DatasetIndex.from_bytes(request.driver_files.read(request.index_file))
     target = make_target(spec, index)
     plan = BatchPlan(
         batch_size=spec.training.batch_size,
@@ -348,13 +344,7 @@ def _report(run: RunContext, checkpoint: Checkpoint, record: dict[str, Any]) -> 
     if run.collectives.rank != 0 or not run.request.writes_checkpoints:
         run.host.report(record, None)
         return
-    # Ray copies it from here to its place; a crash before that leaves it here, for the next to overwrite.
-    folder = run.request.checkpoints_dir / _UNCOMMITTED
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_checkpoint(checkpoint, folder)
-    run.host.report(record, folder)
-    shutil.rmtree(folder)
+    run.host.report(record, partial(write_checkpoint, checkpoint))
 
 
 def _latest_checkpoint(host: Host) -> Checkpoint | None:
@@ -383,7 +373,7 @@ def _predict(run: RunContext) -> dict[str, Path]:
         predictions = run.evaluator.predictions(input_eval_batches(split, run.inputs, run.plan), examples=len(split))
         written[name] = run.request.predictions_dir / f"{name}.npz"
         if run.collectives.rank == 0:
-            with _replacing(written[name]) as temporary, temporary.open("wb") as stream:
+            with run.files.replacing(written[name]) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, predictions=predictions, targets=split.targets, rows=np.arange(len(split)))
     return written
 
@@ -393,7 +383,7 @@ def _finish(run: RunContext, state: TrainState, predictions: dict[str, Path], ti
     if run.collectives.rank != 0:
         return
     request = run.request
-    with _replacing(request.weights_file) as temporary:
+    with run.files.replacing(request.weights_file) as temporary:
         run.network.model.save_weights(temporary)
     result = TrainResult(
         weights_file=request.weights_file,
@@ -402,7 +392,7 @@ def _finish(run: RunContext, state: TrainState, predictions: dict[str, Path], ti
         trained_phases=_trained_phases(request, state),
         timings=timings,
     )
-    with _replacing(request.result_file) as temporary:
+    with run.files.replacing(request.result_file) as temporary:
         temporary.write_text(result.to_json())
 
 
@@ -433,16 +423,3 @@ def _dtype_policy(mixed_precision: str) -> str:
         if details and all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details):
             return "mixed_bfloat16"
     return "float32"
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary file beside `path` that takes its place at the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Keras looks at the end of the name.
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,0 +1,61 @@
+"""A Ray cluster that is there already, such as KubeRay's: connected to for one run, left as it was found."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork_jobs.interrupts import interrupts_held_back
+from graftwork_jobs.train.local_ray import TRAIN_ENVIRONMENT, environment_set, signals_left_alone
+
+
+@contextmanager
+def connected_ray(address: str, *, storage: str | None) -> Iterator[None]:
+    """Use a running cluster inside the block.
+
+    Args:
+        address: of the cluster's head (`host:port`), or `auto` on one of its machines.
+        storage: where training keeps checkpoints.
+
+    Raises:
+        SpecError: the cluster has several machines, but no storage that they share is named.
+        PermanentError: nothing answers at the address.
+    """
+    import ray
+
+    with environment_set(TRAIN_ENVIRONMENT):
+        try:
+            with interrupts_held_back(), signals_left_alone():
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    runtime_env={"env_vars": TRAIN_ENVIRONMENT},
+                )
+        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+            raise PermanentError(
+                f"RAY_ADDRESS: received {address}, where no Ray cluster can be reached ({error}). Check the address, "
+                "the cluster and its token, or unset RAY_ADDRESS to train on this machine."
+            ) from error
+        try:
+            _refuse_unshared_storage(storage)
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _refuse_unshared_storage(storage: str | None) -> None:
+    import ray
+
+    machines = sum(node["Alive"] for node in ray.nodes())
+    if storage is None and machines > 1:
+        raise SpecError(
+            Problem(
+                where="GRAFT_STORAGE",
+                received=f"nothing, on a Ray cluster of {machines} machines",
+                expected="a path or URI that all of them reach",
+                fix="Set GRAFT_STORAGE, for example to s3://BUCKET/FOLDER or a folder of a shared volume.",
+            )
+        )
