@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
@@ -46,21 +46,16 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     request = replace(request, driver_node=this_node())
     tail = EventTail(request.events_file)
     tail.skip_to_end()
-    outcome: list[BaseException | None] = []
-    stop = threading.Event()
-    # Ray takes over Ctrl-C when it runs in the main thread, and never gives it back.
-    thread = threading.Thread(target=lambda: outcome.append(_fit(request, stop)), name="ray-train", daemon=True)
-    thread.start()
-    with _ended_with_the_block(thread, stop), training_view(reporter) as view:
+    with _fitting(request) as fit, training_view(reporter) as view:
         while True:
-            running = thread.is_alive()
+            ended = fit.ended.is_set()
             for event in tail.new_events():
                 view.show(event)
-            if not running:
+            if ended:
                 break
-            thread.join(_LOOK_EVERY_S)
-    if outcome[0] is not None:
-        _raise_readable(outcome[0])
+            fit.ended.wait(_LOOK_EVERY_S)
+    if fit.failure is not None:
+        _raise_readable(fit.failure)
     if not request.result_file.is_file():
         raise PermanentError(
             f"{request.run_dir}: the workers ended without a result. Run the job again; if that happens twice, "
@@ -69,17 +64,45 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     return TrainResult.from_json(request.result_file.read_text())
 
 
+@dataclass(kw_only=True)
+class _Fit:
+    """Ray Train at work in a thread of its own.
+
+    Attributes:
+        stop: set it to end the work.
+        ended: set when the thread does nothing with Ray any more. Not the thread's `join`: after a Ctrl-C within that,
+            CPython 3.11 takes the thread for ended.
+        failure: what went wrong, if anything.
+    """
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    ended: threading.Event = field(default_factory=threading.Event)
+    failure: BaseException | None = None
+
+
 @contextmanager
-def _ended_with_the_block(thread: threading.Thread, stop: threading.Event) -> Iterator[None]:
-    """Leave no thread in a call to Ray: shutting Ray down under it makes it write errors at the process' end."""
+def _fitting(request: TrainRequest) -> Iterator[_Fit]:
+    """Run Ray Train, which has come to its end when the block has: a Ray shut down under it would end the process."""
+    fit = _Fit()
+
+    def work() -> None:
+        try:
+            _run_trainer(request, fit.stop)
+        except Exception as error:  # carried to the main thread, which raises it
+            fit.failure = error
+        finally:
+            fit.ended.set()
+
+    # Ray takes over Ctrl-C when it runs in the main thread, and never gives it back.
+    threading.Thread(target=work, name="ray-train", daemon=True).start()
     try:
-        yield
+        yield fit
     finally:
-        stop.set()
-        thread.join(_STOP_WITHIN_S)
+        fit.stop.set()
+        fit.ended.wait(_STOP_WITHIN_S)
 
 
-def _fit(request: TrainRequest, stop: threading.Event) -> BaseException | None:
+def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 
     from graftwork_jobs.distributed.backend import KerasBackendConfig
@@ -88,27 +111,23 @@ def _fit(request: TrainRequest, stop: threading.Event) -> BaseException | None:
     from graftwork_jobs.train.worker import train_worker
 
     scaling = request.job.spec.scaling
-    try:
-        Trainer(
-            train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
-            train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
-            stop=stop,
-            backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
-            scaling_config=ScalingConfig(
-                num_workers=scaling.workers,
-                use_gpu=scaling.gpus_per_worker > 0,
-                resources_per_worker=_resources(request),
-            ),
-            run_config=RunConfig(
-                name=request.run_name,
-                storage_path=request.storage or str(request.checkpoints_dir),
-                checkpoint_config=CheckpointConfig(num_to_keep=2),
-                failure_config=failure_config(scaling.max_failures),
-            ),
-        ).fit()
-    except Exception as error:  # carried to the main thread, which raises it
-        return error
-    return None
+    Trainer(
+        train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
+        train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
+        stop=stop,
+        backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
+        scaling_config=ScalingConfig(
+            num_workers=scaling.workers,
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker=_resources(request),
+        ),
+        run_config=RunConfig(
+            name=request.run_name,
+            storage_path=request.storage or str(request.checkpoints_dir),
+            checkpoint_config=CheckpointConfig(num_to_keep=2),
+            failure_config=failure_config(scaling.max_failures),
+        ),
+    ).fit()
 
 
 def _resources(request: TrainRequest) -> dict[str, float]:
