@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork_jobs.interrupts import interrupts_held_back
 from graftwork_jobs.train.local_ray import TRAIN_ENVIRONMENT, environment_set, signals_left_alone
+
+_KNOCK_S = 10.0
 
 
 @contextmanager
@@ -27,6 +30,7 @@ def connected_ray(address: str, *, storage: str | None) -> Iterator[None]:
 
     with environment_set(TRAIN_ENVIRONMENT):
         try:
+            _knock(address)
             with interrupts_held_back(), signals_left_alone():
                 ray.init(
                     address=address,
@@ -34,7 +38,7 @@ def connected_ray(address: str, *, storage: str | None) -> Iterator[None]:
                     logging_level=logging.ERROR,
                     runtime_env={"env_vars": TRAIN_ENVIRONMENT},
                 )
-        except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise PermanentError(
                 f"RAY_ADDRESS: received {address}, where no Ray cluster can be reached ({error}). Check the address, "
                 "the cluster and its token, or unset RAY_ADDRESS to train on this machine."
@@ -44,6 +48,17 @@ def connected_ray(address: str, *, storage: str | None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """See whether anything listens at a `host:port`: Ray would ask for minutes.
+
+    Raises:
+        OSError: nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_S).close()
 
 
 def _refuse_unshared_storage(storage: str | None) -> None:

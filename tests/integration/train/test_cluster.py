@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 _BUCKET = "graft-tests"
-_TWO_EPOCHS = {
+_TWO_EPOCHS: dict[str, Any] = {
     "phases": [{"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": 0.01}],
     "features": {"cache": "none"},
 }
