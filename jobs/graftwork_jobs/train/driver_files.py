@@ -55,7 +55,7 @@ class DriverFiles:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
         on_driver = NodeAffinitySchedulingStrategy(self.node_id, soft=False)
-        task = ray.remote(num_cpus=0, scheduling_strategy=on_driver)(function)
+        task = ray.remote(function).options(num_cpus=0, scheduling_strategy=on_driver)
         result: _Result = ray.get(task.remote(*arguments))
         return result
 
