@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from graftwork.errors import PermanentError
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
-from graftwork_jobs.train.driver_files import this_node
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
+from graftwork_jobs.train.driver_files import this_node
+from graftwork_jobs.train.ray_thread import in_ray_thread
 
 if TYPE_CHECKING:
     from graftwork.progress import Reporter
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from graftwork_jobs.search.scheduler import OrderedHalving
     from graftwork_jobs.train.request import TrainRequest
 
-_LOOK_EVERY_S = 0.25
 _STOP_WITHIN_S = 5.0
 _OVER_FILE = "over"
 # A trial whose process was lost is begun anew so often.
@@ -124,40 +124,27 @@ def _tune(
     known = {record.number for record in done}
     open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
     caches = stored_views(spec, spec.phases[0]) > 0
-    failure: list[BaseException] = []
-    stop = threading.Event()
-    scheduler = OrderedHalving(
-        halving=halving,
-        values={each.trial.number: each.trial.values for each in planned},
-        metric=search.metric,
-        folder=folder,
-        spent_s=_spent_s(done),
-        budget_s=search.budget_s,
-        waits_for=open_numbers[0] if caches else None,
-        tell=tell,
-        stop=stop,
-    )
 
-    def work() -> None:
-        try:
-            _fit(spec, search, planned, open_numbers, scheduler)
-        except Exception as error:  # carried to the main thread, which raises it
-            failure.append(error)
+    def work(stop: threading.Event) -> None:
+        scheduler = OrderedHalving(
+            halving=halving,
+            values={each.trial.number: each.trial.values for each in planned},
+            metric=search.metric,
+            folder=folder,
+            spent_s=_spent_s(done),
+            budget_s=search.budget_s,
+            waits_for=open_numbers[0] if caches else None,
+            tell=tell,
+            stop=stop,
+        )
+        _fit(spec, search, planned, open_numbers, scheduler)
 
-    # As in `launch.train`: Ray would take over Ctrl-C in the main thread.
-    thread = threading.Thread(target=work, name="ray-tune", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            thread.join(_LOOK_EVERY_S)
-    finally:
-        # After Ctrl-C: no thread may be left in a call to Ray when Ray is shut down.
-        stop.set()
-        thread.join(_STOP_WITHIN_S)
-    if failure:
+    with in_ray_thread(work, stop_within_s=_STOP_WITHIN_S) as fit:
+        fit.ended.wait()
+    if fit.failure:
         raise PermanentError(
-            f"The search failed: {failure[0]}. Run the job again: finished trials are not repeated."
-        ) from failure[0]
+            f"The search failed: {fit.failure}. Run the job again: finished trials are not repeated."
+        ) from fit.failure
 
 
 def _halving(search: Search, planned: Sequence[PlannedTrial], done: Sequence[TrialRecord]) -> Halving:

@@ -6,9 +6,8 @@ Ray must have been started (`local_ray.start_local_ray`, or a cluster).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from functools import partial
 from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
@@ -16,6 +15,7 @@ from graftwork.progress import Reporter
 from graftwork_jobs.events import EventTail
 from graftwork_jobs.train.driver_files import this_node
 from graftwork_jobs.train.progress_view import training_view
+from graftwork_jobs.train.ray_thread import in_ray_thread
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.snapshot import mend_snapshot
 
@@ -46,7 +46,8 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     request = replace(request, driver_node=this_node())
     tail = EventTail(request.events_file)
     tail.skip_to_end()
-    with _fitting(request) as fit, training_view(reporter) as view:
+    fitting = in_ray_thread(partial(_run_trainer, request), stop_within_s=_STOP_WITHIN_S)
+    with fitting as fit, training_view(reporter) as view:
         while True:
             ended = fit.ended.is_set()
             for event in tail.new_events():
@@ -62,44 +63,6 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
             "start over with --restart."
         )
     return TrainResult.from_json(request.result_file.read_text())
-
-
-@dataclass(kw_only=True)
-class _Fit:
-    """Ray Train at work in a thread of its own.
-
-    Attributes:
-        stop: set it to end the work.
-        ended: set when the thread does nothing with Ray any more. Not the thread's `join`: after a Ctrl-C within that,
-            CPython 3.11 takes the thread for ended.
-        failure: what went wrong, if anything.
-    """
-
-    stop: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
-    failure: BaseException | None = None
-
-
-@contextmanager
-def _fitting(request: TrainRequest) -> Iterator[_Fit]:
-    """Run Ray Train, which has come to its end when the block has: a Ray shut down under it would end the process."""
-    fit = _Fit()
-
-    def work() -> None:
-        try:
-            _run_trainer(request, fit.stop)
-        except Exception as error:  # carried to the main thread, which raises it
-            fit.failure = error
-        finally:
-            fit.ended.set()
-
-    # Ray takes over Ctrl-C when it runs in the main thread, and never gives it back.
-    threading.Thread(target=work, name="ray-train", daemon=True).start()
-    try:
-        yield fit
-    finally:
-        fit.stop.set()
-        fit.ended.wait(_STOP_WITHIN_S)
 
 
 def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:

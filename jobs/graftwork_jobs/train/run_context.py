@@ -10,8 +10,8 @@ import numpy as np
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.train.host import Host
 from graftwork_jobs.train.driver_files import DriverFiles
+from graftwork_jobs.train.host import Host
 from graftwork_jobs.train.request import TrainRequest
 
 if TYPE_CHECKING:
