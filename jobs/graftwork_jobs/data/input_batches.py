@@ -60,9 +60,15 @@ class InputBatches(Protocol):
         ...
 
     def training(
-        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, row_weights: NDArray[np.float32] | None
+        self,
+        split: Split,
+        plan: BatchPlan,
+        epoch: EpochSeed,
+        *,
+        row_weights: NDArray[np.float32] | None,
+        start_step: int = 0,
     ) -> tf.data.Dataset:
-        """One epoch of one worker: elements (inputs, targets, weights float32), rows as `plan` says."""
+        """One epoch of one worker from a step on: elements (inputs, targets, weights float32), rows as `plan` says."""
         ...
 
     def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
@@ -122,7 +128,13 @@ class PictureBatches:
         return tf.TensorSpec([None, self.image.height, self.image.width, 3], tf.float32)
 
     def training(
-        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, row_weights: NDArray[np.float32] | None
+        self,
+        split: Split,
+        plan: BatchPlan,
+        epoch: EpochSeed,
+        *,
+        row_weights: NDArray[np.float32] | None,
+        start_step: int = 0,
     ) -> tf.data.Dataset:
         """One epoch of pictures."""
         return train_batches(
@@ -133,6 +145,7 @@ class PictureBatches:
             phase=epoch.phase,
             epoch=epoch.epoch,
             row_weights=row_weights,
+            start_step=start_step,
             augment=self.augment,
             cache_dir=self.cache_dir,
         )

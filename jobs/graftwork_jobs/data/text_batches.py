@@ -102,7 +102,13 @@ class TextBatches:
         return tf.TensorSpec([None, None], tf.int32)
 
     def training(
-        self, split: Split, plan: BatchPlan, epoch: EpochSeed, *, row_weights: NDArray[np.float32] | None
+        self,
+        split: Split,
+        plan: BatchPlan,
+        epoch: EpochSeed,
+        *,
+        row_weights: NDArray[np.float32] | None,
+        start_step: int = 0,
     ) -> tf.data.Dataset:
         """One epoch of token ids."""
         table, reader = self.table(split), TextReader(self.text)
@@ -115,7 +121,8 @@ class TextBatches:
             ids = reader.stack(table.rows(rows), length=int(columns[number]))
             return ids, split.targets[rows], part.weights[number]
 
-        return _dataset(len(part.rows), step, (split.targets, part.weights.reshape(-1)), rows=plan.rows_per_rank)
+        columns_of = (split.targets, part.weights.reshape(-1))
+        return _dataset(range(start_step, len(part.rows)), step, columns_of, rows=plan.rows_per_rank)
 
     def evaluation(self, split: Split, *, batch_size: int, rank: int, world: int) -> tf.data.Dataset:
         """This worker's share of a split of texts."""
@@ -126,7 +133,7 @@ class TextBatches:
         def step(number: int) -> tuple[NDArray[Any], ...]:
             return reader.stack(table.rows(batches[number])), split.targets[batches[number]]
 
-        return _dataset(len(batches), step, (split.targets,), rows=None)
+        return _dataset(range(len(batches)), step, (split.targets,), rows=None)
 
     def views(
         self, split: Split, views: Sequence[tuple[int, int]], *, batch_size: int, rank: int, world: int
@@ -155,7 +162,7 @@ def global_lengths(lengths: NDArray[np.int64], plan: BatchPlan, max_tokens: int)
 
 
 def _dataset(
-    steps: int,
+    steps: range,
     make: Callable[[int], tuple[NDArray[Any], ...]],
     columns: tuple[NDArray[Any], ...],
     *,
@@ -173,5 +180,5 @@ def _dataset(
             tensor.set_shape([rows, *column.shape[1:]])
         return tuple(tensors)
 
-    dataset = tf.data.Dataset.range(steps).map(element, num_parallel_calls=1, deterministic=True)
+    dataset = tf.data.Dataset.range(steps.start, steps.stop).map(element, num_parallel_calls=1, deterministic=True)
     return dataset.prefetch(_PREFETCH_BATCHES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import keras
@@ -14,6 +15,19 @@ from graftwork_jobs.distributed.gradient_tap import GradientTap
 OptimizerT = TypeVar("OptimizerT", bound=keras.optimizers.Optimizer)
 
 NEVER = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadUpdate:
+    """A gradient that was NaN or infinite.
+
+    Attributes:
+        update: weight update it came in, counted from 0.
+        variable: number of the last such variable, the one nearest to the loss; it went on from there.
+    """
+
+    update: int
+    variable: int
 
 
 def averaging(
@@ -31,14 +45,15 @@ def averaging(
         tap: is shown each averaged gradient; None for none.
 
     Returns:
-        The subclass; its instances have `first_bad_update`, an int64 variable that is `NEVER` while all is well.
+        The subclass; its instances have `first_bad_update`, int64, shape (2,): the update and the number of the last
+        such variable; `NEVER` while all is well.
     """
 
     class AveragingOptimizer(optimizer_class):  # type: ignore[misc,valid-type]  # the base is an argument
         def build(self, variables: Sequence[keras.Variable]) -> None:
             super().build(variables)
             self.first_bad_update = self.add_variable(
-                shape=(), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
+                shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
             )
 
         def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
@@ -57,10 +72,12 @@ def averaging(
             return clipped
 
         def _remember_bad_update(self, grads: Sequence[tf.Tensor]) -> None:
-            finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
-            first_time = tf.logical_and(tf.logical_not(finite), tf.equal(self.first_bad_update.value, NEVER))
-            update = tf.cast(self.iterations, tf.int64)
-            self.first_bad_update.assign(tf.where(first_time, update, self.first_bad_update.value))
+            finite = tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
+            bad = tf.where(finite, tf.constant(NEVER, tf.int64), tf.range(len(grads), dtype=tf.int64))
+            last, known = tf.reduce_max(bad), self.first_bad_update.value
+            is_first = tf.logical_and(last > NEVER, tf.equal(known[0], NEVER))
+            seen = tf.stack([tf.cast(self.iterations, tf.int64), last])
+            self.first_bad_update.assign(tf.where(is_first, seen, known))
 
     AveragingOptimizer.__name__ = optimizer_class.__name__
     return AveragingOptimizer
@@ -72,7 +89,7 @@ def _state_shape(gradient: Any, variable: keras.Variable) -> None:
         gradient.set_shape(variable.shape)
 
 
-def first_bad_update(optimizer: Any) -> int | None:
-    """The first update (counted from 0) whose gradient was not finite; None while all is well."""
-    update = int(optimizer.first_bad_update.numpy())
-    return None if update == NEVER else update
+def first_bad_update(optimizer: Any) -> BadUpdate | None:
+    """The first update whose gradient was not finite; None while all is well."""
+    update, variable = optimizer.first_bad_update.numpy().tolist()
+    return None if update == NEVER else BadUpdate(update=update, variable=variable)

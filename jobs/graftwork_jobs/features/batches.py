@@ -25,6 +25,7 @@ def feature_train_batches(
     phase: int,
     epoch: int,
     row_weights: NDArray[np.float32] | None,
+    start_step: int = 0,
 ) -> tf.data.Dataset:
     """One epoch of one worker; like `graftwork_jobs.data.pipeline.train_batches`, with features for pictures.
 
@@ -37,14 +38,15 @@ def feature_train_batches(
         phase: 0-based number of the phase.
         epoch: 0-based number of the epoch within the phase.
         row_weights: how much each example counts, shape (examples,); None for 1 throughout.
+        start_step: steps to leave out at the beginning.
 
     Returns:
         Elements: features (rows, ...), targets (rows, ...), weights float32 (rows,).
     """
     part = epoch_rows(len(targets), plan, seed=seed, phase=phase, epoch=epoch, row_weights=row_weights)
     shown = epoch_views(len(targets), len(views), seed=seed, phase=phase, epoch=epoch)
-    rows = part.rows.reshape(-1)
-    return _gathered(views, rows, shown[rows], plan.rows_per_rank, targets, part.weights.reshape(-1))
+    rows, weights = part.rows[start_step:].reshape(-1), part.weights[start_step:].reshape(-1)
+    return _gathered(views, rows, shown[rows], plan.rows_per_rank, targets, weights)
 
 
 def feature_eval_batches(

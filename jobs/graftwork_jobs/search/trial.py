@@ -65,6 +65,10 @@ class _AloneOnTune:
 
         tune.report({EPOCH: json.dumps(record)})
 
+    def is_preempted(self) -> bool:
+        """Never: a trial that is cut off begins anew."""
+        return False
+
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
         """None: a trial that is cut off begins anew."""

@@ -1,6 +1,7 @@
 """What a checkpoint holds and how it is stored: arrays as npz, everything else as JSON. Nothing is pickled.
 
-A checkpoint stands for "this epoch of this phase is done", so a resumed run goes on with the next one.
+A checkpoint stands for "so many epochs of this phase, and so many steps of the next, are done"; a resumed run goes on
+with what follows.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ class TrainState:
         phase_ended: no further epoch of that phase follows.
         phase_state: what the phase remembers of its epochs.
         history: figures of every finished epoch, in order.
+        steps_done: steps of the epoch that follows; always whole weight updates.
+        tally: what these steps counted, over all workers.
+        seconds: how long they took.
     """
 
     phase: int = 0
@@ -44,6 +48,9 @@ class TrainState:
     phase_ended: bool = False
     phase_state: PhaseState = field(default_factory=PhaseState)
     history: tuple[Mapping[str, Any], ...] = ()
+    steps_done: int = 0
+    tally: tuple[float, ...] = ()
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +117,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             **content,
             "phase_state": PhaseState(**content["phase_state"]),
             "history": tuple(content["history"]),
+            "tally": tuple(content.get("tally", ())),
         }
     )
     arrays = {name: _read_arrays(directory / f"{name}.npz") for name in ("model", "best", "optimizer")}

@@ -22,8 +22,8 @@ EVAL_BATCH = 64
 class Feed(Protocol):
     """Batches of one phase for one worker."""
 
-    def training(self, epoch: int) -> tf.data.Dataset:
-        """One epoch: elements (inputs, targets, weights)."""
+    def training(self, epoch: int, *, start_step: int = 0) -> tf.data.Dataset:
+        """One epoch, from a step on: elements (inputs, targets, weights)."""
         ...
 
     def validation(self) -> tf.data.Dataset:
@@ -72,13 +72,14 @@ class InputFeed:
     held_out: Split
     inputs: InputBatches
 
-    def training(self, epoch: int) -> tf.data.Dataset:
+    def training(self, epoch: int, *, start_step: int = 0) -> tf.data.Dataset:
         """One epoch of inputs."""
         return self.inputs.training(
             self.train,
             self.rows.plan,
             EpochSeed(seed=self.rows.seed, phase=self.rows.phase, epoch=epoch),
             row_weights=self.rows.weights,
+            start_step=start_step,
         )
 
     def validation(self) -> tf.data.Dataset:
@@ -108,7 +109,7 @@ class FeatureFeed:
     held_out: NDArray[np.float32]
     held_out_targets: NDArray[Any]
 
-    def training(self, epoch: int) -> tf.data.Dataset:
+    def training(self, epoch: int, *, start_step: int = 0) -> tf.data.Dataset:
         """One epoch of features."""
         return feature_train_batches(
             self.train,
@@ -118,6 +119,7 @@ class FeatureFeed:
             phase=self.rows.phase,
             epoch=epoch,
             row_weights=self.rows.weights,
+            start_step=start_step,
         )
 
     def validation(self) -> tf.data.Dataset:

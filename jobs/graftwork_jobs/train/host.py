@@ -34,6 +34,10 @@ class Host(Protocol):
         """
         ...
 
+    def is_preempted(self) -> bool:
+        """Whether a worker's machine has announced its end; the same on all workers, each of which must ask."""
+        ...
+
     def latest_checkpoint(self) -> AbstractContextManager[Path | None]:
         """Folder of the latest committed checkpoint, inside a `with` block; None if there is none."""
         ...
@@ -54,6 +58,7 @@ class RayTrainHost:
         context, modes = ray.train.get_context(), ray.train.CheckpointUploadMode
         self.collectives = Collectives(rank=context.get_world_rank(), world=context.get_world_size())
         self.node = NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size())
+        self._shared_storage = shared_storage
         self._upload_mode = modes.ASYNC if shared_storage else modes.SYNC
 
     def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
@@ -76,6 +81,12 @@ class RayTrainHost:
             checkpoint_upload_mode=self._upload_mode,
             delete_local_checkpoint_after_upload=True,
         )
+
+    def is_preempted(self) -> bool:
+        """What the cluster announced; a machine of one's own announces nothing."""
+        import ray.train
+
+        return self._shared_storage and ray.train.get_preemption_info() is not None
 
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:

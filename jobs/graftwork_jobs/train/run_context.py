@@ -10,6 +10,7 @@ import numpy as np
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.train.checkpointing import Checkpointing
 from graftwork_jobs.train.driver_files import DriverFiles
 from graftwork_jobs.train.host import Host
 from graftwork_jobs.train.request import TrainRequest
@@ -37,6 +38,7 @@ class RunContext:
     target: Target
     row_weights: NDArray[np.float32] | None
     inputs: InputBatches
+    checkpointing: Checkpointing
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Append an event, on rank 0."""

@@ -7,6 +7,7 @@ others for ever, so every decision here follows from numbers that are the same o
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,6 @@ from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.progress import SilentReporter
-from graftwork.spec.fine_tune_job import Phase
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.input_batches import InputBatches, PictureBatches
@@ -26,7 +26,9 @@ from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.data.text_batches import TextBatches
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.targets.choose import make_target
-from graftwork_jobs.train.epoch_policy import PhaseState, decide
+from graftwork_jobs.train.checkpointing import Checkpointing
+from graftwork_jobs.train.epoch import nan_message, train_epoch
+from graftwork_jobs.train.epoch_policy import decide
 from graftwork_jobs.train.feeds import input_eval_batches
 from graftwork_jobs.train.host import Host, RayTrainHost
 from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
@@ -39,10 +41,6 @@ if TYPE_CHECKING:
     from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
-
-_PROGRESS_EVERY_S = 1.0
-# Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
-_CHECK_EVERY_UPDATES = 16
 
 
 def train_worker(request: TrainRequest) -> None:
@@ -120,6 +118,9 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
         target=target,
         row_weights=target.row_weights(index.splits["train"].targets, spec.training.class_weights),
         inputs=_inputs(request),
+        checkpointing=Checkpointing(
+            host, every_s=spec.scaling.checkpoint_every_seconds, writes=request.writes_checkpoints
+        ),
     )
 
 
@@ -164,7 +165,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
     from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
-    from graftwork_jobs.train.checkpoint import Checkpoint, assign, values_of
+    from graftwork_jobs.train.checkpoint import Checkpoint, TrainState, assign, values_of
     from graftwork_jobs.train.objective import Tally
     from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, make_optimizer
 
@@ -182,20 +183,21 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives, tap)
     tally = _compile(run, part.model, optimizer, Tally)
     best = values_of(run.network.model.variables)
-    if checkpoint is not None and state.epochs_done:
+    if checkpoint is not None and (state.epochs_done or state.steps_done):
         assign(optimizer.variables, checkpoint.optimizer)
         best = checkpoint.best
     if tap is not None:
         _preflight(run, part, optimizer, tally, tap, state.epochs_done)
     run.tell("phase_started", phase=phase.name, number=number, epochs=phase.epochs, steps=run.plan.steps(len(train)))
 
+    def kept(state: TrainState) -> Checkpoint:
+        current, moments = values_of(run.network.model.variables), values_of(optimizer.variables)
+        return Checkpoint(state=state, model=current, best=best, optimizer=moments)
+
     while not state.phase_ended:
         epoch = state.epochs_done
         learning_rate.scale.assign(state.phase_state.learning_rate_scale)
-        began = time.perf_counter()
-        tally.reset_state()
-        _train_epoch(run, part, epoch, optimizer)
-        seconds = time.perf_counter() - began
+        seconds = _finish_epoch(run, part, optimizer, tally, state, kept)
         figures = _epoch_figures(run, part, tally, epoch)
         decision = decide(
             state.phase_state,
@@ -216,16 +218,14 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
             "images_per_s": len(train) / seconds,
             "is_best": decision.is_best,
         }
-        state = replace(
-            state,
+        state = TrainState(
+            phase=state.phase,
             epochs_done=epoch + 1,
             phase_ended=decision.stop or epoch + 1 == phase.epochs,
             phase_state=decision.state,
             history=(*state.history, record),
         )
-        current = values_of(run.network.model.variables)
-        moments = values_of(optimizer.variables)
-        _report(run, Checkpoint(state=state, model=current, best=best, optimizer=moments), record)
+        run.checkpointing.report(record, partial(kept, state))
         run.tell(
             "epoch",
             **record,
@@ -238,7 +238,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     assign(run.network.model.variables, best)
     best_epoch = state.phase_state.best_epoch
     run.tell("phase_finished", phase=phase.name, epochs=state.epochs_done, best_epoch=(best_epoch or 0) + 1)
-    return replace(state, phase=number + 1, epochs_done=0, phase_ended=False, phase_state=PhaseState())
+    return TrainState(phase=number + 1, history=state.history)
 
 
 def _compile(run: RunContext, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
@@ -292,38 +292,31 @@ def _preflight(
     )
 
 
-def _train_epoch(run: RunContext, part: PhaseParts, epoch: int, optimizer: keras.optimizers.Optimizer) -> None:
-    """Go through the training data once."""
-    from graftwork_jobs.train.objective import with_validity
+def _finish_epoch(
+    run: RunContext,
+    part: PhaseParts,
+    optimizer: keras.optimizers.Optimizer,
+    tally: Any,
+    state: TrainState,
+    kept: Callable[[TrainState], Checkpoint],
+) -> float:
+    """Do what is left of an epoch, with checkpoints on the way; gives the seconds that all of it took."""
+    tally.reset_state()
+    if state.steps_done and run.collectives.rank == 0:
+        # What all workers had counted; they may be fewer or more now.
+        tally.sums.assign(state.tally)
+    began = time.perf_counter() - state.seconds
 
-    steps = run.plan.steps(len(run.index.splits["train"]))
-    iterator = iter(part.feed.training(epoch).map(with_validity))
-    told = time.monotonic()
-    for step in range(1, steps + 1):
-        part.model.train_function(iterator)
-        if step % (_CHECK_EVERY_UPDATES * run.plan.pieces) == 0 or step == steps:
-            _refuse_nan(run, optimizer, part.spec, epoch)
-        if time.monotonic() - told >= _PROGRESS_EVERY_S:
-            told = time.monotonic()
-            run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=steps)
+    def save(step: int) -> None:
+        counted = run.collectives.sum_array(tally.sums.numpy())
+        seconds = time.perf_counter() - began
+        reached = replace(state, steps_done=step, tally=tuple(counted.tolist()), seconds=seconds)
+        place = {"phase": part.spec.name, "epoch": state.epochs_done + 1, "step": step}
+        run.checkpointing.report(place, partial(kept, reached))
+        run.tell("checkpoint", **place)
 
-
-def _refuse_nan(run: RunContext, optimizer: keras.optimizers.Optimizer, phase: Phase, epoch: int) -> None:
-    from graftwork_jobs.distributed.optimizer import first_bad_update
-
-    update = first_bad_update(optimizer)
-    if update is None:
-        return
-    step = update - epoch * run.plan.updates(len(run.index.splits["train"])) + 1
-    raise PermanentError(_nan_message(phase, epoch, f", step {step}: the gradient is NaN or infinite"))
-
-
-def _nan_message(phase: Phase, epoch: int, what: str) -> str:
-    return (
-        f"Training diverged in phase {phase.name}, epoch {epoch + 1}{what}. The last good checkpoint is kept. "
-        f"Lower the learning rate of phase {phase.name} (now {phase.learning_rate:g}), "
-        "or set training.gradientClipNorm (1.0 is a good start), and run the job again."
-    )
+    train_epoch(run, part, state.epochs_done, optimizer, start_step=state.steps_done, save=save)
+    return time.perf_counter() - began
 
 
 def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) -> dict[str, float]:
@@ -333,18 +326,8 @@ def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) ->
     trained = figures_of(tally.sums.numpy(), run.target, run.collectives)
     validated = part.evaluator.figures(part.feed.validation())
     if not np.isfinite(validated["loss"]):
-        raise PermanentError(_nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
+        raise PermanentError(nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
     return trained | {f"val_{name}": value for name, value in validated.items()}
-
-
-def _report(run: RunContext, checkpoint: Checkpoint, record: dict[str, Any]) -> None:
-    """Report an epoch and commit its checkpoint. A barrier: every worker calls it once an epoch."""
-    from graftwork_jobs.train.checkpoint import write_checkpoint
-
-    if run.collectives.rank != 0 or not run.request.writes_checkpoints:
-        run.host.report(record, None)
-        return
-    run.host.report(record, partial(write_checkpoint, checkpoint))
 
 
 def _latest_checkpoint(host: Host) -> Checkpoint | None:

@@ -183,6 +183,9 @@ class Scaling(SpecModel):
     """GPUs of a worker: a share below 1, or a whole number."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a run restarts its workers from the last checkpoint before it gives up."""
+    checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 300
+    """Training that a crash may cost, about: within long epochs, a checkpoint is written that often. There is always
+    one after each epoch, and one at once when a cluster announces that it takes a machine away."""
     preflight: Literal["auto", "none"] = "auto"
     """`auto`: before each phase on several workers, two weight updates of theirs are compared with what one worker
     computes on the same batches, and taken back; a difference beyond rounding stops the job and is named. `none`: no

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.distributed.optimizer import averaging, first_bad_update
+from graftwork_jobs.distributed.optimizer import BadUpdate, averaging, first_bad_update
 from tests.unit.jobs.distributed.worlds import run_world
 
 ALONE = Collectives(rank=0, world=1)
@@ -70,18 +70,19 @@ def test_one_worker_alone_is_the_plain_optimizer() -> None:
 
 
 def test_first_bad_update_is_remembered_on_all_workers() -> None:
-    """One worker's NaN shows on every worker, with the number of the update it came in."""
+    """One worker's NaN shows on every worker, with the number of the update it came in and of the variable."""
 
-    def work(collectives: Collectives) -> int | None:
-        variable = keras.Variable(START)
+    def work(collectives: Collectives) -> BadUpdate | None:
+        variables = [keras.Variable(START) for _ in range(3)]
         optimizer = averaging(keras.optimizers.SGD, collectives)(learning_rate=0.1)
-        optimizer.build([variable])
+        optimizer.build(variables)
         for update in range(4):
             bad = update >= 2 and collectives.rank == 1
-            optimizer.apply([tf.constant([float("nan") if bad else 1.0] * 3)])
+            sick, sound = tf.constant([float("nan") if bad else 1.0] * 3), tf.constant(START)
+            optimizer.apply([sick, sick, sound])
         return first_bad_update(optimizer)
 
-    assert run_world(2, work) == [2, 2]
+    assert run_world(2, work) == [BadUpdate(update=2, variable=1)] * 2
 
 
 def test_no_bad_update_while_all_is_well() -> None:
