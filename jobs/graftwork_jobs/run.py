@@ -364,7 +364,7 @@ class _Run:
         return replace(self, job=variant.job, planned=planned)
 
     def _train_both(self) -> tuple[TrainResult, TrainResult | None]:
-        result = train(self._request(self.job, self.paths.root), self.reporter)
+        result = self._train(self.job, self.paths.root)
         if self.job.spec.evaluation.baseline == "none":
             return result, None
         return result, self._train_baseline()
@@ -374,10 +374,14 @@ class _Run:
         self.reporter.say("the same job on random weights, for comparison")
         self.paths.baseline_dir.mkdir(exist_ok=True)
         try:
-            return train(self._request(on_random_weights(self.job), self.paths.baseline_dir), self.reporter)
+            return self._train(on_random_weights(self.job), self.paths.baseline_dir)
         except PermanentError as error:
             self.reporter.warn(f"the job on random weights failed and is left out of the report: {error}")
             return None
+
+    def _train(self, job: FineTuneJob, run_dir: Path) -> TrainResult:
+        may_grow = self.settings.ray_address is not None
+        return train(self._request(job, run_dir), self.reporter, cluster_may_grow=may_grow)
 
     def _request(self, job: FineTuneJob, run_dir: Path) -> TrainRequest:
         return TrainRequest(

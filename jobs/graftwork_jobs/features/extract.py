@@ -93,6 +93,7 @@ class Extractor:
         owner: the run; names unfinished files.
         inputs: what examples are made into.
         tell: takes an event about what was found or computed: kind and fields.
+        pulse: called after each batch.
     """
 
     store: FeatureStore
@@ -101,6 +102,7 @@ class Extractor:
     owner: str
     inputs: InputBatches
     tell: Callable[..., None]
+    pulse: Callable[[], None]
 
     def fits(self, cut: PhaseCut, examples: int) -> bool:
         """Whether the features of that many examples are within every machine's limit; the same on all workers."""
@@ -230,6 +232,7 @@ class Extractor:
             for position, target in enumerate(targets):
                 target[part] = values[position :: len(missing)]
             done += examples
+            self.pulse()
         for target in targets:
             target.flush()
         return engine or tensorflow_engine(cut.trunk, signature)

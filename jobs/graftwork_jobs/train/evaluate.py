@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import keras
@@ -38,29 +39,35 @@ class Evaluator:
         # A fixed signature: the short last batch must not cost another trace.
         self._outputs = tf.function(lambda x: tf.cast(network(x, training=False), tf.float32), input_signature=[inputs])
 
-    def figures(self, batches: tf.data.Dataset) -> dict[str, float]:
+    def figures(self, batches: tf.data.Dataset, *, pulse: Callable[[], None]) -> dict[str, float]:
         """Loss and the target's figures over the whole split.
 
         Args:
             batches: this worker's share, elements (inputs, targets).
+            pulse: called after each batch.
         """
         sums = np.zeros(self._target.tally_size + 2, np.float64)
         for inputs, targets in batches:
             columns = example_columns(self._target, targets, self._outputs(inputs))
             sums += columns.numpy().sum(axis=0, dtype=np.float64)
+            pulse()
         return figures_of(sums, self._target, self._collectives)
 
-    def predictions(self, batches: tf.data.Dataset, *, examples: int) -> NDArray[np.float32]:
+    def predictions(self, batches: tf.data.Dataset, *, examples: int, pulse: Callable[[], None]) -> NDArray[np.float32]:
         """Predictions of every example of the whole split, the same on every worker.
 
         Args:
             batches: this worker's share (rows rank, rank + world, ...), elements (inputs, targets).
             examples: size of the whole split.
+            pulse: called after each batch.
 
         Returns:
             Shape (examples, outputs), float32, in the split's order.
         """
-        own = [np.asarray(self._target.predictions(self._outputs(inputs))) for inputs, _ in batches]
+        own = []
+        for inputs, _ in batches:
+            own.append(np.asarray(self._target.predictions(self._outputs(inputs))))
+            pulse()
         predictions = np.zeros((examples, self._target.outputs), np.float32)
         if own:
             predictions[self._collectives.rank :: self._collectives.world] = np.concatenate(own)

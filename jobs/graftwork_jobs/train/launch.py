@@ -12,8 +12,11 @@ from typing import NoReturn
 
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.progress import Reporter
+from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.events import EventTail
+from graftwork_jobs.train.deadlines import Deadlines
 from graftwork_jobs.train.driver_files import this_node
+from graftwork_jobs.train.local_ray import environment_set
 from graftwork_jobs.train.progress_view import training_view
 from graftwork_jobs.train.ray_thread import in_ray_thread
 from graftwork_jobs.train.request import TrainRequest, TrainResult
@@ -21,18 +24,21 @@ from graftwork_jobs.train.snapshot import mend_snapshot
 
 _LOOK_EVERY_S = 0.25
 _STOP_WITHIN_S = 30.0
+# Ray's name of the time it gives a group of workers to start.
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
 
-def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
+def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool = False) -> TrainResult:
     """Train, or go on where an interrupted run of the same name stopped, or return what a finished one left.
 
-    Blocks until done. Workers that get lost are replaced as often as `scaling.maxFailures` says.
+    Blocks until done. Workers that get lost or hang are replaced as often as `scaling.maxFailures` says.
 
     Args:
         request: what to train.
         reporter: takes a bar for each phase and a line for each epoch.
+        cluster_may_grow: wait for machines that Ray does not have yet, instead of refusing the job at once.
 
     Raises:
         SpecError: the machine cannot hold the workers asked for.
@@ -40,21 +46,52 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     """
     if request.result_file.is_file():
         return TrainResult.from_json(request.result_file.read_text())
-    _check_room(request)
+    scaling = request.job.spec.scaling
+    if not cluster_may_grow:
+        _check_room(request)
+    request = replace(request, driver_node=this_node())
+    for stalls in range(scaling.max_failures + 1):
+        if _train_once(request, reporter):
+            return TrainResult.from_json(request.result_file.read_text())
+        if stalls < scaling.max_failures:
+            reporter.warn(
+                f"no progress for {scaling.stall_timeout_seconds:g} s (scaling.stallTimeoutSeconds): the workers are "
+                "ended and started again from the last checkpoint"
+            )
+    raise PermanentError(
+        f"Training made no progress for {scaling.stall_timeout_seconds:g} s, {scaling.max_failures + 1} times. "
+        "If an epoch or its validation can take so long, raise scaling.stallTimeoutSeconds; see the workers' logs in "
+        f"{request.run_dir} otherwise. Run the job again to go on from the last checkpoint."
+    )
+
+
+def _train_once(request: TrainRequest, reporter: Reporter) -> bool:
+    """Run the workers to their end; False if they hung and had to be ended."""
     if request.storage is None:
         mend_snapshot(request.checkpoints_dir / request.run_name)
-    request = replace(request, driver_node=this_node())
     tail = EventTail(request.events_file)
     tail.skip_to_end()
+    deadlines = Deadlines.of(request.job.spec.scaling)
     fitting = in_ray_thread(partial(_run_trainer, request), stop_within_s=_STOP_WITHIN_S)
     with fitting as fit, training_view(reporter) as view:
         while True:
             ended = fit.ended.is_set()
             for event in tail.new_events():
+                deadlines.event_seen()
                 view.show(event)
             if ended:
                 break
+            if deadlines.stalled:
+                break
+            if deadlines.never_started:
+                raise PermanentError(_no_room(request))
             fit.ended.wait(_LOOK_EVERY_S)
+    if not fit.ended.is_set():
+        raise PermanentError(
+            "The workers hang and could not be ended. Run the job again: it goes on from the last checkpoint."
+        )
+    if deadlines.stalled:
+        return False
     if fit.failure is not None:
         _raise_readable(fit.failure)
     if not request.result_file.is_file():
@@ -62,7 +99,7 @@ def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
             f"{request.run_dir}: the workers ended without a result. Run the job again; if that happens twice, "
             "start over with --restart."
         )
-    return TrainResult.from_json(request.result_file.read_text())
+    return True
 
 
 def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
@@ -74,13 +111,15 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
     from graftwork_jobs.train.worker import train_worker
 
     scaling = request.job.spec.scaling
-    Trainer(
+    trainer = Trainer(
         train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
         train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
         stop=stop,
         backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
         scaling_config=ScalingConfig(
-            num_workers=scaling.workers,
+            num_workers=_workers(scaling),
+            # More often would throw away more than is won.
+            elastic_resize_monitor_interval_s=scaling.checkpoint_every_seconds,
             use_gpu=scaling.gpus_per_worker > 0,
             resources_per_worker=_resources(request),
         ),
@@ -90,7 +129,28 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
             checkpoint_config=CheckpointConfig(num_to_keep=2),
             failure_config=failure_config(scaling.max_failures),
         ),
-    ).fit()
+    )
+    with environment_set({_START_TIMEOUT: str(scaling.scheduling_timeout_seconds)}):
+        trainer.fit()
+
+
+def _workers(scaling: Scaling) -> int | tuple[int, int]:
+    """A number, or the fewest and the most."""
+    fewest = scaling.min_workers
+    return scaling.workers if fewest in {None, scaling.workers} else (fewest, scaling.workers)
+
+
+def _no_room(request: TrainRequest) -> str:
+    import ray
+
+    scaling, held = request.job.spec.scaling, ray.cluster_resources()
+    wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in _resources(request).items())
+    there = " and ".join(f"{held.get(kind, 0.0):g} {kind}" for kind in _resources(request))
+    return (
+        f"The workers did not start within {scaling.scheduling_timeout_seconds:g} s "
+        f"(scaling.schedulingTimeoutSeconds). Each of {scaling.min_workers or scaling.workers} needs {wanted}; the "
+        f"cluster has {there} in all, other runs' included. Ask for less, wait until there is room, or raise the time."
+    )
 
 
 def _resources(request: TrainRequest) -> dict[str, float]:
@@ -105,7 +165,8 @@ def _check_room(request: TrainRequest) -> None:
     """Refuse what can never be placed; Ray would wait for it."""
     import ray
 
-    workers, held = request.job.spec.scaling.workers, ray.cluster_resources()
+    scaling, held = request.job.spec.scaling, ray.cluster_resources()
+    workers = scaling.min_workers or scaling.workers
     problems = [
         Problem(
             where=f"spec.scaling.{'gpus' if kind == 'GPU' else 'cpus'}PerWorker",

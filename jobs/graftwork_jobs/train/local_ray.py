@@ -26,7 +26,6 @@ TRAIN_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # Workers report once an epoch, and each report waits for the next poll (2 s by default).
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "PYTHONWARNINGS": "ignore",
 }

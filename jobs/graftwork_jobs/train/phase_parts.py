@@ -117,4 +117,5 @@ def _extractor(run: RunContext) -> Extractor:
         owner=run.request.run_name,
         inputs=run.inputs,
         tell=run.tell,
+        pulse=run.pulse,
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from graftwork_jobs.train.evaluate import Evaluator
 
 
+_PULSE_EVERY_S = 5.0
+
+
 @dataclass(kw_only=True)
 class RunContext:
     """What one worker holds during a run."""
@@ -39,6 +43,13 @@ class RunContext:
     row_weights: NDArray[np.float32] | None
     inputs: InputBatches
     checkpointing: Checkpointing
+    _pulsed: float = field(default_factory=time.monotonic)
+
+    def pulse(self) -> None:
+        """Show now and then that work goes on where it has no figures to tell."""
+        if time.monotonic() - self._pulsed >= _PULSE_EVERY_S:
+            self._pulsed = time.monotonic()
+            self.tell("pulse")
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Append an event, on rank 0."""

@@ -14,6 +14,7 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy.elastic import ElasticScalingPolicy
 from ray.train.v2._internal.execution.scaling_policy.fixed import FixedScalingPolicy
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
@@ -64,7 +65,8 @@ class Trainer(DataParallelTrainer):
         """As Ray's own, which waits in a call that only the death of the whole process ends."""
         # Never None: a RunConfig made without one makes its own.
         arguments["failure_policy"] = StopOnPermanentError(cast("FailureConfig", self.run_config.failure_config))
-        arguments["scaling_policy"] = FixedWorkers(self.scaling_config)
+        policy = ElasticScalingPolicy if self.scaling_config.elasticity_enabled else FixedWorkers
+        arguments["scaling_policy"] = policy(self.scaling_config)
         here = {ray._raylet.RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}  # noqa: SLF001 (as Ray does)
         actor = ray.remote(num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate()})
         controller: Any = actor(TrainController).remote(**arguments)

@@ -107,7 +107,7 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
     network = _build_network(request, target.outputs, plan)
     # Same seed, same weights; but only the broadcast makes sure.
     collectives.broadcast(network.model.variables)
-    return RunContext(
+    run = RunContext(
         request=request,
         host=host,
         index=index,
@@ -122,6 +122,8 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
             host, every_s=spec.scaling.checkpoint_every_seconds, writes=request.writes_checkpoints
         ),
     )
+    run.tell("workers_started", workers=collectives.world)
+    return run
 
 
 def _inputs(request: TrainRequest) -> InputBatches:
@@ -324,7 +326,7 @@ def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) ->
     from graftwork_jobs.train.evaluate import figures_of
 
     trained = figures_of(tally.sums.numpy(), run.target, run.collectives)
-    validated = part.evaluator.figures(part.feed.validation())
+    validated = part.evaluator.figures(part.feed.validation(), pulse=run.pulse)
     if not np.isfinite(validated["loss"]):
         raise PermanentError(nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
     return trained | {f"val_{name}": value for name, value in validated.items()}
@@ -353,7 +355,9 @@ def _predict(run: RunContext) -> dict[str, Path]:
     for name, split in run.index.splits.items():
         if name in {"train", "validation"}:
             continue
-        predictions = run.evaluator.predictions(input_eval_batches(split, run.inputs, run.plan), examples=len(split))
+        predictions = run.evaluator.predictions(
+            input_eval_batches(split, run.inputs, run.plan), examples=len(split), pulse=run.pulse
+        )
         written[name] = run.request.predictions_dir / f"{name}.npz"
         if run.collectives.rank == 0:
             with run.files.replacing(written[name]) as temporary, temporary.open("wb") as stream:

@@ -177,6 +177,9 @@ class Scaling(SpecModel):
 
     workers: Annotated[int, Field(ge=1, le=1024)] = 1
     """Ray Train workers; each takes its share of every batch."""
+    min_workers: Annotated[int, Field(ge=1)] | None = None
+    """Fewest workers to train with while the cluster has no room for `workers`; default: `workers`. Their number then
+    follows the room there is, each time from the last checkpoint; results do not depend on it."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPU cores of a worker: its threads and its Ray resource request."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
@@ -186,14 +189,27 @@ class Scaling(SpecModel):
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 300
     """Training that a crash may cost, about: within long epochs, a checkpoint is written that often. There is always
     one after each epoch, and one at once when a cluster announces that it takes a machine away."""
+    scheduling_timeout_seconds: Annotated[float, Field(gt=0)] = 600
+    """How long to wait until the cluster has room for the workers and they have started."""
+    stall_timeout_seconds: Annotated[float, Field(gt=0)] = 1800
+    """Workers that show no progress for so long are taken to hang: they are ended and started again from the last
+    checkpoint, as often as `maxFailures` says."""
     preflight: Literal["auto", "none"] = "auto"
     """`auto`: before each phase on several workers, two weight updates of theirs are compared with what one worker
     computes on the same batches, and taken back; a difference beyond rounding stops the job and is named. `none`: no
     comparison."""
 
     @model_validator(mode="after")
-    def _whole_gpus(self) -> Self:
+    def _consistent(self) -> Self:
         refuse_if_any(
+            Inconsistency(
+                at=("minWorkers",),
+                received=str(self.min_workers),
+                expected=f"at most {self.workers}, the number of workers",
+                fix="Lower minWorkers, or raise workers.",
+            )
+            if self.min_workers is not None and self.min_workers > self.workers
+            else None,
             Inconsistency(
                 at=("gpusPerWorker",),
                 received=f"{self.gpus_per_worker:g}",
@@ -201,6 +217,6 @@ class Scaling(SpecModel):
                 fix=f"Use {math.ceil(self.gpus_per_worker)}.",
             )
             if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer()
-            else None
+            else None,
         )
         return self

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from graftwork.errors import PermanentError, SpecError
@@ -15,7 +18,7 @@ from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.ray_cluster import connected_ray
 from graftwork_jobs.train.request import TrainRequest
-from tests.integration.train.small_jobs import SmallData, history_of, small_request
+from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request
 
 pytestmark = [
     pytest.mark.integration,
@@ -24,6 +27,8 @@ pytestmark = [
 ]
 
 _BUCKET = "graft-tests"
+_DEADLINE_S = 240.0
+_LOOK_EVERY_S = 0.1
 _TWO_EPOCHS: dict[str, Any] = {
     "phases": [{"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": 0.01}],
     "features": {"cache": "none"},
@@ -50,7 +55,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster(s3: Any, no_local_ray: None) -> Iterator[Any]:
     """A head without room for workers, where the driver runs, and a machine with one core."""
     from ray.cluster_utils import Cluster
 
@@ -110,13 +115,72 @@ def test_a_run_goes_on_from_the_bucket(trained: TrainRequest, cluster: Any, s3: 
     assert history_of(elsewhere)[:2] == history_of(trained)
 
 
+@pytest.mark.slow
+def test_workers_come_and_go_with_machines(cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
+    """One worker while there is room for one, two when a machine joins, one when it is lost: the same outcome."""
+    phases = [{"name": "head", "epochs": 400, "unfreeze": "none", "learningRate": 0.01}]
+    scaling = {"workers": 2, "minWorkers": 1, "checkpointEverySeconds": 2, "preflight": "none"}
+    spec = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
+    request = replace(small_request(small_data, tmp_path / "elastic", **spec), storage=s3[1])
+    machines: list[Any] = []
+
+    def act() -> None:
+        _until(lambda: _kinds(request).count("epoch") >= 2)
+        machines.append(cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4"))
+        _until(lambda: _worlds(request) == [1, 2])
+        done = _kinds(request).count("epoch")
+        _until(lambda: _kinds(request).count("epoch") >= done + 2)
+        cluster.remove_node(machines[0], allow_graceful=False)
+
+    watcher = threading.Thread(target=act, daemon=True)
+    watcher.start()
+    with connected_ray(cluster.address, storage=request.storage):
+        train(request, SilentReporter(), cluster_may_grow=True)
+    watcher.join(timeout=1)
+    assert not watcher.is_alive()
+    assert _worlds(request) == [1, 2, 1]
+
+    peace = replace(small_request(small_data, tmp_path / "peace", **{**spec, "scaling": {}}), storage=s3[1])
+    with connected_ray(cluster.address, storage=peace.storage):
+        train(peace, SilentReporter())
+    np.testing.assert_allclose(scores_of(request), scores_of(peace), rtol=1e-3, atol=1e-4)
+    assert len(history_of(request)) == len(history_of(peace))
+
+
+@pytest.mark.slow
+def test_waiting_for_room_ends(cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
+    """A job larger than the cluster waits for machines, but not for ever; the sentence names both sizes."""
+    scaling = {"workers": 3, "schedulingTimeoutSeconds": 5}
+    request = replace(small_request(small_data, tmp_path / "large", scaling=scaling), storage=s3[1])
+    with (
+        pytest.raises(PermanentError, match=r"did not start within 5 s.*Each of 3 needs 1 CPU; the cluster has 1 CPU"),
+        connected_ray(cluster.address, storage=request.storage),
+    ):
+        train(request, SilentReporter(), cluster_may_grow=True)
+
+
+def _kinds(request: TrainRequest) -> list[str]:
+    return [event["kind"] for event in read_events(request.events_file)]
+
+
+def _worlds(request: TrainRequest) -> list[int]:
+    return [event["workers"] for event in read_events(request.events_file) if event["kind"] == "workers_started"]
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _DEADLINE_S
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(_LOOK_EVERY_S)
+
+
 def test_storage_must_be_shared(cluster: Any) -> None:
     """Refused before anything is trained: another machine could not go on."""
     with pytest.raises(SpecError, match="GRAFT_STORAGE"), connected_ray(cluster.address, storage=None):
         pass
 
 
-def test_no_cluster_at_the_address() -> None:
+def test_no_cluster_at_the_address(no_local_ray: None) -> None:
     """Said with the address and the way out."""
     with (
         pytest.raises(PermanentError, match=r"RAY_ADDRESS: received 127\.0\.0\.1:9"),

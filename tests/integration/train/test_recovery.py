@@ -115,6 +115,20 @@ def test_a_killed_worker_changes_nothing(
 
 
 @pytest.mark.slow
+def test_a_hanging_worker_is_replaced(undisturbed: TrainRequest, small_data: SmallData, tmp_path: Path) -> None:
+    """A worker that stands still for ever: after the deadline all are ended and started again; nothing changes."""
+    spec = {**RECOVERY, "scaling": {"workers": 2, "stallTimeoutSeconds": 10}}
+    request = small_request(small_data, tmp_path / "hanging", **spec)
+    watcher = _when_first_epoch_is_done(request, "tune", lambda: os.kill(_workers()[-1].pid, signal.SIGSTOP))
+    train(request, SilentReporter())
+    watcher.join(timeout=1)
+    assert not watcher.is_alive()
+    assert _starts_of_phases(request) == ["head", "tune", "tune"]
+    assert not _workers(), "the one that hung is still there"
+    _assert_same_outcome(request, undisturbed)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", [phase["name"] for phase in PHASES])
 def test_a_killed_driver_changes_nothing(
     phase: str, undisturbed: TrainRequest, small_data: SmallData, tmp_path: Path

@@ -82,7 +82,7 @@ def _train(request: TrainRequest, host: _CuttingHost) -> tuple[list[NDArray[Any]
 
 
 def test_going_on_within_an_epoch_changes_nothing(small_data: SmallData, local_ray: Path, tmp_path: Path) -> None:
-    """Cut off within the last epoch of one phase and the first of the next: weights, statistics and figures are the same."""
+    """Cut off within the last epoch of one phase and the first of the next: the same weights and figures."""
     request = replace(small_request(small_data, tmp_path / "run", **JOB), driver_node=this_node())
     expected, undisturbed = _train(request, _CuttingHost(folder=tmp_path / "undisturbed"))
     cut = _CuttingHost(folder=tmp_path / "cut")

@@ -86,6 +86,7 @@ def _extractor(
         owner=owner,
         inputs=PictureBatches(image=IMAGE, augment=_brighter, changes=(changes,), cache_dir=root / "cache"),
         tell=lambda kind, **fields: events.append({"kind": kind, **fields}),
+        pulse=lambda: None,
     )
 
 
