@@ -137,7 +137,7 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
 def _workers(scaling: Scaling) -> int | tuple[int, int]:
     """A number, or the fewest and the most."""
     fewest = scaling.min_workers
-    return scaling.workers if fewest in {None, scaling.workers} else (fewest, scaling.workers)
+    return scaling.workers if fewest is None or fewest == scaling.workers else (fewest, scaling.workers)
 
 
 def _no_room(request: TrainRequest) -> str:

@@ -120,7 +120,7 @@ def test_workers_come_and_go_with_machines(cluster: Any, s3: Any, small_data: Sm
     """One worker while there is room for one, two when a machine joins, one when it is lost: the same outcome."""
     phases = [{"name": "head", "epochs": 400, "unfreeze": "none", "learningRate": 0.01}]
     scaling = {"workers": 2, "minWorkers": 1, "checkpointEverySeconds": 2, "preflight": "none"}
-    spec = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
+    spec: dict[str, Any] = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
     request = replace(small_request(small_data, tmp_path / "elastic", **spec), storage=s3[1])
     machines: list[Any] = []
 
