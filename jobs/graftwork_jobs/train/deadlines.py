@@ -19,7 +19,7 @@ class Deadlines:
 
     scheduling_s: float
     stall_s: float
-    _last: float = field(default_factory=time.monotonic)
+    _last: float = field(default_factory=lambda: time.monotonic())  # noqa: PLW0108 - looked up anew, for tests
     _has_started: bool = False
 
     @classmethod

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from graftwork.progress import SilentReporter
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.ray_cluster import connected_ray
-from graftwork_jobs.train.request import TrainRequest
+from graftwork_jobs.train.request import TrainRequest, TrainResult
 from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request
 
 pytestmark = [
@@ -122,22 +122,15 @@ def test_workers_come_and_go_with_machines(cluster: Any, s3: Any, small_data: Sm
     scaling = {"workers": 2, "minWorkers": 1, "checkpointEverySeconds": 2, "preflight": "none"}
     spec: dict[str, Any] = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
     request = replace(small_request(small_data, tmp_path / "elastic", **spec), storage=s3[1])
-    machines: list[Any] = []
-
-    def act() -> None:
-        _until(lambda: _kinds(request).count("epoch") >= 2)
-        machines.append(cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4"))
-        _until(lambda: _worlds(request) == [1, 2])
+    with connected_ray(cluster.address, storage=request.storage), ThreadPoolExecutor(1) as pool:
+        training = pool.submit(train, request, SilentReporter(), cluster_may_grow=True)
+        _until(lambda: _kinds(request).count("epoch") >= 2, training)
+        machine = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
+        _until(lambda: _worlds(request) == [1, 2], training)
         done = _kinds(request).count("epoch")
-        _until(lambda: _kinds(request).count("epoch") >= done + 2)
-        cluster.remove_node(machines[0], allow_graceful=False)
-
-    watcher = threading.Thread(target=act, daemon=True)
-    watcher.start()
-    with connected_ray(cluster.address, storage=request.storage):
-        train(request, SilentReporter(), cluster_may_grow=True)
-    watcher.join(timeout=1)
-    assert not watcher.is_alive()
+        _until(lambda: _kinds(request).count("epoch") >= done + 2, training)
+        cluster.remove_node(machine, allow_graceful=False)
+        training.result()
     assert _worlds(request) == [1, 2, 1]
 
     peace = replace(small_request(small_data, tmp_path / "peace", **{**spec, "scaling": {}}), storage=s3[1])
@@ -167,10 +160,11 @@ def _worlds(request: TrainRequest) -> list[int]:
     return [event["workers"] for event in read_events(request.events_file) if event["kind"] == "workers_started"]
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def _until(condition: Callable[[], bool], training: Future[TrainResult]) -> None:
     deadline = time.monotonic() + _DEADLINE_S
     while not condition():
         assert time.monotonic() < deadline
+        assert not training.done(), training.result()
         time.sleep(_LOOK_EVERY_S)
 
 
