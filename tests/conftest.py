@@ -11,8 +11,13 @@ from graftwork.settings import Settings
 _LEFT_OUT = {
     "slow": "takes minutes; run with: pytest -m slow",
     "gpu": "needs a GPU; run with: pytest -m gpu",
-    "e2e": "needs a Kubernetes API server; run with: pytest -m e2e",
+    "e2e": "needs a Kubernetes API server; run with: sh tests/e2e/run.sh",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--kubeconfig` names the cluster for the tests of `tests/e2e`."""
+    parser.addoption("--kubeconfig", help="kubeconfig of the cluster that tests/e2e runs on")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -28,6 +28,9 @@ PATTERN_WORDS: dict[str, str] = {
     DURATION_PATTERN: "a time such as `90s`, `30m` or `2h`",
     LABEL_VALUE_PATTERN: "a label value of letters, digits, hyphens, underscores and dots that begins and ends with a "
     "letter or digit",
+    r"^[1-9][0-9]*(Mi|Gi|Ti)$": "an amount of memory such as `512Mi` or `4Gi`",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "a name of letters, digits and underscores that does not begin with a digit",
+    r"^/.+$": "an absolute path",
 }
 
 Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]

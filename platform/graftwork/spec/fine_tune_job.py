@@ -17,6 +17,7 @@ from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_search import Search, SearchRange
 from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
+from graftwork.spec.placement import JobPlacement
 from graftwork.spec.search_space import search_problems
 from graftwork.spec.tasks import Task
 
@@ -75,6 +76,8 @@ class FineTuneJobSpec(SpecModel):
     """What is looked at after training."""
     register_: Register | None = Field(default=None, alias="register")
     """Under which name the bundle goes into the registry. Without it the bundle stays in the run's folder."""
+    kubernetes: JobPlacement = JobPlacement()
+    """How the job runs on Kubernetes; ignored on one machine."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -84,6 +87,7 @@ class FineTuneJobSpec(SpecModel):
             self._idle_workers(),
             *self._gates_without_model(),
             self._views_of_nothing(),
+            self._storage_is_mounted(),
         )
         # Only a spec that is right by itself can be varied.
         refuse_if_any(*search_problems(self))
@@ -98,6 +102,20 @@ class FineTuneJobSpec(SpecModel):
             expected="an `augment` section, whose random changes make the views differ",
             fix="Remove `features.views`, or add `augment`.",
             involves=(("augment",),),
+        )
+
+    def _storage_is_mounted(self) -> Inconsistency | None:
+        storage, volumes = self.kubernetes.storage, self.kubernetes.volumes
+        if storage is None or "://" in storage:
+            return None
+        if any(f"{storage}/".startswith(f"{volume.path.rstrip('/')}/") for volume in volumes):
+            return None
+        return Inconsistency(
+            at=("kubernetes", "storage"),
+            received=f"the path `{storage}`, which is on none of the volumes",
+            expected="a folder on one of `kubernetes.volumes`, or a URI such as `s3://BUCKET/FOLDER`",
+            fix="Add the volume, or use a URI.",
+            involves=(("kubernetes", "volumes"),),
         )
 
     def _phase_names_twice(self) -> list[Inconsistency]:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
+from graftwork.spec.placement import EndpointPlacement
 
 
 class ServedModel(SpecModel):
@@ -100,6 +101,8 @@ class InferenceEndpointSpec(SpecModel):
     """What a request may be."""
     http: HttpListener = HttpListener()
     """Where the endpoint listens on one machine."""
+    kubernetes: EndpointPlacement = EndpointPlacement()
+    """How the endpoint runs on Kubernetes; ignored on one machine."""
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

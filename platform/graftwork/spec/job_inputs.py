@@ -46,10 +46,15 @@ class _Given:
     value: Any
 
 
+def foreign_fields() -> dict[InputKind, dict[_Path, str]]:
+    """By kind of input: fields that do not apply to it, each with what to do instead."""
+    return {"text": dict(_IMAGE_ONLY), "image": dict(_TEXT_ONLY)}
+
+
 def input_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
     """Fields that do not go with what the task's model takes."""
     kind = input_kind(spec.task)
-    foreign = _IMAGE_ONLY if kind == "text" else _TEXT_ONLY
+    foreign = foreign_fields()[kind]
     wrong = [_foreign(given, kind, fix) for at, fix in foreign.items() if (given := _given(spec, at)) is not None]
     return [*wrong, *_pooling(spec, kind), *_sources(spec, kind)]
 

@@ -1,0 +1,150 @@
+"""The `kubernetes` sections of both kinds: how their pods are placed, and what these need. No I/O here.
+
+`graft run` and `graft serve` leave the section out; the operator follows it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from graftwork.spec.base import (
+    DURATION_PATTERN,
+    Inconsistency,
+    LabelValue,
+    Name,
+    SpecModel,
+    Text,
+    Uri,
+    exactly_one,
+    refuse_if_any,
+)
+
+MEMORY_PATTERN = r"^[1-9][0-9]*(Mi|Gi|Ti)$"
+VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+PATH_PATTERN = r"^/.+$"
+
+Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
+Memory = Annotated[str, Field(pattern=MEMORY_PATTERN)]
+
+_UNIT_S = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(duration: str) -> int:
+    """`90s`, `30m` or `2h` in seconds."""
+    return int(duration[:-1]) * _UNIT_S[duration[-1]]
+
+
+class SecretKey(SpecModel):
+    """One entry of a Secret in the object's namespace."""
+
+    name: Name
+    """The Secret."""
+    key: Text
+    """The entry."""
+
+
+class Variable(SpecModel):
+    """An environment variable of the pods. Exactly one of `value` and `secret`."""
+
+    name: Annotated[str, Field(min_length=1, pattern=VARIABLE_PATTERN)]
+    """Its name."""
+    value: str | None = None
+    """Its value, readable by whoever may read the object."""
+    secret: SecretKey | None = None
+    """Where its value comes from, for what must not be read in the object."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        refuse_if_any(exactly_one(self, "value", "secret"))
+        return self
+
+
+class Volume(SpecModel):
+    """A PersistentVolumeClaim in the object's namespace, mounted into every pod."""
+
+    claim: Name
+    """The claim."""
+    path: Annotated[str, Field(pattern=PATH_PATTERN)]
+    """Folder in the pods."""
+    read_only: bool = False
+    """Whether pods may only read it."""
+
+
+class Toleration(SpecModel):
+    """A taint that the pods put up with, as in a pod's own specification."""
+
+    key: Text | None = None
+    """Key of the taint. Default: any."""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    """`Exists` looks at the key only, `Equal` at the value too."""
+    value: LabelValue | None = None
+    """Value of the taint, with `Equal`."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect of the taint. Default: any."""
+
+    @model_validator(mode="after")
+    def _value_is_compared(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("value",),
+                received=f"`{self.value}` with `operator: Exists`",
+                expected="a value with `operator: Equal` only",
+                fix="Add `operator: Equal`, or remove `value`.",
+                involves=(("operator",),),
+            )
+            if self.operator == "Exists" and self.value is not None
+            else None
+        )
+        return self
+
+
+class Placement(SpecModel):
+    """What the pods of both kinds can be told."""
+
+    image: Text | None = None
+    """Image of the pods. Default: the one the operator was installed with."""
+    image_pull_secrets: list[Name] = Field(default_factory=list)
+    """Secrets with credentials for the image's registry."""
+    service_account: Name | None = None
+    """ServiceAccount of the pods, such as one with access to object storage. Default: one without any rights of its
+    own."""
+    memory: Memory = "4Gi"
+    """Memory of each pod that computes: requested and at most."""
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict)
+    """Labels that the pods' nodes must have."""
+    tolerations: list[Toleration] = Field(default_factory=list)
+    """Taints of nodes that the pods put up with, such as those of spot or GPU nodes."""
+    queue: Name | None = None
+    """Kueue LocalQueue that admits the pods. Default: no queue."""
+    priority_class: Name | None = None
+    """PriorityClass of the pods."""
+    env: list[Variable] = Field(default_factory=list)
+    """Environment variables of the pods."""
+    env_from: list[Name] = Field(default_factory=list)
+    """Secrets whose entries all become environment variables, such as storage credentials."""
+    volumes: list[Volume] = Field(default_factory=list)
+    """PersistentVolumeClaims to mount."""
+
+
+class JobPlacement(Placement):
+    """How a job runs on Kubernetes; ignored by `graft run`."""
+
+    storage: Uri | None = None
+    """Where checkpoints and runs are kept, so that a new cluster goes on where the last one was: a path on one of the
+    `volumes`, or a URI such as `s3://BUCKET/FOLDER`. Needed for more than one worker."""
+    suspend: bool = False
+    """Whether to stop the job and give its pods back; set to false, it goes on from its last checkpoint."""
+    retries: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often a job whose cluster failed gets a new one, which goes on from the last checkpoint."""
+    deadline: Duration | None = None
+    """Longest time the job may run, such as `2h`; then it fails."""
+    start_deadline: Duration | None = None
+    """Longest time the job may wait for its pods, such as `30m`; then it fails."""
+    ttl_after_finished: Duration | None = None
+    """When the finished object is deleted, such as `24h`. Default: never."""
+
+
+class EndpointPlacement(Placement):
+    """How an endpoint runs on Kubernetes; ignored by `graft serve`."""

@@ -1,0 +1,84 @@
+"""Tests against a Kubernetes API server; `sh tests/e2e/run.sh` brings one up, and any kubeconfig will do."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graftwork.spec.crd import crd_folder
+
+HOW = "needs a Kubernetes API server: run `sh tests/e2e/run.sh`, or pytest with --kubeconfig FILE"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what stands here, and skip it without a cluster."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.e2e)
+            if config.getoption("--kubeconfig") is None:
+                item.add_marker(pytest.mark.skip(reason=HOW))
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """`kubectl` with one kubeconfig.
+
+    Attributes:
+        kubeconfig: file.
+    """
+
+    kubeconfig: str
+
+    def __call__(self, *arguments: str, content: Any = None) -> subprocess.CompletedProcess[str]:
+        """Run it, with a JSON object on standard input."""
+        command = shutil.which("kubectl")
+        assert command is not None, "kubectl is not on PATH"
+        return subprocess.run(
+            [command, "--kubeconfig", self.kubeconfig, *arguments],
+            input=None if content is None else json.dumps(content),
+            text=True,
+            capture_output=True,
+            check=False,
+            timeout=120,
+        )
+
+    def get(self, *arguments: str) -> Any:
+        """What `kubectl get` finds."""
+        answer = self("get", *arguments, "-o", "json")
+        assert answer.returncode == 0, answer.stderr
+        return json.loads(answer.stdout)
+
+    def apply(self, content: Any, *options: str) -> None:
+        """`kubectl apply --server-side`."""
+        answer = self("apply", "--server-side", "--force-conflicts", *options, "-f", "-", content=content)
+        assert answer.returncode == 0, answer.stderr
+
+
+@pytest.fixture(scope="session")
+def kubectl(pytestconfig: pytest.Config) -> Kubectl:
+    """The cluster, with the CRDs installed."""
+    kubectl = Kubectl(str(pytestconfig.getoption("--kubeconfig")))
+    installed = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
+    assert installed.returncode == 0, installed.stderr
+    waited = kubectl(
+        "wait", "--for=condition=Established", "crd/finetunejobs.graftwork.dev", "crd/inferenceendpoints.graftwork.dev"
+    )
+    assert waited.returncode == 0, waited.stderr
+    return kubectl
+
+
+@pytest.fixture
+def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    name = f"e2e-{abs(hash(request.node.nodeid)) % 10**8}"
+    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")

@@ -1,0 +1,101 @@
+"""Specs that do not work, each wrong in one way, with what its error must name; for the models and the API server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tests.unit.spec.examples import ENDPOINT, JOB, changed, without
+
+TEXT_JOB: dict[str, Any] = {
+    **JOB,
+    "spec": {
+        "task": "text-classification",
+        "backbone": {"preset": "bert_tiny_en_uncased"},
+        "data": {"train": {"uri": "train.csv"}},
+        "phases": [{"name": "head", "epochs": 1, "learningRate": 0.001}],
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadSpec:
+    """One of them.
+
+    Attributes:
+        content: the object.
+        names: a word that the error has to hold.
+    """
+
+    content: dict[str, Any]
+    names: str
+
+
+def _job(names: str, path: tuple[str | int, ...], value: Any, base: dict[str, Any] = JOB) -> BadSpec:
+    return BadSpec(content=changed(base, ("spec", *path), value), names=names)
+
+
+def _endpoint(names: str, path: tuple[str | int, ...], value: Any) -> BadSpec:
+    return BadSpec(content=changed(ENDPOINT, ("spec", *path), value), names=names)
+
+
+BAD_SPECS: dict[str, BadSpec] = {
+    "unknown key": _job("spec.typo", ("typo",), 1),
+    "unknown task": _job("spec.task", ("task",), "cooking"),
+    "no phases": BadSpec(content=without(JOB, ("spec", "phases")), names="spec.phases"),
+    "empty phases": _job("spec.phases", ("phases",), []),
+    "phase names twice": _job("spec.phases[1]", ("phases", 1, "name"), "head"),
+    "text as a number": _job("workers", ("scaling", "workers"), "four"),
+    "too few workers": _job("spec.scaling.workers", ("scaling", "workers"), 0),
+    "more workers than examples": _job("workers", ("scaling", "workers"), 64),
+    "learning rate zero": _job("learningRate", ("phases", 0, "learningRate"), 0),
+    "unfreeze no word": _job("unfreeze", ("phases", 0, "unfreeze"), "nonee"),
+    "unfreeze a number": _job("unfreeze", ("phases", 0, "unfreeze"), 3),
+    "unfreeze two keys": _job("unfreeze", ("phases", 0, "unfreeze"), {"lastLayers": 2, "fraction": 0.2}),
+    "warm-up longer than the phase": _job("warmupEpochs", ("phases", 1, "warmupEpochs"), 7),
+    "two backbones": _job("preset", ("backbone", "preset"), "resnet_50_imagenet"),
+    "two changes in one entry": _job("rotate", ("augment", 0, "rotate"), 0.1),
+    "a split twice": _job("fraction", ("data", "validation", "uri"), "other"),
+    "format beside fraction": _job("format", ("data", "validation", "format"), "csv"),
+    "splits of everything": _job(
+        "less than 1", ("data",), {"train": {"uri": "a"}, "validation": {"fraction": 0.5}, "test": {"fraction": 0.5}}
+    ),
+    "test set named train": _job("extraTests", ("data", "extraTests", 0, "name"), "train"),
+    "views without augmentation": BadSpec(content=without(JOB, ("spec", "augment")), names="features.views"),
+    "views without cache": _job("cache", ("features", "cache"), "none"),
+    "batch in uneven pieces": _job("gradientAccumulation", ("training", "gradientAccumulation"), 3),
+    "a gate without bound": _job("notWorseThan", ("evaluation", "gates", 0), {"metric": "accuracy"}),
+    "gate bounds crossed": _job("max", ("evaluation", "gates", 0), {"metric": "loss", "min": 0.9, "max": 0.1}),
+    "champion of nothing": BadSpec(content=without(JOB, ("spec", "register")), names="register"),
+    "one and a half GPUs": _job("gpusPerWorker", ("scaling", "gpusPerWorker"), 1.5),
+    "picture size for texts": _job("input.imageSize", ("input",), {"imageSize": [64, 64]}, base=TEXT_JOB),
+    "augmented texts": _job("augment", ("augment",), [{"flip": "horizontal"}], base=TEXT_JOB),
+    "tokens for pictures": _job("input.maxTokens", ("input", "maxTokens"), 64),
+    "picture with one side": _job("imageSize", ("input", "imageSize"), [64]),
+    "range upside down": _job("uniform", ("search",), {"space": {"head.dropout": {"uniform": [0.5, 0.1]}}}),
+    "order of magnitude of zero": _job(
+        "logUniform", ("search",), {"space": {"phases.head.learningRate": {"logUniform": [0, 0.1]}}}
+    ),
+    "storage on no volume": _job("storage", ("kubernetes",), {"storage": "/data"}),
+    "variable of two sources": _job(
+        "env[0]", ("kubernetes",), {"env": [{"name": "A", "value": "1", "secret": {"name": "a", "key": "b"}}]}
+    ),
+    "toleration of a value": _job(
+        "tolerations[0]", ("kubernetes",), {"tolerations": [{"key": "gpu", "value": "true"}]}
+    ),
+    "memory without unit": _job("memory", ("kubernetes",), {"memory": "4000"}),
+    "deadline without unit": _job("deadline", ("kubernetes",), {"deadline": "2"}),
+    "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
+    "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
+    "no models": _endpoint("spec.models", ("models",), []),
+    "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
+    "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
+    "no engine": _endpoint("engine", ("engine",), "magic"),
+    "port out of range": _endpoint("port", ("http", "port"), 70000),
+}
+
+# What structural schemas and CEL cannot say; the operator refuses these with a condition.
+ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
+    "search of no field": _job("search", ("search",), {"space": {"head.nothing": {"uniform": [0.1, 0.5]}}}),
+    "unfreeze an unknown key": _job("unfreeze", ("phases", 0, "unfreeze"), {"upTo": 3}),
+}
