@@ -195,8 +195,8 @@ def _facts(plan: Plan) -> dict[str, str]:
     return {
         "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights'][:_DIGEST_SHOWN]})",
         "input": words_for(plan.image_size, plan.texts),
-        "classes": str(len(plan.labels)),
-        **{f"{split} examples": f"{sum(counts.values()):,}" for split, counts in plan.counts.items()},
+        "classes" if plan.counts["train"] else "numbers": str(len(plan.labels)),
+        **{f"{split} examples": f"{size:,}" for split, size in plan.sizes.items()},
         **_truncated(plan.texts),
         "workers": str(plan.workers),
         "examples per weight update": str(plan.batch_size),

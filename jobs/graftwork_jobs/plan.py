@@ -20,7 +20,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
-from graftwork.spec.tasks import input_kind
+from graftwork.spec.tasks import input_kind, target_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import DataScan, scan_data
@@ -115,8 +115,9 @@ class Plan:
         backbone: source, weights, preprocessing, digest.
         image_size: height and width of pictures in pixels; None for texts.
         texts: what the tokenizer made of texts; None for pictures.
-        labels: class names.
-        counts: examples by split and class.
+        labels: names of classes or numbers.
+        sizes: examples by split.
+        counts: examples by split and class; no classes where something else is predicted.
         data_digest: SHA-256 over content, labels and splits.
         unreadable: examples left out, with the reason.
         warnings: imbalance, leakage and the like, in words.
@@ -135,6 +136,7 @@ class Plan:
     image_size: tuple[int, int] | None
     texts: TextFacts | None
     labels: tuple[str, ...]
+    sizes: dict[str, int]
     counts: dict[str, dict[str, int]]
     data_digest: str
     unreadable: tuple[tuple[str, str], ...]
@@ -194,6 +196,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         scan = scan_data(
             spec.data,
             what=input_kind(spec.task),
+            target=target_kind(spec.task),
             base_dir=base_dir,
             cache_dir=settings.data_dir,
             seed=spec.training.seed,
@@ -259,6 +262,7 @@ def _plan_scanned(
         image_size=(inputs.height, inputs.width) if isinstance(inputs, ImageSpec) else None,
         texts=texts,
         labels=scan.index.labels,
+        sizes={name: len(split) for name, split in scan.index.splits.items()},
         counts=scan.counts,
         data_digest=scan.index.digest,
         unreadable=tuple(scan.unreadable),

@@ -12,6 +12,7 @@ import numpy as np
 from graftwork.bundle.directory import open_bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import TextSpec
+from graftwork_serving.answers import Answers, answers_for
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
 from graftwork_serving.inputs import InputReader, input_reader
@@ -28,7 +29,7 @@ class ServedModel:
         name: in request URLs.
         version: in answers.
         digest: names the bundle's content.
-        labels: class names in the order of the scores.
+        answers: puts what the model gives into words.
         reader: turns raw inputs into what the engine takes.
         engine: what computes scores.
         golden_difference: largest difference of a golden example's score.
@@ -37,7 +38,7 @@ class ServedModel:
     name: str
     version: str
     digest: str
-    labels: tuple[str, ...]
+    answers: Answers
     reader: InputReader
     engine: Engine
     golden_difference: float
@@ -77,7 +78,7 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
         name=config.name,
         version=config.version,
         digest=bundle.digest,
-        labels=tuple(bundle.manifest.output.labels),
+        answers=answers_for(bundle.manifest.output),
         reader=reader,
         engine=engine,
         golden_difference=replay_golden(bundle, engine.predict),

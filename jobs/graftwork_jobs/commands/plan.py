@@ -47,16 +47,21 @@ def print_plan(plan: Plan) -> None:
     from graftwork_jobs.input_plan import words_for
 
     screen = console()
-    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} classes, {words_for(plan.image_size, plan.texts)}")
+    what = "classes" if plan.counts["train"] else "numbers"
+    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} {what}, {words_for(plan.image_size, plan.texts)}")
     screen.print(
         f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights'][:12]}, "
         f"preprocessing {plan.backbone['preprocessing']}"
     )
     print_table(
-        ["class", *plan.counts],
+        ["class" if plan.counts["train"] else "", *plan.counts],
         [
-            *([label, *(counts.get(label, 0) for counts in plan.counts.values())] for label in plan.labels),
-            ["total", *(sum(counts.values()) for counts in plan.counts.values())],
+            *(
+                [label, *(counts.get(label, 0) for counts in plan.counts.values())]
+                for label in plan.labels
+                if plan.counts["train"]
+            ),
+            ["total", *plan.sizes.values()],
         ],
         title="Examples",
     )

@@ -92,17 +92,16 @@ def left_out_warnings(unreadable: int) -> list[str]:
     return [f"{_count(unreadable, 'picture')} cannot be read and {'is' if unreadable == 1 else 'are'} left out."]
 
 
-def class_problems(where: str, members: Mapping[str, Collection[str]], needed: int, what: InputKind) -> list[Problem]:
+def class_problems(where: str, members: Mapping[str, Collection[str]], needed: int, noun: str) -> list[Problem]:
     """Too few classes, or classes with too few examples to be split.
 
     Args:
         where: YAML path of the training source.
         members: digests of each class of the training source.
         needed: different examples that every class must have.
-        what: pictures or texts.
+        noun: what an example is called.
     """
     problems = []
-    noun = NOUNS[what]
     if len(members) < 2:  # noqa: PLR2004 - fewer than two classes is the condition itself
         problems.append(
             Problem(
@@ -125,16 +124,14 @@ def class_problems(where: str, members: Mapping[str, Collection[str]], needed: i
     return problems
 
 
-def unknown_label_problems(
-    where: str, labels: Mapping[str, int], known: Collection[str], what: InputKind
-) -> list[Problem]:
+def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collection[str], noun: str) -> list[Problem]:
     """Classes of other data that training has never seen.
 
     Args:
         where: YAML path of the other source.
         labels: examples of each class there.
         known: class names of the training data.
-        what: pictures or texts.
+        noun: what an example is called.
     """
     problems = []
     for label, count in sorted(labels.items()):
@@ -142,7 +139,7 @@ def unknown_label_problems(
             problems.append(
                 Problem(
                     where=f"{where}.uri",
-                    received=f"class {label} ({count} {NOUNS[what]}s), which the training data does not have",
+                    received=f"class {label} ({count} {noun}s), which the training data does not have",
                     expected=f"only classes of the training data: {shorten(sorted(known))}",
                     fix=did_you_mean(label, sorted(known)) or "Rename or remove it, or add it to the training data.",
                 )

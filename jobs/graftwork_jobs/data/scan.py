@@ -5,24 +5,22 @@ The driver calls `scan_data` while it plans; workers only ever see the `DatasetI
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import numpy as np
-
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Data
-from graftwork.spec.tasks import InputKind
+from graftwork.spec.tasks import InputKind, TargetKind
 from graftwork_jobs.data import audit
 from graftwork_jobs.data.audit import Leak, Row
 from graftwork_jobs.data.fingerprint import Fingerprint, fingerprint_all, fingerprint_texts
 from graftwork_jobs.data.index import DatasetIndex, Split
 from graftwork_jobs.data.sources import NOUNS, Example, Listing, Source, list_source
 from graftwork_jobs.data.splits import smallest_class_size, split_by_fraction
+from graftwork_jobs.data.target_cells import Found, TargetCells, target_cells
 
 _TRAIN = "train"
 _PARTS = ("validation", "test")
@@ -53,7 +51,14 @@ class DataScan:
 
 
 def scan_data(
-    data: Data, *, what: InputKind = "image", base_dir: Path, cache_dir: Path, seed: int, reporter: Reporter
+    data: Data,
+    *,
+    what: InputKind = "image",
+    target: TargetKind = "classes",
+    base_dir: Path,
+    cache_dir: Path,
+    seed: int,
+    reporter: Reporter,
 ) -> DataScan:
     """Find, read, check and split all examples of a job.
 
@@ -64,12 +69,14 @@ def scan_data(
         cache_dir: where copies of remote files and the memory of earlier scans are kept.
         seed: the job's seed; decides which examples a fraction takes.
         reporter: told how far it is.
+        target: what is predicted.
 
     Raises:
         SpecError: the data cannot be used; all problems found are told together.
         PermanentError: a remote store stopped answering.
     """
-    listings = _list_all(data, what, base_dir, cache_dir)
+    cells = target_cells(target, data)
+    listings = _list_all(data, what, cells, base_dir, cache_dir)
     problems = [problem for listing in listings.values() for problem in audit.listing_problems(listing)]
     inputs = [example.input for listing in listings.values() for example in listing.examples]
     if what == "text":
@@ -83,13 +90,14 @@ def scan_data(
         unreadable.extend(bad)
         if data.on_bad_image == "fail":
             problems.extend(audit.unreadable_problems(listing.where, bad, what))
-    problems.extend(_judge(data, what, listings, usable, prints))
+    problems.extend(_judge(data, what, cells, listings, usable, prints))
+    problems.extend(_nothing_readable(what, listings, usable))
     if problems:
         raise SpecError(problems)
-    return _assemble(data, what, listings, usable, prints, tuple(unreadable), seed)
+    return _assemble(data, what, cells, listings, usable, prints, tuple(unreadable), seed)
 
 
-def _list_all(data: Data, what: InputKind, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
+def _list_all(data: Data, what: InputKind, cells: TargetCells, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
     """Listings of all sources that name data of their own, `train` first."""
     sources: dict[str, tuple[str, Source]] = {_TRAIN: ("spec.data.train", data.train)}
     for name in _PARTS:
@@ -99,7 +107,9 @@ def _list_all(data: Data, what: InputKind, base_dir: Path, cache_dir: Path) -> d
     for number, extra in enumerate(data.extra_tests):
         sources[extra.name] = (f"spec.data.extraTests[{number}]", extra)
     return {
-        name: list_source(source, what, where=where, base_dir=base_dir, cache_dir=cache_dir)
+        name: list_source(
+            source, what, where=where, base_dir=base_dir, cache_dir=cache_dir, columns=cells.columns(source, where)
+        )
         for name, (where, source) in sources.items()
     }
 
@@ -114,31 +124,37 @@ def _sift(
 
 
 def _judge(
-    data: Data, what: InputKind, listings: Mapping[str, Listing], usable: Examples, prints: Mapping[str, Fingerprint]
+    data: Data,
+    what: InputKind,
+    cells: TargetCells,
+    listings: Mapping[str, Listing],
+    usable: Examples,
+    prints: Mapping[str, Fingerprint],
 ) -> list[Problem]:
-    """Problems with what is left after unreadable examples were taken out."""
-    train = listings[_TRAIN]
-    problems: list[Problem] = []
-    members: dict[str, list[str]] = {example.label: [] for example in train.examples}
-    for example in usable[_TRAIN]:
-        members[example.label].append(prints[example.input].digest)
-    if train.examples:
-        needed = smallest_class_size(_fractions(data))
-        problems.extend(audit.class_problems(train.where, members, needed, what))
-    for name, listing in listings.items():
-        if name != _TRAIN and train.examples:
-            labels = Counter(example.label for example in listing.examples)
-            problems.extend(audit.unknown_label_problems(listing.where, labels, members, what))
-        if name != _TRAIN and listing.examples and not usable[name]:
-            problems.append(
-                Problem(
-                    where=f"{listing.where}.uri",
-                    received=f"no readable {NOUNS[what]} among {len(listing.examples)}",
-                    expected="at least one",
-                    fix="Check the files.",
-                )
-            )
-    return problems
+    """Problems with what is to be predicted, after unreadable examples were taken out."""
+    train, *others = (
+        Found(
+            where=listing.where,
+            all=listing.examples,
+            usable=usable[name],
+            digests=[prints[example.input].digest for example in usable[name]],
+        )
+        for name, listing in listings.items()
+    )
+    return cells.problems(train, others, needed=smallest_class_size(_fractions(data)), noun=NOUNS[what])
+
+
+def _nothing_readable(what: InputKind, listings: Mapping[str, Listing], usable: Examples) -> list[Problem]:
+    return [
+        Problem(
+            where=f"{listing.where}.uri",
+            received=f"no readable {NOUNS[what]} among {len(listing.examples)}",
+            expected="at least one",
+            fix="Check the files.",
+        )
+        for name, listing in listings.items()
+        if name != _TRAIN and listing.examples and not usable[name]
+    ]
 
 
 def _fractions(data: Data) -> dict[str, float]:
@@ -149,31 +165,37 @@ def _fractions(data: Data) -> dict[str, float]:
 def _assemble(
     data: Data,
     what: InputKind,
+    cells: TargetCells,
     listings: Mapping[str, Listing],
     usable: Examples,
     prints: Mapping[str, Fingerprint],
     unreadable: tuple[tuple[str, str], ...],
     seed: int,
 ) -> DataScan:
-    labels = tuple(sorted({example.label for example in listings[_TRAIN].examples}))
-    parts = _divide(data, usable, prints, seed)
-    number = {label: position for position, label in enumerate(labels)}
-    splits = {name: _split(name, examples, number, prints) for name, examples in parts.items()}
+    labels = cells.names(listings[_TRAIN].examples)
+    parts = _divide(data, cells, usable, prints, seed)
+    splits = {
+        name: Split(
+            name=name,
+            inputs=tuple(example.input for example in examples),
+            targets=cells.encode(examples, labels),
+            digests=tuple(prints[example.input].digest for example in examples),
+        )
+        for name, examples in parts.items()
+    }
     rows = [
         Row(split=name, place=example.place, label=example.label, digest=prints[example.input].digest)
         for name, examples in parts.items()
         for example in examples
     ]
-    counts = {
-        name: {label: int((split.targets == number[label]).sum()) for label in labels} for name, split in splits.items()
-    }
+    counts = {name: dict(cells.counts(split.targets, labels)) for name, split in splits.items()}
     leaks = audit.find_leaks(rows)
     warnings = [
         *_ignored_warnings(listings),
         *audit.left_out_warnings(len(unreadable)),
         *audit.leak_warnings(leaks, what),
         *audit.duplicate_warnings(rows, what),
-        *audit.imbalance_warnings(counts[_TRAIN], what),
+        *(audit.imbalance_warnings(counts[_TRAIN], what) if cells.balance else []),
         *(text for name in counts for text in audit.absent_class_warnings(name, counts[name], what)),
     ]
     return DataScan(
@@ -182,15 +204,15 @@ def _assemble(
         unreadable=unreadable,
         leaks=leaks,
         warnings=tuple(warnings),
-        imbalance=audit.imbalance(counts[_TRAIN]),
+        imbalance=audit.imbalance(counts[_TRAIN]) if cells.balance else 1.0,
     )
 
 
-def _divide(data: Data, usable: Examples, prints: Mapping[str, Fingerprint], seed: int) -> Examples:
+def _divide(data: Data, cells: TargetCells, usable: Examples, prints: Mapping[str, Fingerprint], seed: int) -> Examples:
     """Examples by split, in the order train, validation, test, further test sets."""
     pool = usable[_TRAIN]
     drawn = split_by_fraction(
-        [example.label for example in pool],
+        cells.groups(pool),
         [prints[example.input].digest for example in pool],
         _fractions(data),
         seed=seed,
@@ -200,17 +222,6 @@ def _divide(data: Data, usable: Examples, prints: Mapping[str, Fingerprint], see
         name: parts[name] if name in parts else usable[name]
         for name in (_TRAIN, *_PARTS, *(extra.name for extra in data.extra_tests))
     }
-
-
-def _split(
-    name: str, examples: Sequence[Example], number: Mapping[str, int], prints: Mapping[str, Fingerprint]
-) -> Split:
-    return Split(
-        name=name,
-        inputs=tuple(example.input for example in examples),
-        targets=np.array([number[example.label] for example in examples], dtype=np.int32),
-        digests=tuple(prints[example.input].digest for example in examples),
-    )
 
 
 def _ignored_warnings(listings: Mapping[str, Listing]) -> list[str]:

@@ -62,13 +62,35 @@ class Example:
 
     Attributes:
         input: absolute local path or URI of a picture; or the text itself.
-        label: class name.
+        label: class name; where something else is predicted, its cells in one string.
         place: where to find it, for messages.
+        cells: the table's cells that say what is predicted; empty for a folder.
     """
 
     input: str
     label: str
     place: str
+    cells: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Table columns that say what is to be predicted.
+
+    Attributes:
+        named: for each column the YAML path of the field that names it, and the name.
+        in_folders: whether class folders say it too.
+        may_be_empty: whether an empty cell says something.
+    """
+
+    named: tuple[tuple[str, str], ...]
+    in_folders: bool = False
+    may_be_empty: bool = False
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(name for _, name in self.named)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +112,15 @@ class Listing:
     problems: tuple[Problem, ...] = ()
 
 
-def list_source(source: Source, what: InputKind, *, where: str, base_dir: Path, cache_dir: Path) -> Listing:
+def list_source(
+    source: Source,
+    what: InputKind,
+    *,
+    where: str,
+    base_dir: Path,
+    cache_dir: Path,
+    columns: Columns,
+) -> Listing:
     """List the examples of a source.
 
     Args:
@@ -99,6 +129,7 @@ def list_source(source: Source, what: InputKind, *, where: str, base_dir: Path, 
         where: its YAML path.
         base_dir: where relative paths start.
         cache_dir: where copies of remote tables are kept.
+        columns: of tables, with what is to be predicted.
     """
     if source.uri is None:
         raise ValueError(f"{where} names no data of its own")
@@ -107,10 +138,12 @@ def list_source(source: Source, what: InputKind, *, where: str, base_dir: Path, 
         match _format(source):
             case "image-folder" if what == "text":
                 return Listing(where=where, problems=(_no_table(source.uri, where),))
+            case "image-folder" if not columns.in_folders:
+                return Listing(where=where, problems=(_no_columns(source.uri, where, columns.names),))
             case "image-folder":
                 return _list_folder(uri, source.uri, where)
             case kind:
-                return _list_table(uri, source, kind, what, where, cache_dir)
+                return _list_table(uri, source, kind, what, where, cache_dir, columns)
     except MissingFileError:
         return Listing(where=where, problems=(_missing(uri, source.uri, where),))
     except (FetchError, OSError) as error:
@@ -252,27 +285,38 @@ def _hidden(name: str) -> bool:
 # Tables
 
 
-def _list_table(uri: str, source: Source, kind: TableKind, what: InputKind, where: str, cache_dir: Path) -> Listing:
+def _list_table(
+    uri: str,
+    source: Source,
+    kind: TableKind,
+    what: InputKind,
+    where: str,
+    cache_dir: Path,
+    columns: Columns,
+) -> Listing:
     file = local_path(uri, cache_dir, refresh=True)
     if not file.exists():
         raise MissingFileError(uri)
     if file.is_dir():
         raise IsADirectoryError(f"{uri} is a folder, not a {kind} file")
     key, column = ("textColumn", source.text_column) if what == "text" else ("pathColumn", source.path_column)
+    wanted = (column, *columns.names)
     try:
-        table = read_table(file, kind, (column, source.label_column))
+        table = read_table(file, kind, wanted)
     except TableError as error:
         return Listing(where=where, problems=(_unreadable_table(source, kind, where, error),))
     problems = [
-        _unknown_column(wanted, table.columns, f"{where}.{key}")
-        for key, wanted in ((key, column), ("labelColumn", source.label_column))
-        if wanted not in table.columns
+        _unknown_column(name, table.columns, at)
+        for at, name in ((f"{where}.{key}", column), *columns.named)
+        if name not in table.columns
     ]
     if problems:
         return Listing(where=where, problems=tuple(problems))
-    incomplete = [row for row in table.rows if not all(row.values)]
-    if incomplete:
-        problems.append(_missing_values(source, kind, what, column, where, incomplete))
+    needed = 1 if columns.may_be_empty else len(wanted)
+    whole = [row for row in table.rows if all(row.values[:needed])]
+    if len(whole) < len(table.rows):
+        incomplete = [row for row in table.rows if not all(row.values[:needed])]
+        problems.append(_missing_values(source, kind, wanted[:needed], where, incomplete))
     if not table.rows:
         problems.append(
             Problem(
@@ -284,17 +328,20 @@ def _list_table(uri: str, source: Source, kind: TableKind, what: InputKind, wher
         )
     return Listing(
         where=where,
-        examples=tuple(_example(uri, kind, what, row) for row in table.rows if all(row.values)),
+        examples=tuple(_example(uri, kind, what, row) for row in whole),
         problems=tuple(problems),
     )
 
 
 def _example(table: str, kind: TableKind, what: InputKind, row: TableRow) -> Example:
-    value, label = row.values
-    if what == "text":
-        return Example(input=value, label=_clean(label), place=f"{table} {row_word(kind)} {row.number}")
-    uri = _beside_table(table, value)
-    return Example(input=uri, label=_clean(label), place=uri)
+    value, *cells = row.values
+    uri = value if what == "text" else _beside_table(table, value)
+    return Example(
+        input=uri,
+        label=_clean(", ".join(cells)),
+        place=f"{table} {row_word(kind)} {row.number}" if what == "text" else uri,
+        cells=tuple(_clean(cell) for cell in cells),
+    )
 
 
 def _beside_table(table: str, path: str) -> str:
@@ -316,6 +363,15 @@ def _missing(uri: str, given: str, where: str) -> Problem:
         received=f"{given}, which does not exist",
         expected="an existing folder or table",
         fix=_nearby(uri) or "Check the path; relative paths start at the spec file.",
+    )
+
+
+def _no_columns(given: str, where: str, columns: Sequence[str]) -> Problem:
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}, a folder",
+        expected=f"a table (CSV, JSON Lines, Parquet) with the columns {', '.join(columns)}",
+        fix="Write a table with the path of each picture and what is to be predicted.",
     )
 
 
@@ -374,15 +430,14 @@ def _unknown_column(wanted: str, columns: Sequence[str], where: str) -> Problem:
 
 
 def _missing_values(
-    source: Source, kind: TableKind, what: InputKind, column: str, where: str, incomplete: Sequence[TableRow]
+    source: Source, kind: TableKind, columns: Sequence[str], where: str, incomplete: Sequence[TableRow]
 ) -> Problem:
     lines = ", ".join(str(row.number) for row in incomplete[:_SHOWN])
     more = f" and {len(incomplete) - _SHOWN} more" if len(incomplete) > _SHOWN else ""
-    value = "text" if what == "text" else "path"
     return Problem(
         where=f"{where}.uri",
-        received=f"{source.uri}: no {value} or no label in {row_word(kind)} {lines}{more}",
-        expected=f"a value for {column} and {source.label_column} in every row",
+        received=f"{source.uri}: an empty cell in {row_word(kind)} {lines}{more}",
+        expected=f"a value for {' and '.join(columns)} in every row",
         fix="Fill in or delete these rows.",
     )
 

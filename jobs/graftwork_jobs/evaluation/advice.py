@@ -63,7 +63,7 @@ def against_instability(spec: FineTuneJobSpec | None, phase: str) -> tuple[str, 
     if spec is None or not _has_warmup(spec, phase):
         advice.append(f"warmupEpochs 1 in phase {phase}")
     if spec is not None and spec.training.mixed_precision == "bfloat16":
-        advice.append("training.mixedPrecision off")
+        advice.append("training.mixedPrecision none")
     return tuple(advice)
 
 
@@ -86,6 +86,23 @@ def against_overconfidence(spec: FineTuneJobSpec | None) -> tuple[str, ...]:
         advice.append(f"training.labelSmoothing {_LABEL_SMOOTHING:g}")
     advice.append("a threshold chosen on data of your own before acting on a score")
     return tuple(advice)
+
+
+AGAINST_FLATTERY = (
+    "a look for near-copies of training examples in data.validation (frames of one film, crops of one photo)",
+    "a data.validation.uri of its own that resembles the test data",
+    "a larger data.validation.fraction",
+)
+"""A validation set that is easier than the test set."""
+
+
+def against_other_domain(name: str) -> tuple[str, ...]:
+    """Cover what differs, or keep more of what the backbone knows."""
+    return (
+        f"some examples like those of {name} in data.train",
+        "stronger augment that covers the difference",
+        "fewer unfrozen layers (phases[].unfreeze), which keeps more of what the backbone knows",
+    )
 
 
 def _next_dropout(spec: FineTuneJobSpec | None) -> float | None:

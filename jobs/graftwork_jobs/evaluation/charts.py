@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import numpy as np
 from graftwork_jobs.evaluation.calibration import CalibrationBin
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.mistakes import ConfusionView
+from graftwork_jobs.evaluation.number_metrics import NumberMetrics
 from graftwork_jobs.search.records import SearchResult
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ _MARKED_EPOCHS = 40
 _DEEP_SHARE = 0.55
 # The accuracy of fewer examples than this is drawn pale: it says little.
 _FEW_EXAMPLES = 5
+# More numbers than this are only in the table.
+_MOST_PANELS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +217,33 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
         lower.set(xlabel="confidence", ylabel="examples")
 
     return _png((5.2, 4.6), theme, draw)
+
+
+def predicted_over_true(metrics: NumberMetrics, theme: Theme = "light") -> bytes:
+    """Predicted over true values, one panel a number.
+
+    Args:
+        metrics: of a regression.
+        theme: colours.
+    """
+    shown = metrics.rows[:_MOST_PANELS]
+    columns = min(len(shown), 2)
+    lines = math.ceil(len(shown) / columns)
+
+    def draw(figure: Figure, palette: _Palette) -> None:
+        panels = figure.subplots(lines, columns, squeeze=False)
+        for place, panel in enumerate(panels.flat):
+            if place >= len(shown):
+                panel.set_visible(False)
+                continue
+            truth, said = metrics.truths[:, place], metrics.predictions[:, place]
+            ends = [float(min(truth.min(), said.min())), float(max(truth.max(), said.max()))]
+            panel.plot(ends, ends, color=palette.muted, linewidth=1, linestyle=(0, (4, 3)))
+            panel.plot(truth, said, linestyle="none", marker="o", markersize=3, alpha=0.5, color=palette.second)
+            panel.set_title(_short(shown[place].name), loc="left", color=palette.ink, fontsize=10)
+            panel.set(xlabel="true", ylabel="predicted")
+
+    return _png((5.2 if columns > 1 else 4.2, 0.6 + 3.4 * lines / columns + 0.4), theme, draw)
 
 
 def _curves(

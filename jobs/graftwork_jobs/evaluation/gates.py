@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from graftwork.spec.fine_tune_job import Gate
-
-_LOWER_IS_BETTER = frozenset({"loss"})
+from graftwork.spec.target_metrics import LOWER_IS_BETTER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ def _compared(
             sentence=f"The version with alias {alias} has no stored {metric}, so the two cannot be compared. "
             f"Remove this gate, or move the alias to a version that has it.",
         )
-    return _bounded(metric, value, bound, at_least=metric not in _LOWER_IS_BETTER, source=f"that of {alias}")
+    return _bounded(metric, value, bound, at_least=metric not in LOWER_IS_BETTER, source=f"that of {alias}")
 
 
 def _distinct(value: float, bound: float) -> tuple[str, str]:

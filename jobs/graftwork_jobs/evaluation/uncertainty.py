@@ -19,6 +19,8 @@ def standard_error(share: float, examples: int) -> float:
     """
     if not examples:
         return 0.0
+    # Scores such as R2 may be below 0.
+    share = min(1.0, max(0.0, share))
     drawn = (share * examples + 2) / (examples + 4)
     return math.sqrt(drawn * (1 - drawn) / (examples + 4))
 

@@ -5,25 +5,24 @@ from __future__ import annotations
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork.spec.tasks import target_kind
 from graftwork_jobs.data.index import DatasetIndex
-from graftwork_jobs.targets.base import Target
+from graftwork_jobs.targets.base import Target, Targets
 
 
 def make_target(spec: FineTuneJobSpec, index: DatasetIndex) -> Target:
     """The target of a job. Depends on spec and index alone, so it is the same in every process."""
-    return target_named(spec, index.labels)
+    return _named(spec, index.labels, index.splits["train"].targets)
 
 
-def target_named(spec: FineTuneJobSpec, names: tuple[str, ...]) -> Target:
-    """The target of a job whose data is not known yet.
-
-    Args:
-        spec: of the job.
-        names: classes.
-    """
+def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> Target:
     match target_kind(spec.task):
         case "classes":
             from graftwork_jobs.targets.classes import ClassTarget
 
             return ClassTarget(names, label_smoothing=spec.training.label_smoothing)
+        case "numbers":
+            from graftwork_jobs.targets.regression import NumberTarget
+
+            loss = "mse" if spec.training.loss == "auto" else spec.training.loss
+            return NumberTarget(names, training, loss=loss)
         case kind:
             raise NotImplementedError(kind)

@@ -68,7 +68,7 @@ def decide(
     Args:
         state: what the phase remembers.
         epoch: which epoch of the phase just ended, from 0.
-        metrics: its figures; must hold `val_loss` and `val_accuracy`.
+        metrics: its figures; must hold what the rules monitor.
         learning_rate: the phase's, before any reduction.
         early_stopping: the job's rule, if any; its monitor also says which epoch is the best.
         reduce_on_plateau: the job's rule, if any.
@@ -117,4 +117,4 @@ def _improves(monitor: str, value: float, best: float | None, min_delta: float) 
         return False
     if best is None:
         return True
-    return value > best + min_delta if monitor == "val_accuracy" else value < best - min_delta
+    return value > best + min_delta if monitor != "val_loss" else value < best - min_delta

@@ -135,7 +135,7 @@ def compare_scores(bundle: Bundle, scores: NDArray[np.float32]) -> float:
             f"{bundle.path}: the engine answered the golden examples with shape {received.shape}, "
             f"expected {expected.shape}."
         )
-    differences = np.abs(received - expected).max(axis=1)
+    differences = (np.abs(received - expected) / np.asarray(bundle.manifest.output.scales, np.float32)).max(axis=1)
     worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
     largest = float(differences[worst])
     if not largest <= bundle.manifest.tolerance:

@@ -74,8 +74,28 @@ class ScoresSignature(_Record):
     labels: Annotated[list[str], Field(min_length=2)]
     """Class names in the order of the scores."""
 
+    @property
+    def scales(self) -> list[float]:
+        """What a difference of each number is measured in."""
+        return [1.0] * len(self.labels)
 
-OutputSignature = ScoresSignature
+
+class NumbersSignature(_Record):
+    """What the model gives: numbers in the user's units, shape (batch, len(labels)), float32."""
+
+    kind: Literal["numbers"] = "numbers"
+    labels: Annotated[list[str], Field(min_length=1)]
+    """What the numbers are called, in their order."""
+    deviations: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    """Standard deviation of each in the training data; golden examples are compared in these."""
+
+    @property
+    def scales(self) -> list[float]:
+        """What a difference of each number is measured in."""
+        return self.deviations
+
+
+OutputSignature = Annotated[ScoresSignature | NumbersSignature, Field(discriminator="kind")]
 """What a model gives."""
 
 
@@ -96,9 +116,9 @@ class GoldenExample(_Record):
     file: BundlePath
     """Path below the bundle directory."""
     label: str
-    """True label."""
+    """What is right, in words, such as the true class."""
     scores: list[float]
-    """Probabilities the Keras model gave, in the order of the labels."""
+    """What the Keras model gave, in the order of the labels."""
 
 
 class SearchLineage(_Record):
@@ -153,7 +173,7 @@ class BundleManifest(_Record):
     golden: Annotated[list[GoldenExample], Field(min_length=1)]
     """Examples every engine must reproduce before it serves."""
     tolerance: Annotated[float, Field(gt=0)] = 1e-3
-    """Largest absolute difference of a score that counts as the same."""
+    """Largest absolute difference that counts as the same: of a score, or of a number in standard deviations."""
     metrics: dict[str, float]
     """Test metrics."""
     extra_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)

@@ -56,7 +56,7 @@ class Target:
 def command(
     endpoint: str, files: tuple[Path, ...], texts: tuple[str, ...], top: int, model: str | None, output: Output
 ) -> None:
-    """Send FILEs (pictures, or texts in UTF-8) or texts to ENDPOINT and print labels and scores.
+    """Send FILEs (pictures, or texts in UTF-8) or texts to ENDPOINT and print the answers.
 
     ENDPOINT is the name of an endpoint that runs here, its URL, or its spec file.
     """
@@ -164,6 +164,9 @@ def _json(response: httpx.Response, where: str) -> dict[str, Any]:
 
 
 def _rows(file: str, answer: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """One line a label; the file's name stands on its first one only."""
-    scores: dict[str, float] = answer["scores"]
-    return [(file if index == 0 else "", label, f"{score:.4f}") for index, (label, score) in enumerate(scores.items())]
+    """One line a label or number; the file's name stands on its first one only."""
+    if "values" in answer:
+        cells = [(name, f"{value:.6g}") for name, value in answer["values"].items()]
+    else:
+        cells = [(label, f"{score:.4f}") for label, score in answer["scores"].items()]
+    return [(file if index == 0 else "", *cell) for index, cell in enumerate(cells)]

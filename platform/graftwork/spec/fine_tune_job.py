@@ -19,6 +19,7 @@ from graftwork.spec.job_search import Search, SearchRange
 from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
 from graftwork.spec.placement import JobPlacement
 from graftwork.spec.search_space import search_problems
+from graftwork.spec.target_checks import target_inconsistencies
 from graftwork.spec.tasks import Task
 
 __all__ = [
@@ -83,6 +84,7 @@ class FineTuneJobSpec(SpecModel):
     def _consistent(self) -> Self:
         refuse_if_any(
             *input_inconsistencies(self),
+            *target_inconsistencies(self),
             *self._phase_names_twice(),
             self._idle_workers(),
             *self._gates_without_model(),

@@ -106,12 +106,14 @@ class Data(SpecModel):
     """Examples seen only once, at the end; gates look at their metrics."""
     extra_tests: list[NamedDataSource] = Field(default_factory=list)
     """Further test sets, such as pictures from another camera: reported, not gated."""
+    target_columns: Annotated[list[Text], Field(min_length=1)] | None = None
+    """Table columns with the numbers to predict, in all data sets alike; tasks of regression need them."""
     on_bad_image: Literal["fail", "skip"] = "fail"
     """What to do when a picture cannot be read: refuse the job and name each, or leave them out and say how many."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse_if_any(self._something_left_to_train_on(), *self._names_twice())
+        refuse_if_any(self._something_left_to_train_on(), *self._names_twice(), *self._columns_twice())
         return self
 
     def _something_left_to_train_on(self) -> Inconsistency | None:
@@ -125,6 +127,19 @@ class Data(SpecModel):
             fix="Use smaller shares, such as 0.15 and 0.15.",
             involves=(("validation", "fraction"),),
         )
+
+    def _columns_twice(self) -> list[Inconsistency]:
+        columns = self.target_columns or []
+        return [
+            Inconsistency(
+                at=("targetColumns", position),
+                received=f"`{name}`, which stands there already",
+                expected="each column once",
+                fix="Remove it.",
+            )
+            for position, name in enumerate(columns)
+            if name in columns[:position]
+        ]
 
     def _names_twice(self) -> list[Inconsistency]:
         names = [source.name for source in self.extra_tests]

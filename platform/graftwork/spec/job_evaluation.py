@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from graftwork.spec.base import Alias, Inconsistency, Name, SpecModel, refuse_if_any
+from graftwork.spec.target_metrics import RANGES, Metric
 
 
 class Gate(SpecModel):
@@ -15,8 +16,8 @@ class Gate(SpecModel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "accuracy", "min": 0.9}]})
 
-    metric: Literal["accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"]
-    """Which test metric."""
+    metric: Metric
+    """Which test metric; which there are depends on the task. `loss`, `mae` and `rmse` should be low, others high."""
     min: float | None = None
     """Lowest value that passes."""
     max: float | None = None
@@ -52,18 +53,26 @@ class Gate(SpecModel):
         )
 
     def _out_of_reach(self) -> list[Inconsistency]:
-        highest = math.inf if self.metric == "loss" else 1.0
+        lowest, highest = RANGES.get(self.metric, (0.0, 1.0))
         return [
             Inconsistency(
                 at=(key,),
                 received=f"{bound:g}",
-                expected="a loss >= 0" if self.metric == "loss" else f"a share from 0 to 1, as {self.metric} is",
+                expected=_range_words(self.metric, lowest, highest),
                 fix=f"Use {bound / 100:g}." if 1 < bound <= 100 else "Use a value the metric can take.",  # noqa: PLR2004
                 involves=(("metric",),),
             )
             for key, bound in (("min", self.min), ("max", self.max))
-            if bound is not None and not 0 <= bound <= highest
+            if bound is not None and not lowest <= bound <= highest
         ]
+
+
+def _range_words(metric: str, lowest: float, highest: float) -> str:
+    if (lowest, highest) == (0.0, 1.0):
+        return f"a share from 0 to 1, as {metric} is"
+    if highest == math.inf:
+        return f"{'a loss' if metric == 'loss' else metric} >= {lowest:g}"
+    return f"{metric} <= {highest:g}"
 
 
 class Evaluation(SpecModel):

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from graftwork.spec.base import Fraction, Inconsistency, Name, PositiveInt, SpecModel, Text, exactly_one, refuse_if_any
+from graftwork.spec.target_metrics import Monitor
 
 
 class Unfreeze(SpecModel):
@@ -98,7 +99,7 @@ class Features(SpecModel):
 class EarlyStopping(SpecModel):
     """End a phase when the validation data shows no more progress; the phase keeps its best epoch."""
 
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    monitor: Monitor = "val_loss"
     """What to watch."""
     patience: PositiveInt = 3
     """Epochs without progress before the phase ends."""
@@ -109,7 +110,7 @@ class EarlyStopping(SpecModel):
 class ReduceOnPlateau(SpecModel):
     """Lower the learning rate when the validation data shows no more progress."""
 
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    monitor: Monitor = "val_loss"
     """What to watch."""
     patience: PositiveInt = 2
     """Epochs without progress before the learning rate is lowered."""
@@ -134,6 +135,9 @@ class Training(SpecModel):
     """Decoupled weight decay; biases and normalisation are left out."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest global norm of the gradients."""
+    loss: Literal["auto", "mse", "mae", "huber"] = "auto"
+    """What is minimised. Regression: squared (`mse`, the default), absolute (`mae`) or Huber error of the standardised
+    numbers; the last two mind outliers less. Classification: cross-entropy (`auto`)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each label spread over all classes."""
     class_weights: Literal["none", "balanced"] = "none"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal["image-classification", "text-classification"]
+Task = Literal["image-classification", "text-classification", "image-regression", "text-regression"]
 """What a model is to do; every one of these works end to end."""
 
 InputKind = Literal["image", "text"]

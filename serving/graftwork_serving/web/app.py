@@ -143,7 +143,7 @@ class EndpointApp:
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes)
         model = service.find(request.query["model"][-1] if "model" in request.query else None)
         outcome.model = model.name
-        top = plain.parse_top(request, labels=len(model.labels))
+        top = plain.parse_top(request, labels=len(model.answers.labels))
         files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
         outcome.examples = len(files)
         prediction = await service.predict(model, [file.data for file in files])
@@ -155,7 +155,9 @@ class EndpointApp:
         model = service.find(route.name, route.version)
         outcome.model = model.name
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes)
-        parsed = await _off_loop(request, lambda: open_inference.parse_infer(request, model.reader.spec))
+        parsed = await _off_loop(
+            request, lambda: open_inference.parse_infer(request, model.reader.spec, tuple(model.answers.tensors()))
+        )
         outcome.examples = len(parsed.examples)
         prediction = await service.predict(model, parsed.examples)
         return json_response(open_inference.encode_infer(prediction, parsed))

@@ -26,9 +26,6 @@ from graftwork_serving.web.messages import HttpRequest
 
 INPUT_NAME = "image"
 TEXT_NAME = "text"
-SCORES_NAME = "scores"
-LABELS_NAME = "label"
-_OUTPUT_NAMES = (SCORES_NAME, LABELS_NAME)
 _MAX_PIXEL = 255
 _IMAGE_RANK = 4
 _BINARY_HEADER = b"inference-header-content-length"
@@ -62,10 +59,10 @@ def model_metadata(model: ServedModel) -> dict[str, Any]:
         "platform": "openvino",
         "inputs": [_input_metadata(model.reader.spec)],
         "outputs": [
-            {"name": SCORES_NAME, "datatype": "FP32", "shape": [-1, len(model.labels)]},
-            {"name": LABELS_NAME, "datatype": "BYTES", "shape": [-1]},
+            {"name": name, "datatype": datatype, "shape": [-1, *shape]}
+            for name, (datatype, shape) in model.answers.tensors().items()
         ],
-        "parameters": {"labels": list(model.labels), **_input_parameters(model.reader.spec)},
+        "parameters": {"labels": list(model.answers.labels), **_input_parameters(model.reader.spec)},
     }
 
 
@@ -81,8 +78,13 @@ def _input_parameters(spec: InputSpec) -> dict[str, Any]:
     return {"resize": spec.resize} if isinstance(spec, ImageSpec) else {"max_tokens": spec.max_tokens}
 
 
-def parse_infer(request: HttpRequest, inputs: InputSpec) -> InferRequest:
+def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...]) -> InferRequest:
     """Read an inference request.
+
+    Args:
+        request: as it came.
+        inputs: what the model takes.
+        tensors: names of what the model gives.
 
     Raises:
         RequestError: anything about it is wrong (400, 415); the message names the field and the fix.
@@ -104,26 +106,26 @@ def parse_infer(request: HttpRequest, inputs: InputSpec) -> InferRequest:
     return InferRequest(
         id=identity,
         examples=_parse_input(document.get("inputs"), inputs),
-        outputs=_parse_outputs(document.get("outputs")),
+        outputs=_parse_outputs(document.get("outputs"), tensors),
     )
 
 
 def encode_infer(prediction: Prediction, request: InferRequest) -> dict[str, Any]:
     """Answer of an inference request."""
-    model, scores = prediction.model, prediction.scores
-    rows, columns = scores.shape
-    tensors: dict[str, dict[str, Any]] = {
-        SCORES_NAME: {"datatype": "FP32", "shape": [rows, columns], "data": scores.ravel().tolist()},
-        LABELS_NAME: {
-            "datatype": "BYTES",
-            "shape": [rows],
-            "data": [model.labels[index] for index in scores.argmax(axis=1).tolist()],
-        },
-    }
+    model, rows = prediction.model, len(prediction.scores)
+    tensors = model.answers.tensors()
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         answer["id"] = request.id
-    answer["outputs"] = [{"name": name, **tensors[name]} for name in request.outputs]
+    answer["outputs"] = [
+        {
+            "name": name,
+            "datatype": tensors[name][0],
+            "shape": [rows, *tensors[name][1]],
+            "data": model.answers.data(name, prediction.scores),
+        }
+        for name in request.outputs
+    ]
     return answer
 
 
@@ -263,16 +265,16 @@ def _decode_base64(item: Any, index: int) -> bytes:
         ) from error
 
 
-def _parse_outputs(outputs: Any) -> tuple[str, ...]:
+def _parse_outputs(outputs: Any, known: tuple[str, ...]) -> tuple[str, ...]:
     if outputs is None:
-        return _OUTPUT_NAMES
+        return known
     if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
         raise _wrong("outputs", _kind(outputs), "a list of objects with a name", "Leave it out to get all.")
     names = tuple(item.get("name") for item in outputs)
     for index, name in enumerate(names):
-        if name not in _OUTPUT_NAMES:
-            raise _wrong(f"outputs[{index}].name", _short(name), " or ".join(_OUTPUT_NAMES), "Use one of these.")
-    return names or _OUTPUT_NAMES
+        if name not in known:
+            raise _wrong(f"outputs[{index}].name", _short(name), " or ".join(known), "Use one of these.")
+    return names or known
 
 
 def _wrong(where: str, received: str, expected: str, fix: str) -> RequestError:

@@ -20,14 +20,18 @@ _PREDICTIONS = {
             "type": "array",
             "items": {
                 "type": "object",
-                "required": ["label", "score", "scores"],
                 "properties": {
-                    "label": {"type": "string", "description": "Likeliest label."},
+                    "label": {"type": "string", "description": "Likeliest label (classification)."},
                     "score": {"type": "number", "description": "Its probability."},
                     "scores": {
                         "type": "object",
                         "additionalProperties": {"type": "number"},
                         "description": "The likeliest labels with their probabilities, by falling probability.",
+                    },
+                    "values": {
+                        "type": "object",
+                        "additionalProperties": {"type": "number"},
+                        "description": "Every number by its name (regression).",
                     },
                     "file": {"type": "string", "description": "File name, where the form gave one."},
                 },
@@ -130,7 +134,7 @@ def _predict_content(takes_text: Collection[bool]) -> dict[str, Any]:
 def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
     return {
         "operationId": "predict",
-        "summary": "Classify pictures or texts, whichever the model takes.",
+        "summary": "Predict from pictures or texts, whichever the model takes.",
         "parameters": [
             {
                 "name": "top",

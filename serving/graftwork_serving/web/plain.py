@@ -1,11 +1,9 @@
-"""The plain predict route: picture files in, labels and scores out. Pure translation, no I/O."""
+"""The plain predict route: picture files in, answers out. Pure translation, no I/O."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from graftwork.errors import RequestError
 from graftwork_serving.service import Prediction
@@ -69,23 +67,16 @@ def parse_top(request: HttpRequest, *, labels: int) -> int:
 
 
 def encode_prediction(prediction: Prediction, files: list[UploadedFile], *, top: int) -> dict[str, Any]:
-    """The answer as JSON-ready values, labels by falling score."""
+    """The answer as JSON-ready values."""
     model = prediction.model
     return {
         "model": model.name,
         "version": model.version,
         "predictions": [
-            _encode_row(row, model.labels, top) | ({"file": file.name} if file.name else {})
+            model.answers.row(row, top=top) | ({"file": file.name} if file.name else {})
             for row, file in zip(prediction.scores, files, strict=True)
         ],
     }
-
-
-def _encode_row(scores: Any, labels: tuple[str, ...], top: int) -> dict[str, Any]:
-    best = np.argsort(-scores, kind="stable")[:top].tolist()
-    ranked = {labels[index]: round(float(scores[index]), 7) for index in best}
-    label = labels[best[0]]
-    return {"label": label, "score": ranked[label], "scores": ranked}
 
 
 def parse_form(request: HttpRequest) -> list[UploadedFile]:

@@ -89,7 +89,7 @@ def _split(folder: Path, name: str, size: int, random: np.random.Generator) -> S
     return Split(name=name, inputs=tuple(uris), targets=labels, digests=tuple(digests))
 
 
-def small_request(data: SmallData, run_dir: Path, *, workers: int = 1, **spec: Any) -> TrainRequest:
+def small_request(data: SmallData, run_dir: Path, /, *, workers: int = 1, **spec: Any) -> TrainRequest:
     """A request to train on the small data.
 
     Args:

@@ -10,6 +10,7 @@ import pytest
 
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
+from graftwork_serving.answers import ScoreAnswers
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.served_model import ServedModel
@@ -54,7 +55,7 @@ def make_app(pool: WorkPool, metrics: ServingMetrics, tmp_path: Path, *, configu
         name="m",
         version="1",
         digest="0",
-        labels=("no", "yes"),
+        answers=ScoreAnswers(("no", "yes")),
         reader=PictureReader(spec=ImageSpec(height=4, width=4), max_pixels=10_000),
         engine=HalfEngine(),
         golden_difference=0.0,

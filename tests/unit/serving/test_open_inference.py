@@ -12,6 +12,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork_serving.web.messages import HttpRequest
 from graftwork_serving.web.open_inference import parse_infer
 
+TENSORS = ("scores", "label")
 IMAGE = ImageSpec(height=2, width=3)
 PIXELS = np.arange(36, dtype=np.uint8).reshape(2, 2, 3, 3)
 
@@ -35,7 +36,7 @@ def test_pixels_arrive_as_sent(datatype: str, nested: bool) -> None:
     """Flat and nested tensors of either type give the same pixels."""
     data = PIXELS.astype(float if datatype == "FP32" else np.uint8)
     sent = tensor(datatype=datatype, data=data.tolist() if nested else data.ravel().tolist())
-    parsed = parse_infer(request({"id": "a", "inputs": [sent]}), IMAGE)
+    parsed = parse_infer(request({"id": "a", "inputs": [sent]}), IMAGE, TENSORS)
     assert parsed.id == "a"
     np.testing.assert_array_equal(np.stack(parsed.examples), PIXELS)
 
@@ -44,7 +45,7 @@ def test_encoded_pictures_arrive_as_sent() -> None:
     """BYTES tensors carry files in base64."""
     files = [b"one", bytes(range(256))]
     data = [base64.b64encode(file).decode() for file in files]
-    parsed = parse_infer(request({"inputs": [tensor(datatype="BYTES", shape=[2], data=data)]}), IMAGE)
+    parsed = parse_infer(request({"inputs": [tensor(datatype="BYTES", shape=[2], data=data)]}), IMAGE, TENSORS)
     assert parsed.examples == files
 
 
@@ -89,7 +90,7 @@ def test_encoded_pictures_arrive_as_sent() -> None:
 def test_a_wrong_request_is_refused_by_the_field_that_is_wrong(content: Any, part: str) -> None:
     """Every mistake is a 400 that names the field."""
     with pytest.raises(RequestError) as refused:
-        parse_infer(request(content), IMAGE)
+        parse_infer(request(content), IMAGE, TENSORS)
     assert refused.value.status == 400
     assert part in refused.value.message
 
@@ -97,5 +98,5 @@ def test_a_wrong_request_is_refused_by_the_field_that_is_wrong(content: Any, par
 def test_a_wrong_content_type_is_refused() -> None:
     """Something that says it is a picture is not parsed as JSON."""
     with pytest.raises(RequestError, match="image/png") as refused:
-        parse_infer(request({"inputs": [tensor()]}, content_type="image/png"), IMAGE)
+        parse_infer(request({"inputs": [tensor()]}, content_type="image/png"), IMAGE, TENSORS)
     assert refused.value.status == 415

@@ -1,0 +1,81 @@
+"""What a job's sections may say depends on the kind of its target: the checks across sections. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from graftwork.spec.base import Inconsistency
+from graftwork.spec.target_metrics import SCORES, TEST_METRICS
+from graftwork.spec.tasks import TargetKind, target_kind
+
+if TYPE_CHECKING:
+    from graftwork.spec.fine_tune_job import FineTuneJobSpec
+
+_LOSSES: dict[TargetKind, tuple[str, ...]] = {"classes": ("auto",), "numbers": ("auto", "mse", "mae", "huber")}
+
+
+def target_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
+    """Everything that does not go with what the task predicts."""
+    kind = target_kind(spec.task)
+    return [*_columns(spec, kind), *_gates(spec, kind), *_monitors(spec, kind), *_training(spec, kind)]
+
+
+def _columns(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    given = spec.data.target_columns is not None
+    if given == (kind == "numbers"):
+        return []
+    if given:
+        return [_out_of_place(spec, ("data", "targetColumns"), "column names", "nothing: only regression has them")]
+    return [
+        Inconsistency(
+            at=("data",),
+            received="no `targetColumns`",
+            expected=f"the columns with the numbers to predict, as the task is {spec.task}",
+            fix="Add data.targetColumns: [COLUMN, ...] and tables (CSV, Parquet) that have them.",
+            involves=(("task",),),
+        )
+    ]
+
+
+def _gates(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    known = TEST_METRICS[kind]
+    return [
+        _out_of_place(
+            spec, ("evaluation", "gates", position, "metric"), f"`{gate.metric}`", f"one of {', '.join(known)}"
+        )
+        for position, gate in enumerate(spec.evaluation.gates)
+        if gate.metric not in known
+    ]
+
+
+def _monitors(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    known = ("val_loss", f"val_{SCORES[kind]}")
+    rules = {"earlyStopping": spec.training.early_stopping, "reduceOnPlateau": spec.training.reduce_on_plateau}
+    return [
+        _out_of_place(spec, ("training", name, "monitor"), f"`{rule.monitor}`", " or ".join(known))
+        for name, rule in rules.items()
+        if rule is not None and rule.monitor not in known
+    ]
+
+
+def _training(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    training, found = spec.training, []
+    if training.loss not in _LOSSES[kind]:
+        found.append(
+            _out_of_place(spec, ("training", "loss"), f"`{training.loss}`", f"one of {', '.join(_LOSSES[kind])}")
+        )
+    if kind == "numbers" and training.label_smoothing:
+        found.append(_out_of_place(spec, ("training", "labelSmoothing"), f"{training.label_smoothing:g}", "0"))
+    if kind == "numbers" and training.class_weights != "none":
+        found.append(_out_of_place(spec, ("training", "classWeights"), f"`{training.class_weights}`", "`none`"))
+    return found
+
+
+def _out_of_place(spec: FineTuneJobSpec, at: tuple[str | int, ...], received: str, expected: str) -> Inconsistency:
+    return Inconsistency(
+        at=at,
+        received=f"{received} in a job of {spec.task}",
+        expected=expected,
+        fix="Change it, or the task.",
+        involves=(("task",),),
+    )

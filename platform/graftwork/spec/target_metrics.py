@@ -1,0 +1,42 @@
+"""Which figures there are for each kind of target, and what values they can take. Pure."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from graftwork.spec.tasks import TargetKind
+
+Metric = Literal[
+    "accuracy",
+    "top5_accuracy",
+    "precision_macro",
+    "recall_macro",
+    "f1_macro",
+    "auc_macro",
+    "loss",
+    "r2",
+    "mae",
+    "rmse",
+]
+"""A test metric that a gate can look at."""
+
+Monitor = Literal["val_loss", "val_accuracy", "val_r2"]
+"""A validation figure that can steer training."""
+
+TEST_METRICS: Final[dict[TargetKind, tuple[Metric, ...]]] = {
+    "classes": ("accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"),
+    "numbers": ("r2", "mae", "rmse"),
+}
+"""What a test set is judged by, for each kind of target."""
+
+SCORES: Final[dict[TargetKind, str]] = {"classes": "accuracy", "numbers": "r2"}
+"""The epoch figure beside the loss, for each kind of target; higher is better."""
+
+LOWER_IS_BETTER: Final = frozenset({"loss", "mae", "rmse"})
+"""Test metrics that should be low; all others should be high."""
+
+RANGES: Final[dict[str, tuple[float, float]]] = {
+    **dict.fromkeys(sorted(LOWER_IS_BETTER), (0.0, float("inf"))),
+    "r2": (float("-inf"), 1.0),
+}
+"""Lowest and highest value of metrics that are no shares from 0 to 1."""

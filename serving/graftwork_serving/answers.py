@@ -1,0 +1,100 @@
+"""From the numbers a model gives to answers: one object per kind of output. Pure; protocols ask it, engines do not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from graftwork.bundle.manifest import NumbersSignature, ScoresSignature
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from graftwork.bundle.manifest import OutputSignature
+
+
+class Answers(Protocol):
+    """Words for what a model gives.
+
+    Attributes:
+        labels: what the numbers are called, in their order.
+    """
+
+    labels: tuple[str, ...]
+
+    def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
+        """An example's answer as JSON-ready values.
+
+        Args:
+            values: what the model gave, shape (labels,).
+            top: how many labels the client wants to see, where they are ranked.
+        """
+        ...
+
+    def tensors(self) -> dict[str, tuple[str, list[int]]]:
+        """Output tensors of the Open Inference Protocol by name: datatype, and shape without the number of examples."""
+        ...
+
+    def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
+        """A tensor's values, flat.
+
+        Args:
+            name: of the tensor.
+            values: what the model gave, shape (examples, labels).
+        """
+        ...
+
+
+class ScoreAnswers:
+    """One class of several: the likeliest label, and labels by falling probability."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+
+    def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
+        """The likeliest label, its probability, and the best labels with theirs."""
+        best = np.argsort(-values, kind="stable")[:top].tolist()
+        ranked = {self.labels[index]: round(float(values[index]), 7) for index in best}
+        label = self.labels[best[0]]
+        return {"label": label, "score": ranked[label], "scores": ranked}
+
+    def tensors(self) -> dict[str, tuple[str, list[int]]]:
+        """All probabilities, and the likeliest label."""
+        return {"scores": ("FP32", [len(self.labels)]), "label": ("BYTES", [])}
+
+    def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
+        """Probabilities or labels."""
+        if name == "label":
+            return [self.labels[index] for index in values.argmax(axis=1).tolist()]
+        return list(values.ravel().tolist())
+
+
+class NumberAnswers:
+    """Numbers by name."""
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+
+    def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
+        """Every number; `top` ranks nothing here."""
+        del top
+        return {"values": {name: float(f"{value:.7g}") for name, value in zip(self.labels, values, strict=True)}}
+
+    def tensors(self) -> dict[str, tuple[str, list[int]]]:
+        """All numbers."""
+        return {"values": ("FP32", [len(self.labels)])}
+
+    def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
+        """The numbers."""
+        del name
+        return list(values.ravel().tolist())
+
+
+def answers_for(output: OutputSignature) -> Answers:
+    """What puts the output of a bundle into words."""
+    match output:
+        case ScoresSignature():
+            return ScoreAnswers(tuple(output.labels))
+        case NumbersSignature():
+            return NumberAnswers(tuple(output.labels))

@@ -1,0 +1,95 @@
+"""Metrics and findings of a regression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from graftwork.errors import PermanentError
+from graftwork_jobs.evaluation.charts import predicted_over_true
+from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
+from graftwork_jobs.evaluation.number_metrics import number_metrics
+from graftwork_jobs.evaluation.number_reporting import NumberReporting
+from graftwork_jobs.evaluation.report import write_report
+from graftwork_jobs.evaluation.report_content import ReportContent, TestReport
+from tests.unit.jobs.evaluation.builders import epochs
+
+NAMES = ("a", "b")
+RANDOM = np.random.default_rng(1)
+TRUTHS = RANDOM.normal(size=(50, 2)).astype(np.float32)
+SAID = (TRUTHS + RANDOM.normal(size=(50, 2)) * 0.3).astype(np.float32)
+
+
+def test_figures_of_each_number_and_their_means() -> None:
+    """As by hand with NumPy."""
+    metrics = number_metrics(SAID, TRUTHS, NAMES)
+    error = SAID.astype(np.float64) - TRUTHS
+    r2 = 1 - (error**2).sum(axis=0) / ((TRUTHS - TRUTHS.mean(axis=0, dtype=np.float64)) ** 2).sum(axis=0)
+    assert [row.r2 for row in metrics.rows] == pytest.approx(list(r2), rel=1e-6)
+    assert metrics.rows[1].rmse == pytest.approx(float(np.sqrt((error[:, 1] ** 2).mean())))
+    assert metrics.summary == pytest.approx(
+        {"r2": r2.mean(), "mae": np.abs(error).mean(), "rmse": np.sqrt((error**2).mean(axis=0)).mean()}
+    )
+
+
+def test_a_number_that_never_changes_has_no_r2() -> None:
+    """It is left out of the table's R2, and the note names it."""
+    truths = TRUTHS.copy()
+    truths[:, 1] = 3.0
+    metrics = number_metrics(SAID, truths, NAMES)
+    assert metrics.rows[1].r2 is None
+    assert "b" in metrics.notes[0]
+    assert np.isfinite(metrics.summary["r2"])
+
+
+def test_answers_that_are_no_numbers_are_refused() -> None:
+    """As many as there are, with what to do."""
+    broken = SAID.copy()
+    broken[3, 0] = np.nan
+    with pytest.raises(PermanentError, match="1 of 50 test examples"):
+        number_metrics(broken, TRUTHS, NAMES)
+
+
+def test_a_regression_is_diagnosed_by_its_r2() -> None:
+    """A model no better than the mean learned nothing; an easier validation set and another domain are named."""
+    weak = number_metrics(RANDOM.normal(size=(50, 2)).astype(np.float32) * 0.1, TRUTHS, NAMES)
+    stuck = epochs("head", [1.0, 1.0], [1.0, 1.0], [0.0, 0.005], [0.0, 0.0])
+    given = DiagnosisInput(
+        history=stuck, kept_epochs={"head": 2}, reporting=NumberReporting(guess_loss=1.0), test=weak, train_examples=200
+    )
+    (found,) = [finding for finding in diagnose(given) if finding.severity == "problem"]
+    assert "always giving the mean" in found.evidence
+    good = number_metrics(SAID, TRUTHS, NAMES)
+    learned = epochs("head", [0.5, 0.1], [0.5, 0.1], [0.5, 0.9], [0.5, 0.99])
+    given = DiagnosisInput(
+        history=learned,
+        kept_epochs={"head": 2},
+        reporting=NumberReporting(guess_loss=1.0),
+        test=good,
+        extra_tests={"elsewhere": weak},
+    )
+    assert "other_domain" in [finding.code for finding in diagnose(given)]
+
+
+def test_a_report_of_numbers_shows_table_and_chart(tmp_path: Path) -> None:
+    """The page names every number; the chart of predicted over true values stands beside it."""
+    metrics = number_metrics(SAID, TRUTHS, NAMES)
+    reporting = NumberReporting(guess_loss=1.0)
+    content = ReportContent(
+        job="angles",
+        task="image-regression",
+        reporting=reporting,
+        run_id="r",
+        created_at="2026-01-02T03:04:05Z",
+        spec_yaml="",
+        phases=(),
+        history=(),
+        findings=(),
+        tests=(TestReport(name="test", metrics=metrics, baseline={"r2": 0.1, "mae": 1.0}),),
+    )
+    page = write_report(content, tmp_path / "report").read_text()
+    assert f"{metrics.summary['r2']:.3f}" in page
+    assert "image regression" in page
+    assert (tmp_path / "report" / "predicted_over_true.png").read_bytes() == predicted_over_true(metrics)

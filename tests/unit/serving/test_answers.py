@@ -1,0 +1,28 @@
+"""What a model gives is put into words by the kind of its output."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from graftwork.bundle.manifest import NumbersSignature, ScoresSignature
+from graftwork_serving.answers import answers_for
+
+VALUES = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
+
+
+def test_classes_are_ranked() -> None:
+    """The likeliest first, ties in the order of the labels."""
+    answers = answers_for(ScoresSignature(labels=["no", "yes"]))
+    assert answers.row(VALUES[0], top=1) == {"label": "yes", "score": 0.75, "scores": {"yes": 0.75}}
+    assert answers.data("label", VALUES) == ["yes", "no"]
+    assert answers.tensors() == {"scores": ("FP32", [2]), "label": ("BYTES", [])}
+
+
+def test_numbers_are_named_and_not_ranked() -> None:
+    """All of them, in the order of the targets, however few labels the client wants."""
+    answers = answers_for(NumbersSignature(labels=["angle", "scale"], deviations=[30.0, 0.2]))
+    assert answers.row(np.array([123.456789, -0.5], np.float32), top=1) == {
+        "values": {"angle": 123.4568, "scale": -0.5}
+    }
+    assert answers.tensors() == {"values": ("FP32", [2])}
+    assert answers.data("values", VALUES) == [0.25, 0.75, 0.5, 0.5]
