@@ -20,6 +20,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
+from graftwork.spec.job_training import lora_words
 from graftwork.spec.tasks import input_kind, target_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
@@ -436,6 +437,8 @@ def _plan_features(
 
 
 def _unfreeze_words(phase: Phase) -> str:
+    if phase.lora is not None:
+        return lora_words(phase.lora)
     if isinstance(phase.unfreeze, str):
         return phase.unfreeze
     (key, value), *_ = phase.unfreeze.model_dump(by_alias=True, exclude_none=True).items()

@@ -258,13 +258,17 @@ class Extractor:
 
 
 def _digest(trunk: keras.Model) -> str:
-    """SHA-256 of what a trunk computes in inference mode: its layers and their weights, not the state of dropout."""
+    """SHA-256 of what a trunk computes in inference mode: its layers and their weights, not the state of dropout.
+
+    The same with and without adapters: in a trunk they change nothing.
+    """
+    from graftwork_jobs.model.adapters import plain_weights, without_adapter
     from graftwork_jobs.model.dropout import stock_dropout
 
     document = json.loads(trunk.to_json())
     # Which rows of a batch a worker drops is no part of what a frozen layer computes.
-    document["config"]["layers"] = [stock_dropout(layer) for layer in document["config"]["layers"]]
+    document["config"]["layers"] = [without_adapter(stock_dropout(layer)) for layer in document["config"]["layers"]]
     state = hashlib.sha256(json.dumps(document).encode())
-    for weight in trunk.weights:
+    for weight in plain_weights(trunk):
         state.update(np.ascontiguousarray(weight.numpy()).tobytes())
     return state.hexdigest()

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import keras
 
 from graftwork.errors import Problem, SpecError
 from graftwork.near_names import near_names
-from graftwork.spec.fine_tune_job import Unfreeze
+from graftwork.spec.fine_tune_job import Lora, Unfreeze
+from graftwork_jobs.model.adapters import adapter_size, adapter_variables, linear_layers
 from graftwork_jobs.model.network import Network
 from graftwork_jobs.model.rebuild import leaf_layers
 
 _SCALING_LAYERS = (keras.layers.Rescaling, keras.layers.Normalization)
 _SHOWN_NAMES = 8
+
+UnfreezeSetting: TypeAlias = Literal["none", "all", "lora"] | Unfreeze
+"""`unfreeze` of a phase."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class FreezeBoundary:
     Attributes:
         first_trainable_layer: the backbone layer at the boundary; None when only the head trains.
         trainable_layers: backbone layers from there on, in the backbone's order.
+        only_adapters: whether nothing of these layers trains but their low-rank adapters.
         trainable_parameters: numbers that training changes, head included.
         total_parameters: all numbers of the network, statistics included.
     """
@@ -33,6 +38,7 @@ class FreezeBoundary:
     trainable_layers: tuple[str, ...]
     trainable_parameters: int
     total_parameters: int
+    only_adapters: bool = False
 
 
 def backbone_layers(network: Network) -> list[keras.layers.Layer]:
@@ -45,9 +51,7 @@ def backbone_layers(network: Network) -> list[keras.layers.Layer]:
     return layers
 
 
-def resolve_unfreeze(
-    network: Network, unfreeze: Literal["none", "all"] | Unfreeze, *, where: str = "unfreeze"
-) -> FreezeBoundary:
+def resolve_unfreeze(network: Network, unfreeze: UnfreezeSetting, *, where: str = "unfreeze") -> FreezeBoundary:
     """Find the freeze boundary; changes nothing.
 
     Args:
@@ -56,7 +60,7 @@ def resolve_unfreeze(
         where: YAML path of `unfreeze`, for the error.
 
     Raises:
-        SpecError: no such layer (with near names), or more layers than there are.
+        SpecError: no such layer (with near names), more layers than there are, or none that takes an adapter.
     """
     layers = backbone_layers(network)
     names = [layer.name for layer in layers]
@@ -65,6 +69,10 @@ def resolve_unfreeze(
             first = len(names)
         case "all":
             first = 0
+        case "lora":
+            return _adapters_only(network, layers, Lora(), where)
+        case Unfreeze(lora=Lora() as lora):
+            return _adapters_only(network, layers, lora, where)
         case Unfreeze(last_layers=int() as count):
             first = _from_end(count, len(names), where)
         case Unfreeze(fraction=float() as share):
@@ -78,7 +86,29 @@ def resolve_unfreeze(
         first_trainable_layer=names[first] if first < len(names) else None,
         trainable_layers=tuple(names[first:]),
         trainable_parameters=trainable,
-        total_parameters=network.model.count_params(),
+        total_parameters=_total_parameters(network),
+    )
+
+
+def _adapters_only(network: Network, layers: list[keras.layers.Layer], lora: Lora, where: str) -> FreezeBoundary:
+    """Adapters train in all layers that take one; what lies below the first of these stays as it is."""
+    sizes = [sum(adapter_size(part, lora.rank) for part in linear_layers(layer)) for layer in layers]
+    first = next((position for position, size in enumerate(sizes) if size), None)
+    if first is None:
+        raise SpecError(
+            Problem(
+                where=where,
+                received="low-rank adapters for a backbone without fully connected layers",
+                expected="a backbone with such layers, such as a transformer",
+                fix="Unfreeze layers themselves: `{fraction: 0.3}`, `{lastLayers: 20}` or `all`.",
+            )
+        )
+    return FreezeBoundary(
+        first_trainable_layer=layers[first].name,
+        trainable_layers=tuple(layer.name for layer in layers[first:]),
+        trainable_parameters=_trainable_parameters(network.head) + sum(sizes),
+        total_parameters=_total_parameters(network),
+        only_adapters=True,
     )
 
 
@@ -89,8 +119,27 @@ def apply_freeze(network: Network, boundary: FreezeBoundary) -> None:
     """
     network.model.trainable = True
     trainable = set(boundary.trainable_layers)
+    adapters = {id(variable) for variable in adapter_variables(network.backbone)}
     for layer in leaf_layers(network.backbone):
         layer.trainable = layer.name in trainable
+        # Keras leaves the variables alone where a layer is as it shall be already, whatever these are.
+        for variable in _variables_to_train(layer):
+            variable.trainable = layer.trainable and (id(variable) in adapters) is boundary.only_adapters
+    if boundary.only_adapters:
+        _freeze_statistics(network.backbone)
+
+
+def _variables_to_train(layer: keras.layers.Layer) -> list[keras.Variable]:
+    """Weights that would train if nothing were frozen; no statistics."""
+    parts = layer._flatten_layers()  # noqa: SLF001 - the public `layers` exists on models only
+    return [variable for part in parts for variable in part._trainable_variables]  # noqa: SLF001 - as they were made
+
+
+def _freeze_statistics(backbone: keras.Model) -> None:
+    """Let BatchNorm layers run in inference mode, at any depth."""
+    for part in backbone._flatten_layers():  # noqa: SLF001 - the public `layers` exists on models only
+        if isinstance(part, keras.layers.BatchNormalization):
+            part.trainable = False
 
 
 def _from_end(count: int, available: int, where: str) -> int:
@@ -140,14 +189,12 @@ def _suggestion(name: str, names: list[str]) -> str:
     return f"Layer names begin with, among others: {', '.join(blocks[::step])}."
 
 
+def _total_parameters(network: Network) -> int:
+    adapters = adapter_variables(network.backbone)
+    return int(network.model.count_params() - sum(math.prod(variable.shape) for variable in adapters))
+
+
 def _trainable_parameters(layer: keras.layers.Layer) -> int:
-    """Numbers that would train if the layer were not frozen."""
-    parts = layer._flatten_layers()  # noqa: SLF001 - the public `layers` exists on models only
-    frozen = [part for part in parts if not part.trainable]
-    for part in frozen:
-        part.trainable = True
-    try:
-        return sum(math.prod(weight.shape) for weight in layer.trainable_weights)
-    finally:
-        for part in frozen:
-            part.trainable = False
+    """Numbers that would train if the layer were not frozen; adapters do not count."""
+    adapters = {id(variable) for variable in adapter_variables(layer)}
+    return sum(math.prod(each.shape) for each in _variables_to_train(layer) if id(each) not in adapters)

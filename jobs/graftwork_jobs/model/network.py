@@ -73,7 +73,7 @@ def build_network(
 
     def dropout(number: int) -> keras.layers.Layer:
         options: dict[str, Any] = {
-            "seed": _derived(seed, _HEAD_DROPOUT_SEEDS + number),
+            "seed": derived_seed(seed, _HEAD_DROPOUT_SEEDS + number),
             "name": f"head_dropout_{number}",
         }
         if dropout_slice is None:
@@ -152,7 +152,7 @@ def _with_sliced_dropout(trunk: keras.Model, part: DropoutSlice, seed: int) -> k
     numbers = itertools.count(_BACKBONE_SEEDS)
 
     def next_seed() -> int:
-        return _derived(seed, next(numbers))
+        return derived_seed(seed, next(numbers))
 
     def change(layer: LayerConfig) -> LayerConfig:
         return slice_dropout(layer, part=part, seed=next_seed)
@@ -185,7 +185,7 @@ def _head(
         vector = keras.layers.Dense(
             units,
             activation=head.activation,
-            kernel_initializer=keras.initializers.GlorotUniform(seed=_derived(seed, number)),
+            kernel_initializer=keras.initializers.GlorotUniform(seed=derived_seed(seed, number)),
             name=f"head_hidden_{number}",
         )(vector)
     if head.dropout:
@@ -204,6 +204,6 @@ def _run(head: keras.Model, features: Any) -> Any:
     return features
 
 
-def _derived(seed: int, number: int) -> int:
+def derived_seed(seed: int, number: int) -> int:
     """A seed of its own for each layer."""
     return (seed * 1_000_003 + number) % _SEED_RANGE

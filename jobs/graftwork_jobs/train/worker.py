@@ -144,6 +144,7 @@ def _inputs(request: TrainRequest) -> InputBatches:
 
 def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Network:
     from graftwork_jobs.distributed.batch_norm import synchronise
+    from graftwork_jobs.model.adapters import add_adapters
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training, load_job_backbone
     from graftwork_jobs.model.network import DropoutSlice, build_network
 
@@ -159,6 +160,9 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Netw
         batch_norm_training=backbone_trains_as_in_training(spec),
         dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=plan.row_offset),
     )
+    lora = next((phase.lora for phase in spec.phases if phase.lora is not None), None)
+    if lora is not None:
+        add_adapters(network, lora, seed=spec.training.seed)
     synchronise(network.model, Collectives(rank=plan.rank, world=plan.world))
     return network
 
@@ -166,6 +170,7 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Netw
 def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
     """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
     from graftwork_jobs.distributed.gradient_tap import GradientTap
+    from graftwork_jobs.model.adapters import merge_adapters
     from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState, assign, values_of
     from graftwork_jobs.train.objective import Tally
@@ -238,6 +243,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
         )
 
     assign(run.network.model.variables, best)
+    merge_adapters(run.network, seed=spec.training.seed)
     best_epoch = state.phase_state.best_epoch
     run.tell("phase_finished", phase=phase.name, epochs=state.epochs_done, best_epoch=(best_epoch or 0) + 1)
     return TrainState(phase=number + 1, history=state.history)

@@ -16,7 +16,17 @@ from graftwork.spec.job_evaluation import Evaluation, Gate, Register
 from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_search import Search, SearchRange
-from graftwork.spec.job_training import EarlyStopping, Features, Phase, ReduceOnPlateau, Scaling, Training, Unfreeze
+from graftwork.spec.job_training import (
+    EarlyStopping,
+    Features,
+    Lora,
+    Phase,
+    ReduceOnPlateau,
+    Scaling,
+    Training,
+    Unfreeze,
+    lora_words,
+)
 from graftwork.spec.placement import JobPlacement
 from graftwork.spec.search_space import search_problems
 from graftwork.spec.target_checks import target_inconsistencies
@@ -35,6 +45,7 @@ __all__ = [
     "Gate",
     "Head",
     "Input",
+    "Lora",
     "NamedDataSource",
     "Phase",
     "ReduceOnPlateau",
@@ -86,6 +97,7 @@ class FineTuneJobSpec(SpecModel):
             *input_inconsistencies(self),
             *target_inconsistencies(self),
             *self._phase_names_twice(),
+            *self._adapters_differ(),
             self._idle_workers(),
             *self._gates_without_model(),
             self._views_of_nothing(),
@@ -131,6 +143,22 @@ class FineTuneJobSpec(SpecModel):
             )
             for position, name in enumerate(names)
             if name in names[:position]
+        ]
+
+    def _adapters_differ(self) -> list[Inconsistency]:
+        """The adapters are part of the network from the first phase on, so all phases train the same ones."""
+        with_adapters = [(position, phase.lora) for position, phase in enumerate(self.phases) if phase.lora is not None]
+        return [
+            Inconsistency(
+                at=("phases", position, "unfreeze"),
+                received=f"{lora_words(lora)} where phase {self.phases[first].name} has {lora_words(wanted)}",
+                expected="the same rank and alpha in all phases",
+                fix="Use the same values, or `unfreeze: all` in one of the phases.",
+                involves=(("phases", first, "unfreeze"),),
+            )
+            for first, wanted in with_adapters[:1]
+            for position, lora in with_adapters[1:]
+            if lora != wanted
         ]
 
     def _idle_workers(self) -> Inconsistency | None:

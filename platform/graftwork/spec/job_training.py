@@ -11,6 +11,20 @@ from graftwork.spec.base import Fraction, Inconsistency, Name, PositiveInt, Spec
 from graftwork.spec.target_metrics import Monitor
 
 
+class Lora(SpecModel):
+    """Low-rank adapters: beside the kernel of each fully connected layer of the backbone, two small matrices train."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Numbers between the two matrices: more can learn more, and cost more."""
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    """The product of the matrices counts `alpha / rank` times. Default: once, whatever the rank."""
+
+    @property
+    def scale(self) -> float:
+        """What the product of the matrices is multiplied by."""
+        return 1.0 if self.alpha is None else self.alpha / self.rank
+
+
 class Unfreeze(SpecModel):
     """Which backbone layers train in a phase. Exactly one key."""
 
@@ -22,11 +36,19 @@ class Unfreeze(SpecModel):
     """This layer and all that come after it. A block prefix (`block6a`) stands for its first layer."""
     fraction: Fraction | None = None
     """The last share of the layers."""
+    lora: Lora | None = None
+    """No layer itself but low-rank adapters beside them, such as `{lora: {rank: 8}}`; merged into the layers when the
+    phase ends."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction"))
+        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction", "lora"))
         return self
+
+
+def lora_words(lora: Lora) -> str:
+    """Adapters for people: `lora rank 8`."""
+    return f"lora rank {lora.rank}" + ("" if lora.alpha is None else f" alpha {lora.alpha:g}")
 
 
 def _unfreeze_tag(value: object) -> str:
@@ -42,16 +64,24 @@ class Phase(SpecModel):
     epochs: PositiveInt
     """How often to go through the training data; early stopping may end it sooner."""
     unfreeze: Annotated[
-        Annotated[Literal["none", "all"], Tag("word")] | Annotated[Unfreeze, Tag("some")], Discriminator(_unfreeze_tag)
+        Annotated[Literal["none", "all", "lora"], Tag("word")] | Annotated[Unfreeze, Tag("some")],
+        Discriminator(_unfreeze_tag),
     ] = "none"
     """Which backbone layers train: `none`, `all`, or one of `{lastLayers: N}`, `{fromLayer: NAME}`,
-    `{fraction: F}`. The head always trains."""
+    `{fraction: F}`, `{lora: {rank: R}}` (`lora` stands for rank 8). The head always trains."""
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     """Learning rate at the start of the phase (after warm-up, if any)."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the learning rate goes on: as it is, or down to zero along a half cosine over the phase."""
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     """Epochs over which the learning rate rises linearly from zero."""
+
+    @property
+    def lora(self) -> Lora | None:
+        """The adapters that train in the phase; None if none do."""
+        if isinstance(self.unfreeze, Unfreeze):
+            return self.unfreeze.lora
+        return Lora() if self.unfreeze == "lora" else None
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

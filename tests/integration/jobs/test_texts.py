@@ -1,0 +1,115 @@
+"""A job on texts from the table to the answer of an endpoint."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from graftwork.bundle.directory import open_bundle
+from graftwork_jobs.events import read_events
+from tests.integration.jobs.graft_home import Ended, GraftHome
+from tests.integration.jobs.tiny_jobs import write_job
+from tests.support.tiny_bert import save_tiny_bert
+from tests.support.tiny_texts import LABELS, tiny_texts, write_table
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+_RATE = 0.02
+_JOB: dict[str, Any] = {
+    "task": "text-classification",
+    "backbone": {"path": "bert"},
+    "input": {"maxTokens": 16},
+    "data": {"train": {"uri": "texts.csv"}, "validation": {"fraction": 0.2}, "test": {"fraction": 0.2}},
+    "augment": [],
+    "phases": [
+        {"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": _RATE},
+        {"name": "adapt", "epochs": 8, "unfreeze": {"lora": {"rank": 2}}, "learningRate": _RATE},
+    ],
+    "training": {"batchSize": 8, "seed": 5},
+    "scaling": {"workers": 2},
+    "register": {"model": "opinions", "alias": "champion"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """What the commands said, and what the run left."""
+
+    run: Ended
+    asked: Ended
+    served: Ended
+
+
+@pytest.fixture(scope="module")
+def texts(graft_home: GraftHome) -> Path:
+    """The folder with a tiny BERT and a table of texts beside the specs."""
+    save_tiny_bert(graft_home.work / "bert")
+    write_table(graft_home.work / "texts.csv", tiny_texts(60, seed=1))
+    return graft_home.work
+
+
+@pytest.fixture(scope="module")
+def told(graft_home: GraftHome, texts: Path) -> Iterator[Told]:
+    """`graft run`, `graft serve` and `graft predict`."""
+    run = graft_home.graft("run", write_job(texts, "opinions", **_JOB), "-o", "json")
+    assert run.code == 0, run.err
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    endpoint = {
+        "apiVersion": "graftwork.dev/v1alpha1",
+        "kind": "InferenceEndpoint",
+        "metadata": {"name": "opinions"},
+        "spec": {"models": [{"model": "opinions@champion"}], "http": {"port": port}},
+    }
+    (texts / "endpoint.yaml").write_text(yaml.safe_dump(endpoint))
+    served = graft_home.graft("serve", "--detach", "endpoint.yaml")
+    try:
+        assert served.code == 0, served.err
+        bundle = open_bundle(Path(run.json["bundle"]))
+        golden = [(bundle.path / example.file).read_text() for example in bundle.manifest.golden]
+        options = [option for text in golden for option in ("--text", text)]
+        asked = graft_home.graft("predict", "opinions", *options, "--top", "2", "-o", "json")
+        yield Told(run=run, asked=asked, served=served)
+    finally:
+        graft_home.graft("endpoints", "stop", "opinions")
+
+
+def test_the_endpoint_says_what_training_said(told: Told) -> None:
+    """Texts through tokenizer, batching and engine of the endpoint: the scores that the bundle keeps from training."""
+    bundle = open_bundle(Path(told.run.json["bundle"]))
+    assert tuple(bundle.manifest.output.labels) == LABELS
+    answers = told.asked.json
+    assert len(answers) == len(bundle.manifest.golden)
+    for example in bundle.manifest.golden:
+        answer = answers[(bundle.path / example.file).read_text()]
+        received = [answer["scores"][label] for label in LABELS]
+        np.testing.assert_allclose(received, example.scores, atol=1e-3)
+
+
+def test_two_workers_were_compared_with_one_in_both_phases(told: Told, graft_home: GraftHome) -> None:
+    """The preflight ran with adapters, too."""
+    (run,) = graft_home.runs("opinions")
+    assert [event["phase"] for event in read_events(run.events_file) if event["kind"] == "preflight"] == [
+        "head",
+        "adapt",
+    ]
+
+
+def test_adapters_learn(told: Told, graft_home: GraftHome) -> None:
+    """The loss falls in their phase, and the bundle's network is an ordinary one."""
+    (run,) = graft_home.runs("opinions")
+    epochs = [event for event in read_events(run.events_file) if event["kind"] == "epoch" and event["phase"] == "adapt"]
+    assert epochs[-1]["loss"] < 0.8 * epochs[0]["loss"]
+    plan = json.loads(run.plan_file.read_text())
+    head, adapt = plan["phases"]
+    assert head["trainable_parameters"] < adapt["trainable_parameters"] < adapt["total_parameters"] / 2
+    assert adapt["unfreeze"] == "lora rank 2"
