@@ -7,6 +7,7 @@ directory (prometheus-client's multi-process mode), so that any of them can answ
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,6 +68,57 @@ class ServingMetrics:
             "graftwork_model_info", "Models served.", ("endpoint", "model", "version", "digest"), "livemax"
         )
     )
+
+
+_LOOK_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatorMetrics:
+    """What the operator counts. Make one per process.
+
+    Attributes:
+        looks: looks at an object, by kind and outcome.
+        look_seconds: how long a look took.
+        wait_seconds: how long an object waited for it.
+        waiting: objects that wait now.
+        leads: 1 while this operator is the one that acts.
+    """
+
+    looks: Counter = field(
+        default_factory=lambda: _counter("graftwork_operator_looks", "Looks at an object.", ("kind", "outcome"))
+    )
+    look_seconds: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_operator_look_duration_seconds", "Time a look took.", ("kind",), _LOOK_BUCKETS_S
+        )
+    )
+    wait_seconds: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_operator_wait_duration_seconds", "Time an object waited.", ("kind",), _LOOK_BUCKETS_S
+        )
+    )
+    waiting: Gauge = field(
+        default_factory=lambda: _gauge("graftwork_operator_waiting_objects", "Objects that wait.", (), "all")
+    )
+    leads: Gauge = field(
+        default_factory=lambda: _gauge("graftwork_operator_leads", "Whether this operator acts.", (), "all")
+    )
+
+    def count_calls(self, calls: Callable[[], int]) -> None:
+        """Publish how often the API server was asked.
+
+        Args:
+            calls: gives the number so far.
+        """
+        from prometheus_client import REGISTRY
+        from prometheus_client.core import CounterMetricFamily
+
+        class _Calls:
+            def collect(self) -> Iterator[CounterMetricFamily]:
+                yield CounterMetricFamily("graftwork_operator_api_calls", "Calls of the API server.", value=calls())
+
+        REGISTRY.register(_Calls())
 
 
 def share_metrics(directory: Path) -> None:

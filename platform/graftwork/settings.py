@@ -7,10 +7,13 @@ start, replica start).
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+from graftwork import __version__
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +26,15 @@ class Settings:
         ray_address: Ray cluster to train on (`RAY_ADDRESS`); None starts a Ray on this machine for each run.
         storage: where training keeps checkpoints (`GRAFT_STORAGE`): a path or URI that all machines of the cluster
             reach, such as `s3://bucket/folder`; None keeps them with the run, which is for one machine.
+        report_to: ConfigMap in which a driver in a pod reports, as NAMESPACE/NAME (`GRAFT_REPORT`, which the operator
+            sets).
     """
 
     home: Path
     tracking_uri: str
     ray_address: str | None = None
     storage: str | None = None
+    report_to: str | None = None
 
     @property
     def runs_dir(self) -> Path:
@@ -76,6 +82,59 @@ class Settings:
         return cls(home=home, tracking_uri=_embedded_tracking_uri(home))
 
 
+@dataclass(frozen=True, kw_only=True)
+class OperatorSettings:
+    """How the operator was installed; the Helm chart sets all of it.
+
+    Attributes:
+        identity: name of this operator among several (`POD_NAME`).
+        namespace: where it runs and keeps its Lease (`POD_NAMESPACE`).
+        namespaces: where it looks for objects (`GRAFT_OPERATOR_NAMESPACES`, separated by commas); empty: everywhere.
+        train_image: default image of jobs (`GRAFT_TRAIN_IMAGE`).
+        serve_image: default image of endpoints (`GRAFT_SERVE_IMAGE`).
+        tracking_uri: MLflow server (`MLFLOW_TRACKING_URI`).
+        env_from: Secrets all pods get (`GRAFT_OPERATOR_ENV_FROM`, separated by commas).
+        metrics_host: where its metrics are (`GRAFT_OPERATOR_METRICS_HOST`).
+        metrics_port: where its metrics are (`GRAFT_OPERATOR_METRICS_PORT`).
+        liveness_url: where it says that it lives (`GRAFT_OPERATOR_LIVENESS`); None nowhere.
+        kubeconfig: outside a cluster, how to reach one (`KUBECONFIG`); None inside.
+    """
+
+    identity: str
+    namespace: str
+    namespaces: tuple[str, ...]
+    train_image: str
+    serve_image: str
+    tracking_uri: str | None
+    env_from: tuple[str, ...]
+    metrics_host: str
+    metrics_port: int
+    liveness_url: str | None
+    kubeconfig: str | None
+
+
+def load_operator_settings() -> OperatorSettings:
+    """Read the environment of the operator."""
+    environment = os.environ
+    return OperatorSettings(
+        identity=environment.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
+        namespace=environment.get("POD_NAMESPACE") or "default",
+        namespaces=_listed(environment.get("GRAFT_OPERATOR_NAMESPACES")),
+        train_image=environment.get("GRAFT_TRAIN_IMAGE") or f"graftwork-train:{__version__}",
+        serve_image=environment.get("GRAFT_SERVE_IMAGE") or f"graftwork-serve:{__version__}",
+        tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
+        env_from=_listed(environment.get("GRAFT_OPERATOR_ENV_FROM")),
+        metrics_host=environment.get("GRAFT_OPERATOR_METRICS_HOST") or "127.0.0.1",
+        metrics_port=int(environment.get("GRAFT_OPERATOR_METRICS_PORT") or 9090),
+        liveness_url=environment.get("GRAFT_OPERATOR_LIVENESS") or None,
+        kubeconfig=environment.get("KUBECONFIG") or None,
+    )
+
+
+def _listed(text: str | None) -> tuple[str, ...]:
+    return tuple(each.strip() for each in (text or "").split(",") if each.strip())
+
+
 def load_settings() -> Settings:
     """Read the environment."""
     home = Path(os.environ.get("GRAFT_HOME") or Path.home() / ".graftwork").expanduser().absolute()
@@ -85,6 +144,7 @@ def load_settings() -> Settings:
         tracking_uri=tracking_uri,
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         storage=os.environ.get("GRAFT_STORAGE") or None,
+        report_to=os.environ.get("GRAFT_REPORT") or None,
     )
 
 

@@ -57,7 +57,8 @@ up() {
   wait_for kube-controller-manager "${kubectl[@]}" get serviceaccount default -n default
   if [ -n "${KUBERAY_CRDS:-}" ]; then
     "${kubectl[@]}" apply --server-side -f "$KUBERAY_CRDS" >&2
-    [ ! -x "$bin/ray-operator" ] || start ray-operator env KUBECONFIG="$pki/admin.kubeconfig" \
+    # Most tests play KubeRay's part themselves; its operator would speak between.
+    [ -z "${KUBERAY_OPERATOR:-}" ] || start ray-operator env KUBECONFIG="$pki/admin.kubeconfig" \
       "$bin/ray-operator" --metrics-addr=127.0.0.1:$((port + 5)) --health-probe-bind-address=127.0.0.1:$((port + 6)) \
       --enable-leader-election=false
   fi

@@ -1,0 +1,243 @@
+"""What to do about an InferenceEndpoint: from the endpoint, what is seen of it, and the time, to actions. Pure.
+
+As in `decide_job`, the decision looks at what is there now only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from graftwork.controller import names
+from graftwork.controller.actions import Action, Again, Apply, Emit, SetStatus
+from graftwork.controller.conditions import Finding, conditions_after, plain
+from graftwork.controller.endpoint_objects import PORT, EndpointRun, endpoint_objects
+from graftwork.controller.pods import PodDefaults
+from graftwork.controller.read_spec import problem_words, read_object
+from graftwork.errors import SpecError
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.status import EndpointModelStatus, EndpointPhase, EndpointStatus
+
+Object = Mapping[str, Any]
+
+_NO_KUBERAY_RETRY_S = 60.0
+_FOREIGN_RETRY_S = 30.0
+_ALIAS_LOOK_S = 30.0
+_ALIAS = re.compile(r"^[^/@]+@[^/@]+$")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointObserved:
+    """What is seen of an endpoint.
+
+    Attributes:
+        endpoint: the InferenceEndpoint as it stands on the cluster.
+        ray_service: the RayService of its name, if there is one.
+        resolved: `NAME/VERSION` of the aliases that could be looked up.
+        unresolved: why the others could not, by `NAME@ALIAS`.
+        has_kuberay: whether the cluster knows RayServices.
+    """
+
+    endpoint: Object
+    ray_service: Object | None = None
+    resolved: Mapping[str, str] = field(default_factory=dict)
+    unresolved: Mapping[str, str] = field(default_factory=dict)
+    has_kuberay: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class _State:
+    phase: EndpointPhase
+    reason: str
+    message: str
+    replicas: int = 0
+    findings: tuple[Finding, ...] = ()
+
+
+def aliases_of(endpoint: Object) -> list[str]:
+    """The `NAME@ALIAS` references of an endpoint, each once."""
+    models = endpoint.get("spec", {}).get("models") or []
+    references = [model.get("model", "") for model in models if isinstance(model, Mapping)]
+    return sorted({reference for reference in references if _ALIAS.match(reference)})
+
+
+def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodDefaults) -> list[Action]:
+    """What to do now."""
+    metadata = observed.endpoint["metadata"]
+    if metadata.get("deletionTimestamp"):
+        return []  # all of its objects are owned by it and go with it
+    status = EndpointStatus.model_validate(observed.endpoint.get("status") or {})
+    try:
+        endpoint = read_object(observed.endpoint, InferenceEndpoint)
+    except SpecError as error:
+        message = problem_words(error)
+        finding = Finding(type="Validated", holds=False, reason="InvalidSpec", message=message)
+        standing: EndpointPhase = "Degraded" if observed.ray_service is not None else "Failed"
+        state = _State(phase=standing, reason="InvalidSpec", message=message, findings=(finding,))
+        return _report(observed, status, state, now, {})
+    if not observed.has_kuberay:
+        message = "The cluster does not know RayServices. Install KubeRay 1.4 or newer beside Graftwork."
+        state = _not_ready("Pending", "KubeRayMissing", message)
+        return [*_report(observed, status, state, now, {}), Again(after_s=_NO_KUBERAY_RETRY_S)]
+    if observed.ray_service is not None and not _owns(observed.ray_service, metadata["uid"]):
+        name = observed.ray_service["metadata"]["name"]
+        message = f"There is a RayService {name} that this endpoint did not make. Delete it, or rename the endpoint."
+        state = _not_ready("Pending", "NameTaken", message)
+        return [*_report(observed, status, state, now, {}), Again(after_s=_FOREIGN_RETRY_S)]
+    resolved = _known_models(observed, status)
+    run = EndpointRun(
+        endpoint=endpoint,
+        uid=metadata["uid"],
+        content=observed.endpoint["spec"],
+        namespace=metadata["namespace"],
+        defaults=defaults,
+        resolved=resolved,
+    )
+    missing = [alias for alias in aliases_of(observed.endpoint) if alias not in resolved]
+    state = _unresolved(observed, missing) if missing else _serving(observed.ray_service, endpoint)
+    actions: list[Action] = [] if missing else _wanted(observed.ray_service, run)
+    if observed.unresolved and not missing:
+        state = _stale_models(observed, state)
+    again = [Again(after_s=_ALIAS_LOOK_S)]
+    return [*actions, *_report(observed, status, state, now, resolved, run), *again]
+
+
+def _known_models(observed: EndpointObserved, status: EndpointStatus) -> dict[str, str]:
+    """What the aliases stand for; while the registry cannot be reached, what they stood for last."""
+    wanted = aliases_of(observed.endpoint)
+    before = {model.model: model.resolved for model in status.models}
+    found = {alias: observed.resolved.get(alias, before.get(alias, "")) for alias in wanted}
+    return {alias: version for alias, version in found.items() if version}
+
+
+def _owns(thing: Object, uid: str) -> bool:
+    return any(owner.get("uid") == uid for owner in thing["metadata"].get("ownerReferences", ()))
+
+
+def _wanted(ray_service: Object | None, run: EndpointRun) -> list[Action]:
+    objects = endpoint_objects(run)
+    if ray_service is not None:
+        applied = ray_service["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
+        if applied == objects[-1]["metadata"]["annotations"][names.APPLIED_ANNOTATION]:
+            return []
+    return [Apply(manifest=manifest) for manifest in objects]
+
+
+def _not_ready(phase: EndpointPhase, reason: str, message: str) -> _State:
+    finding = Finding(type="Ready", holds=False, reason=reason, message=message)
+    return _State(phase=phase, reason=reason, message=message, findings=(finding,))
+
+
+def _unresolved(observed: EndpointObserved, missing: list[str]) -> _State:
+    words = " ".join(f"{alias}: {observed.unresolved.get(alias, 'not looked up yet.')}" for alias in missing)
+    return _not_ready("Pending", "ModelNotFound", words)
+
+
+def _stale_models(observed: EndpointObserved, state: _State) -> _State:
+    """The registry does not answer: what is served goes on, and says that it may be old."""
+    words = " ".join(f"{alias}: {why}" for alias, why in sorted(observed.unresolved.items()))
+    finding = Finding(type="ModelsCurrent", holds=None, reason="RegistryUnreachable", message=words)
+    return _State(
+        phase=state.phase,
+        reason=state.reason,
+        message=state.message,
+        replicas=state.replicas,
+        findings=(*(each for each in state.findings if each.type != "ModelsCurrent"), finding),
+    )
+
+
+def _serving(ray_service: Object | None, endpoint: InferenceEndpoint) -> _State:
+    """What Serve says of the application, and KubeRay of its cluster."""
+    if ray_service is None:
+        return _not_ready("Pending", "Created", "The RayService is being made.")
+    status = ray_service.get("status") or {}
+    active = status.get("activeServiceStatus") or {}
+    pending = status.get("pendingServiceStatus") or {}
+    conditions = {each["type"]: each for each in status.get("conditions") or ()}
+    ready = conditions.get("Ready", {}).get("status") == "True"
+    upgrading = bool(pending.get("rayClusterName")) and bool(active.get("rayClusterName"))
+    progressing = Finding(
+        type="Progressing", holds=upgrading or not ready, reason="Upgrading" if upgrading else "Serving"
+    )
+    applications = active.get("applicationStatuses") or pending.get("applicationStatuses") or {}
+    failing = {
+        name: each.get("message", "")
+        for name, each in applications.items()
+        if each.get("status") in {"UNHEALTHY", "DEPLOY_FAILED"}
+    }
+    replicas = int(status.get("numServeEndpoints") or 0) if ready else 0
+    if failing:
+        words = " ".join(text for text in failing.values() if text) or "A replica cannot start. Run `graft why`."
+        return _State(
+            phase="Degraded" if ready else "Starting",
+            reason="ReplicaFailed",
+            message=words,
+            replicas=replicas,
+            findings=(
+                Finding(type="Ready", holds=ready, reason="ReplicaFailed", message=words),
+                Finding(type="Degraded", holds=True, reason="ReplicaFailed", message=words),
+                progressing,
+            ),
+        )
+    fine = Finding(type="Degraded", holds=False, reason="AsExpected")
+    current = Finding(type="ModelsCurrent", holds=True, reason="Resolved")
+    if ready:
+        return _State(
+            phase="Ready",
+            reason="Ready",
+            message="Answering.",
+            replicas=replicas,
+            findings=(Finding(type="Ready", holds=True, reason="Ready"), fine, current, progressing),
+        )
+    message = "The Ray cluster and its replicas are starting."
+    not_yet = Finding(type="Ready", holds=False, reason="Starting", message=message)
+    return _State(phase="Starting", reason="Starting", message=message, findings=(not_yet, fine, current, progressing))
+
+
+def _report(
+    observed: EndpointObserved,
+    status: EndpointStatus,
+    state: _State,
+    now: datetime,
+    resolved: Mapping[str, str],
+    run: EndpointRun | None = None,
+) -> list[Action]:
+    metadata = observed.endpoint["metadata"]
+    generation = metadata.get("generation", 0)
+    valid = () if state.reason == "InvalidSpec" else (Finding(type="Validated", holds=True, reason="Valid"),)
+    models = [EndpointModelStatus(model=alias, resolved=version) for alias, version in sorted(resolved.items())]
+    name = metadata["name"]
+    update: dict[str, Any] = {
+        "observed_generation": generation,
+        "phase": state.phase,
+        "message": state.message,
+        "replicas": state.replicas,
+        "conditions": conditions_after(status.conditions, (*valid, *state.findings), now=now, generation=generation),
+    }
+    if run is not None:
+        first = run.endpoint.spec.models[0].model
+        update |= {
+            "ray_service": run.name,
+            "url": f"http://{names.serve_host(name, run.namespace)}:{PORT}",
+            "models": models,
+            "model": resolved.get(first, first),
+            "max_replicas": run.endpoint.spec.autoscaling.max_replicas,
+            "selector": f"{names.ENDPOINT_LABEL}={name}",
+        }
+    after = status.model_copy(update=update)
+    if after == status:
+        return []
+    news: list[Action] = []
+    if (status.phase, status.message) != (after.phase, after.message):
+        bad = state.phase in {"Degraded", "Failed"} or state.reason in {"KubeRayMissing", "NameTaken", "ModelNotFound"}
+        news = [Emit(type="Warning" if bad else "Normal", reason=state.reason, message=state.message)]
+    moved = {model.model: model.resolved for model in status.models}
+    news += [
+        Emit(type="Normal", reason="ModelChanged", message=f"{alias} is now {version} (was {moved[alias]}).")
+        for alias, version in sorted(resolved.items())
+        if alias in moved and moved[alias] != version
+    ]
+    return [*news, SetStatus(status=plain(after))]  # in this order for what `decide_job` says

@@ -1,0 +1,217 @@
+"""From an InferenceEndpoint to the objects that answer: RayService, ServiceAccount, NetworkPolicy, budget. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+from graftwork.controller import names
+from graftwork.controller.job_objects import network_policy
+from graftwork.controller.pods import CONTAINER_SECURITY, RAY_VERSION, Pod, PodDefaults, pod_template
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+
+PORT: Final = 8000
+APPLICATION: Final = "endpoint"
+DEPLOYMENT: Final = "EndpointReplica"
+BUILDER: Final = "graftwork_serving.cluster_app:build"
+_HEAD_MEMORY = "2Gi"
+# `auto` on a cluster, where a replica has a pod of its own rather than a share of a machine.
+_AUTO_CPUS = 1.0
+_SERVE_ENVIRONMENT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointRun:
+    """An endpoint on the cluster.
+
+    Attributes:
+        endpoint: the endpoint.
+        uid: of the InferenceEndpoint; empty for objects that are only printed.
+        content: the spec section as it stands on the cluster.
+        namespace: where.
+        defaults: what the operator was installed with.
+        resolved: `NAME/VERSION` behind every `NAME@ALIAS` of the spec.
+    """
+
+    endpoint: InferenceEndpoint
+    uid: str
+    content: Mapping[str, Any]
+    namespace: str
+    defaults: PodDefaults
+    resolved: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        """Of the RayService and what belongs to it."""
+        return names.service_name(self.endpoint.metadata.name)
+
+    @property
+    def service_account(self) -> str:
+        """In whose name the pods run."""
+        return self.endpoint.spec.kubernetes.service_account or self.name
+
+
+def endpoint_objects(run: EndpointRun) -> list[dict[str, Any]]:
+    """All objects of an endpoint, in the order in which they are needed."""
+    own_account = [_service_account(run)] if run.endpoint.spec.kubernetes.service_account is None else []
+    return [*own_account, _network_policy(run), _budget(run), ray_service(run)]
+
+
+def ray_service(run: EndpointRun) -> dict[str, Any]:
+    """The RayService. Models are in Serve's configuration only: other models never mean another cluster."""
+    manifest: dict[str, Any] = {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": _metadata(run),
+        "spec": {
+            "excludeHeadPodFromServeSvc": True,
+            "serveConfigV2": yaml.safe_dump(_serve_config(run), sort_keys=True),
+            "rayClusterConfig": _cluster(run),
+        },
+    }
+    if (queue := run.endpoint.spec.kubernetes.queue) is not None:
+        manifest["metadata"]["labels"][names.QUEUE_LABEL] = queue
+    manifest["metadata"]["annotations"] = {names.APPLIED_ANNOTATION: names.digest_of(manifest)}
+    return manifest
+
+
+def _metadata(run: EndpointRun) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "name": run.name,
+        "namespace": run.namespace,
+        "labels": {names.MANAGED_LABEL: names.MANAGED_BY, names.ENDPOINT_LABEL: run.endpoint.metadata.name},
+    }
+    if run.uid:
+        metadata["ownerReferences"] = [
+            {
+                "apiVersion": run.endpoint.api_version,
+                "kind": run.endpoint.kind,
+                "name": run.endpoint.metadata.name,
+                "uid": run.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ]
+    return metadata
+
+
+def _service_account(run: EndpointRun) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": _metadata(run),
+        "automountServiceAccountToken": False,
+    }
+
+
+def _network_policy(run: EndpointRun) -> dict[str, Any]:
+    return network_policy(_metadata(run), _selector(run), open_to_all=(PORT,))
+
+
+def _budget(run: EndpointRun) -> dict[str, Any]:
+    """A node that is emptied takes one of an endpoint's pods at a time."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(run),
+        "spec": {"maxUnavailable": 1, "selector": _selector(run)},
+    }
+
+
+def _selector(run: EndpointRun) -> dict[str, Any]:
+    return {"matchLabels": {names.ENDPOINT_LABEL: run.endpoint.metadata.name}}
+
+
+def _cpus(run: EndpointRun) -> float:
+    cpus = run.endpoint.spec.resources.cpus
+    return _AUTO_CPUS if cpus == "auto" else cpus
+
+
+def _serve_config(run: EndpointRun) -> dict[str, Any]:
+    """Serve's configuration; what changes with a model stands in `user_config`, which replicas follow in place."""
+    spec = run.endpoint.spec
+    scaling = spec.autoscaling
+    if scaling.min_replicas == scaling.max_replicas:
+        replicas: dict[str, Any] = {"num_replicas": scaling.min_replicas}
+    else:
+        replicas = {
+            "autoscaling_config": {
+                "min_replicas": scaling.min_replicas,
+                "max_replicas": scaling.max_replicas,
+                "target_ongoing_requests": scaling.target_ongoing_requests,
+            }
+        }
+    # Neither how pods are placed nor how many there are is a replica's business.
+    told = {key: value for key, value in run.content.items() if key not in {"kubernetes", "autoscaling", "http"}}
+    deployment = {
+        "name": DEPLOYMENT,
+        "user_config": {
+            "endpoint": {
+                "apiVersion": run.endpoint.api_version,
+                "kind": run.endpoint.kind,
+                "metadata": {"name": run.endpoint.metadata.name},
+                "spec": told,
+            },
+            "resolved": dict(sorted(run.resolved.items())),
+        },
+        "ray_actor_options": {"num_cpus": _cpus(run)},
+        "max_ongoing_requests": spec.limits.max_queued_requests + 1024,
+        "graceful_shutdown_timeout_s": 20,
+        "health_check_period_s": 5,
+        **replicas,
+    }
+    return {
+        "proxy_location": "EveryNode",
+        "http_options": {"host": "0.0.0.0", "port": PORT},  # noqa: S104 (inside the pod)
+        "applications": [
+            {
+                "name": APPLICATION,
+                "route_prefix": "/",
+                "import_path": BUILDER,
+                "args": {"threads": max(1, int(_cpus(run)))},
+                "deployments": [deployment],
+            }
+        ],
+    }
+
+
+def _cluster(run: EndpointRun) -> dict[str, Any]:
+    scaling = run.endpoint.spec.autoscaling
+    scales = scaling.max_replicas > scaling.min_replicas
+    # The autoscaler runs beside the head and asks the API server for pods: it needs the account's token.
+    head = Pod(**_common(run), container="ray-head", cpus=1, memory=_HEAD_MEMORY, token=scales)
+    worker = Pod(**_common(run), container="ray-worker", cpus=_cpus(run), memory=run.endpoint.spec.kubernetes.memory)
+    return {
+        "rayVersion": RAY_VERSION,
+        "authOptions": {"mode": "token"},
+        "enableInTreeAutoscaling": scales,
+        **({"autoscalerOptions": {"securityContext": dict(CONTAINER_SECURITY)}} if scales else {}),
+        "headGroupSpec": {
+            "rayStartParams": {"dashboard-host": "0.0.0.0", "num-cpus": "0"},  # noqa: S104 (inside the pod)
+            "template": pod_template(head),
+        },
+        "workerGroupSpecs": [
+            {
+                "groupName": "replicas",
+                "replicas": scaling.min_replicas,
+                "minReplicas": scaling.min_replicas,
+                "maxReplicas": scaling.max_replicas,
+                "rayStartParams": {},
+                "template": pod_template(worker),
+            }
+        ],
+    }
+
+
+def _common(run: EndpointRun) -> dict[str, Any]:
+    return {
+        "image": run.defaults.serve_image,
+        "placement": run.endpoint.spec.kubernetes,
+        "defaults": run.defaults,
+        "labels": {names.MANAGED_LABEL: names.MANAGED_BY, names.ENDPOINT_LABEL: run.endpoint.metadata.name},
+        "service_account": run.service_account,
+        "env": _SERVE_ENVIRONMENT,
+    }

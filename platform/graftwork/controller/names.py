@@ -1,0 +1,59 @@
+"""Names, labels and digests of the objects made on a cluster: each kind of key is built here and nowhere else. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from graftwork.spec.base import API_VERSION
+
+GROUP: Final = API_VERSION.partition("/")[0]
+FIELD_MANAGER: Final = "graftwork-operator"
+JOB_LABEL: Final = f"{GROUP}/job"
+ENDPOINT_LABEL: Final = f"{GROUP}/endpoint"
+MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY: Final = "graftwork"
+QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
+PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
+APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
+RAY_CLUSTER_LABEL: Final = "ray.io/cluster"
+
+_DIGEST_LENGTH = 8
+
+
+def digest_of(content: Any, *, length: int = 16) -> str:
+    """Start of the SHA-256 of a JSON-ready value; equal values have equal digests."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:length]
+
+
+def job_digest(spec: Mapping[str, Any]) -> str:
+    """Digest of what a job trains: all of its spec but how it is placed on the cluster."""
+    return digest_of({key: value for key, value in spec.items() if key != "kubernetes"}, length=_DIGEST_LENGTH)
+
+
+def run_name(job: str, digest: str) -> str:
+    """Name of a job's RayJob, and of all that belongs to it."""
+    return f"{job}-{digest}"
+
+
+def progress_name(run: str) -> str:
+    """Name of the ConfigMap in which a run reports how far it is."""
+    return f"{run}-progress"
+
+
+def service_name(endpoint: str) -> str:
+    """Name of an endpoint's RayService, and of all that belongs to it."""
+    return endpoint
+
+
+def serve_host(endpoint: str, namespace: str) -> str:
+    """DNS name of the Service that KubeRay makes for a RayService."""
+    return f"{service_name(endpoint)}-serve-svc.{namespace}"
+
+
+def event_name(uid: str, reason: str, message: str, generation: int) -> str:
+    """Name of an event: the same news has the same name, so that a restarted operator does not tell it twice."""
+    return f"graft-{digest_of([uid, reason, message, generation])}"

@@ -1,0 +1,173 @@
+"""The operator: kopf's watches feed the work queue, the queue's looks go through `reconcile`. The edge of the edge.
+
+Handlers only say which object may have changed: watches list everything again when the operator starts, so nothing is
+kept between two looks, and no annotations or finalizers of kopf's appear on objects.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import kopf
+
+from graftwork.controller import names
+from graftwork.controller.aliases import MlflowAliases
+from graftwork.controller.cluster import KubernetesCluster, connect, connect_inside
+from graftwork.controller.leader import LEASE_S, RETRY_S, Leader
+from graftwork.controller.pods import PodDefaults
+from graftwork.controller.reconcile import Key, Reconciler
+from graftwork.controller.work_queue import WorkQueue
+from graftwork.errors import PermanentError
+from graftwork.metrics import OperatorMetrics
+from graftwork.settings import OperatorSettings
+from graftwork.spec.crd import RESOURCES
+
+_LOOKS_AT_ONCE = 8
+_VERSION = "v1alpha1"
+# A RayJob, RayService or ConfigMap of ours names what it belongs to in a label.
+_OWNER_OF_LABEL = {names.JOB_LABEL: "FineTuneJob", names.ENDPOINT_LABEL: "InferenceEndpoint"}
+_WATCHED = (("ray.io", "v1", "rayjobs"), ("ray.io", "v1", "rayservices"), ("", "v1", "configmaps"))
+_logger = logging.getLogger(__name__)
+
+
+class Operator:
+    """Everything that runs while the operator does.
+
+    Args:
+        settings: how it was installed.
+        cluster: the cluster.
+        metrics: counted here.
+    """
+
+    def __init__(self, settings: OperatorSettings, cluster: KubernetesCluster, metrics: OperatorMetrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._leader = Leader(
+            cluster=cluster, namespace=settings.namespace, me=settings.identity, clock=lambda: datetime.now(UTC)
+        )
+        reconciler = Reconciler(
+            cluster=cluster,
+            defaults=PodDefaults(
+                train_image=settings.train_image,
+                serve_image=settings.serve_image,
+                tracking_uri=settings.tracking_uri,
+                env_from=settings.env_from,
+            ),
+            clock=lambda: datetime.now(UTC),
+            resolve=MlflowAliases(settings.tracking_uri),
+            may_go_on=lambda: self._leader.leads,
+        )
+        self._cluster = cluster
+        self._queue = WorkQueue[Key](look=reconciler.look, on_look=self._count)
+        self._led = False
+
+    def registry(self) -> kopf.OperatorRegistry:
+        """The handlers."""
+        registry = kopf.OperatorRegistry()
+        kopf.on.login(registry=registry)(kopf.login_via_client)
+        for kind, resource in RESOURCES.items():
+            kopf.on.event(names.GROUP, _VERSION, resource.plural, registry=registry)(self._own(kind))
+        for group, version, plural in _WATCHED:
+            kopf.on.event(group, version, plural, labels={names.MANAGED_LABEL: names.MANAGED_BY}, registry=registry)(
+                self._belonging
+            )
+        return registry
+
+    async def run(self) -> None:
+        """Watch and work until cancelled, or until another operator took over."""
+        kopf_settings = kopf.OperatorSettings()
+        kopf_settings.posting.enabled = False
+        kopf_settings.scanning.disabled = self._settings.namespaces != ()
+        watching = kopf.operator(
+            registry=self.registry(),
+            settings=kopf_settings,
+            standalone=True,
+            clusterwide=not self._settings.namespaces,
+            namespaces=self._settings.namespaces,
+            liveness_endpoint=self._settings.liveness_url,
+        )
+        async with asyncio.TaskGroup() as group:
+            others = [
+                group.create_task(self._lead()),
+                group.create_task(self._queue.work(at_once=_LOOKS_AT_ONCE)),
+            ]
+            await watching  # until a signal
+            for task in others:
+                task.cancel()
+
+    def step_down(self) -> None:
+        """Let another operator lead at once; called on the way out."""
+        self._leader.step_down()
+
+    def _own(self, kind: str) -> Callable[..., Any]:
+        # Asynchronous, so that kopf calls it in its own loop, where the queue lives.
+        async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
+            if namespace is not None and name is not None:
+                self._queue.add(Key(kind=kind, namespace=namespace, name=name))
+
+        return changed
+
+    async def _belonging(self, namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+        for label, kind in _OWNER_OF_LABEL.items():
+            if label in labels and namespace is not None:
+                self._queue.add(Key(kind=kind, namespace=namespace, name=labels[label]))
+
+    async def _lead(self) -> None:
+        """Hold the Lease. Who loses it leaves, and starts afresh as a follower."""
+        while True:
+            leads = await asyncio.to_thread(self._leader.try_once)
+            self._metrics.leads.set(1 if leads else 0)
+            if leads and not self._led:
+                _logger.info("%s leads.", self._settings.identity)
+                self._led = True
+                for key in await asyncio.to_thread(self._all_keys):
+                    self._queue.add(key)
+            elif self._led and not leads:
+                raise PermanentError(f"{self._settings.identity} could not renew its Lease within {LEASE_S} s.")
+            await asyncio.sleep(RETRY_S)
+
+    def _all_keys(self) -> list[Key]:
+        """Everything there is: what was seen before this operator led was passed over."""
+        return [
+            Key(kind=kind, namespace=item["metadata"]["namespace"], name=item["metadata"]["name"])
+            for kind in RESOURCES
+            for namespace in self._settings.namespaces or (None,)
+            for item in self._cluster.list(f"{names.GROUP}/{_VERSION}", kind, namespace)
+        ]
+
+    def _count(self, key: Key, waited_s: float, worked_s: float, error: Exception | None) -> None:
+        self._metrics.waiting.set(len(self._queue))
+        self._metrics.wait_seconds.labels(key.kind).observe(waited_s)
+        self._metrics.look_seconds.labels(key.kind).observe(worked_s)
+        self._metrics.looks.labels(key.kind, "failed" if error is not None else "succeeded").inc()
+
+
+def main() -> None:
+    """Run the operator until it is told to stop."""
+    from prometheus_client import start_http_server
+
+    from graftwork.settings import load_operator_settings
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.Formatter.converter = time.gmtime
+    settings = load_operator_settings()
+    cluster = connect(settings.kubeconfig)[0] if settings.kubeconfig is not None else connect_inside()
+    metrics = OperatorMetrics()
+    metrics.count_calls(lambda: cluster.calls)
+    start_http_server(settings.metrics_port, addr=settings.metrics_host)
+    operator = Operator(settings, cluster, metrics)
+    with contextlib.suppress(KeyboardInterrupt, asyncio.CancelledError):
+        try:
+            asyncio.run(operator.run())
+        finally:
+            operator.step_down()
+
+
+if __name__ == "__main__":
+    main()

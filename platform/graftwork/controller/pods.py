@@ -1,0 +1,167 @@
+"""Pods of Ray on a cluster: locked down the same way everywhere, placed as a spec asks. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from graftwork.spec.placement import Placement, Toleration, Variable
+
+RAY_VERSION: Final = "2.60.0"
+"""What the images hold; the same as in pyproject.toml (a test compares)."""
+HOME: Final = "/home/graft"
+USER_ID: Final = 1000
+CONTAINER_SECURITY: Final[Mapping[str, Any]] = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodDefaults:
+    """What the operator was installed with.
+
+    Attributes:
+        train_image: image of jobs.
+        serve_image: image of endpoints.
+        tracking_uri: MLflow server, as pods reach it; None without one.
+        env_from: Secrets whose entries all pods get as environment variables, if the namespace has them.
+    """
+
+    train_image: str
+    serve_image: str
+    tracking_uri: str | None = None
+    env_from: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pod:
+    """One kind of pod.
+
+    Attributes:
+        container: name of its container; KubeRay expects its own.
+        image: default image.
+        placement: what the spec says.
+        defaults: what the operator was installed with.
+        cpus: cores: requested and at most.
+        memory: requested and at most.
+        gpus: whole GPUs.
+        env: further variables.
+        labels: further labels.
+        service_account: in whose name it runs.
+        token: whether its ServiceAccount's token is mounted.
+        mounts: ConfigMaps to mount: folder by name.
+        command: replaces the image's.
+    """
+
+    container: str
+    image: str
+    placement: Placement
+    defaults: PodDefaults
+    cpus: float
+    memory: str
+    gpus: int = 0
+    env: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_account: str
+    token: bool = False
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    command: Sequence[str] = ()
+
+
+def pod_template(pod: Pod) -> dict[str, Any]:
+    """A pod template that passes the "restricted" pod security standard."""
+    placement = pod.placement
+    spec: dict[str, Any] = {
+        "serviceAccountName": pod.service_account,
+        "automountServiceAccountToken": pod.token,
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER_ID,
+            "runAsGroup": USER_ID,
+            "fsGroup": USER_ID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(pod)],
+        "volumes": [
+            {"name": "home", "emptyDir": {}},
+            {"name": "tmp", "emptyDir": {}},
+            *({"name": name, "configMap": {"name": name}} for name in pod.mounts),
+            *(
+                {
+                    "name": volume.claim,
+                    "persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only},
+                }
+                for volume in placement.volumes
+            ),
+        ],
+    }
+    if placement.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in placement.image_pull_secrets]
+    if placement.node_selector:
+        spec["nodeSelector"] = dict(placement.node_selector)
+    if placement.tolerations:
+        spec["tolerations"] = [_toleration(each) for each in placement.tolerations]
+    if placement.priority_class is not None:
+        spec["priorityClassName"] = placement.priority_class
+    return {"metadata": {"labels": dict(pod.labels)}, "spec": spec}
+
+
+def _container(pod: Pod) -> dict[str, Any]:
+    amounts: dict[str, str] = {"cpu": f"{pod.cpus:g}", "memory": pod.memory}
+    if pod.gpus:
+        amounts["nvidia.com/gpu"] = str(pod.gpus)
+    container: dict[str, Any] = {
+        "name": pod.container,
+        "image": pod.placement.image or pod.image,
+        "env": _environment(pod),
+        "resources": {"requests": amounts, "limits": amounts},
+        "securityContext": dict(CONTAINER_SECURITY),
+        "volumeMounts": [
+            {"name": "home", "mountPath": HOME},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a folder of the pod's own)
+            *({"name": name, "mountPath": folder, "readOnly": True} for name, folder in pod.mounts.items()),
+            *(
+                {"name": volume.claim, "mountPath": volume.path, "readOnly": volume.read_only}
+                for volume in pod.placement.volumes
+            ),
+        ],
+    }
+    secrets = [
+        *({"secretRef": {"name": name, "optional": True}} for name in pod.defaults.env_from),
+        *({"secretRef": {"name": name}} for name in pod.placement.env_from),
+    ]
+    if secrets:
+        container["envFrom"] = secrets
+    if pod.command:
+        container["command"] = list(pod.command)
+    return container
+
+
+def _environment(pod: Pod) -> list[dict[str, Any]]:
+    values = {
+        "HOME": HOME,
+        "GRAFT_HOME": f"{HOME}/.graftwork",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        **({"MLFLOW_TRACKING_URI": pod.defaults.tracking_uri} if pod.defaults.tracking_uri else {}),
+        **pod.env,
+    }
+    given = {variable.name for variable in pod.placement.env}
+    ours: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in values.items() if name not in given]
+    return ours + [_variable(variable) for variable in pod.placement.env]
+
+
+def _variable(variable: Variable) -> dict[str, Any]:
+    if variable.secret is None:
+        return {"name": variable.name, "value": variable.value or ""}
+    reference = {"name": variable.secret.name, "key": variable.secret.key}
+    return {"name": variable.name, "valueFrom": {"secretKeyRef": reference}}
+
+
+def _toleration(toleration: Toleration) -> dict[str, Any]:
+    return toleration.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -1,0 +1,167 @@
+"""One look at one object: observe, decide, carry out. Called for an object whenever anything about it may have changed.
+
+If it is interrupted anywhere, the next look goes on: every action may be repeated, and the status is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from graftwork.controller import names
+from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
+from graftwork.controller.cluster import Cluster, Object, stored
+from graftwork.controller.conditions import time_text
+from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint
+from graftwork.controller.decide_job import JobObserved, decide_job
+from graftwork.controller.pods import PodDefaults
+from graftwork.errors import GraftworkError
+from graftwork.spec.base import API_VERSION
+
+RAY = "ray.io/v1"
+Resolver = Callable[[str], str]
+"""From `NAME@ALIAS` to `NAME/VERSION`; raises `GraftworkError` with the reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """Which object.
+
+    Attributes:
+        kind: FineTuneJob or InferenceEndpoint.
+        namespace: where.
+        name: which.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconciler:
+    """What a look needs.
+
+    Attributes:
+        cluster: the cluster.
+        defaults: what the operator was installed with.
+        clock: the time.
+        resolve: looks up aliases in the model registry.
+        may_go_on: False once this operator no longer leads; asked before each action.
+    """
+
+    cluster: Cluster
+    defaults: PodDefaults
+    clock: Callable[[], datetime]
+    resolve: Resolver
+    may_go_on: Callable[[], bool] = lambda: True
+
+    def look(self, key: Key) -> float | None:
+        """Bring an object one step on.
+
+        Returns:
+            After how many seconds to look again even if nothing happens; None for never.
+
+        Raises:
+            TransientError: to be tried again.
+            PermanentError: the cluster refused something.
+        """
+        found = stored(self.cluster, key.kind, key.namespace, key.name)
+        if found is None:
+            return None
+        actions = self._decide(key, found)
+        # Objects first and the status last: a status never tells of what was not done.
+        return self._carry_out(found, actions)
+
+    def _decide(self, key: Key, found: Object) -> Sequence[Action]:
+        if key.kind == "FineTuneJob":
+            return decide_job(self._see_job(key, found), now=self.clock(), defaults=self.defaults)
+        return decide_endpoint(self._see_endpoint(key, found), now=self.clock(), defaults=self.defaults)
+
+    def _see_job(self, key: Key, found: Object) -> JobObserved:
+        ray_jobs = self.cluster.list(RAY, "RayJob", key.namespace, labels=f"{names.JOB_LABEL}={key.name}")
+        run = names.run_name(key.name, names.job_digest(found.get("spec", {})))
+        if all(ray_job["metadata"]["name"] != run for ray_job in ray_jobs):
+            namesake = self.cluster.get(RAY, "RayJob", key.namespace, run)
+            ray_jobs = [*ray_jobs, *([namesake] if namesake is not None else [])]
+        return JobObserved(
+            job=found,
+            ray_jobs=ray_jobs,
+            progress=self.cluster.get("v1", "ConfigMap", key.namespace, names.progress_name(run)),
+            # Asked only if nothing is there that answers it.
+            has_kuberay=bool(ray_jobs) or self.cluster.knows(RAY),
+        )
+
+    def _see_endpoint(self, key: Key, found: Object) -> EndpointObserved:
+        ray_service = self.cluster.get(RAY, "RayService", key.namespace, names.service_name(key.name))
+        resolved, unresolved = {}, {}
+        for alias in aliases_of(found):
+            try:
+                resolved[alias] = self.resolve(alias)
+            except GraftworkError as error:
+                unresolved[alias] = str(error)
+        return EndpointObserved(
+            endpoint=found,
+            ray_service=ray_service,
+            resolved=resolved,
+            unresolved=unresolved,
+            has_kuberay=ray_service is not None or self.cluster.knows(RAY),
+        )
+
+    def _carry_out(self, found: Object, actions: Sequence[Action]) -> float | None:
+        again: list[float] = []
+        for action in actions:
+            if not self.may_go_on():
+                return None
+            match action:
+                case Apply(manifest=manifest):
+                    self.cluster.apply(manifest)
+                case Delete():
+                    self.cluster.delete(action.api_version, action.kind, action.namespace, action.name, uid=action.uid)
+                case SetStatus(status=status):
+                    self.cluster.apply_status(_status_manifest(found, status))
+                case Emit():
+                    self.cluster.create(_event(found, action, self.clock()))
+                case Again(after_s=after_s):
+                    again.append(after_s)
+        return min(again, default=None)
+
+
+def _status_manifest(found: Object, status: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = found["metadata"]
+    return {
+        "apiVersion": found["apiVersion"],
+        "kind": found["kind"],
+        # With its uid, a status never lands on a later namesake.
+        "metadata": {"name": metadata["name"], "namespace": metadata["namespace"], "uid": metadata["uid"]},
+        "status": dict(status),
+    }
+
+
+def _event(found: Object, news: Emit, now: datetime) -> dict[str, Any]:
+    metadata = found["metadata"]
+    generation = metadata.get("generation", 0)
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {
+            "name": names.event_name(metadata["uid"], news.reason, news.message, generation),
+            "namespace": metadata["namespace"],
+        },
+        "involvedObject": {
+            "apiVersion": API_VERSION,
+            "kind": found["kind"],
+            "name": metadata["name"],
+            "namespace": metadata["namespace"],
+            "uid": metadata["uid"],
+        },
+        "type": news.type,
+        "reason": news.reason,
+        "message": news.message[:1024],
+        "source": {"component": names.FIELD_MANAGER},
+        "firstTimestamp": time_text(now),
+        "lastTimestamp": time_text(now),
+        "count": 1,
+    }

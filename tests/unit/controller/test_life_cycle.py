@@ -1,0 +1,456 @@
+"""The life of jobs and endpoints on a cluster in memory, with the operator killed wherever it can be."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from graftwork.controller import names
+from graftwork.controller.job_objects import PROGRESS_KEY
+from graftwork.controller.pods import PodDefaults
+from graftwork.controller.reconcile import Key, Reconciler
+from graftwork.errors import PermanentError, TransientError
+from tests.support.fake_cluster import FakeCluster, KilledError
+from tests.unit.spec.examples import ENDPOINT, JOB, changed
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+DEFAULTS = PodDefaults(train_image="train:1", serve_image="serve:1", tracking_uri="http://mlflow:5000")
+JOB_KEY = Key(kind="FineTuneJob", namespace="team", name="flowers")
+ENDPOINT_KEY = Key(kind="InferenceEndpoint", namespace="team", name="flowers")
+PLAIN_ENDPOINT = changed(ENDPOINT, ("spec", "models"), [{"model": "flowers@champion"}])
+
+World = Callable[[], None]
+
+
+class Setting:
+    """A cluster, a clock, a registry, and the operator."""
+
+    def __init__(self) -> None:
+        self.cluster = FakeCluster()
+        self.now = START
+        self.aliases = {"flowers@champion": "flowers/1"}
+        self.registry_error: Exception | None = None
+
+    def resolve(self, alias: str) -> str:
+        if self.registry_error is not None:
+            raise self.registry_error
+        if alias not in self.aliases:
+            raise PermanentError("The registry has no such model or alias.")
+        return self.aliases[alias]
+
+    def look(self, key: Key = JOB_KEY) -> float | None:
+        """One look of a freshly started operator."""
+        return Reconciler(cluster=self.cluster, defaults=DEFAULTS, clock=lambda: self.now, resolve=self.resolve).look(
+            key
+        )
+
+    def settle(self, key: Key = JOB_KEY) -> None:
+        """Look until nothing is written any more; fails if that never comes."""
+        for _ in range(10):
+            before = self.cluster.writes
+            self.look(key)
+            if self.cluster.writes == before:
+                return
+        pytest.fail("the operator never rests")
+
+    def submit(self, content: dict[str, Any] = JOB, **placement: Any) -> None:
+        """`kubectl apply`."""
+        manifest = copy.deepcopy(content)
+        manifest["metadata"]["namespace"] = "team"
+        if placement:
+            manifest["spec"]["kubernetes"] = placement
+        self.cluster.apply(manifest)
+
+    def ray_job(self) -> dict[str, Any]:
+        """The only RayJob, as KubeRay sees it."""
+        (name,) = self.cluster.named("RayJob")
+        return self.cluster.objects["RayJob", "team", name]
+
+    def ray_status(self, **status: Any) -> None:
+        """KubeRay reports."""
+        self.ray_job()["status"] = {**self.ray_job().get("status", {}), **status}
+
+    def driver_reports(self, **report: Any) -> None:
+        """The driver in the pod reports."""
+        (name,) = [each for each in self.cluster.named("ConfigMap") if each.endswith("-progress")]
+        self.cluster.objects["ConfigMap", "team", name]["data"] = {PROGRESS_KEY: json.dumps(report)}
+
+    def succeed(self) -> None:
+        """The run ends well."""
+        self.driver_reports(outcome="succeeded", metrics={"accuracy": 0.95}, model="flowers", version=3)
+        self.ray_status(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
+
+    def events(self) -> set[str]:
+        """Reasons of all news."""
+        return {found["reason"] for (kind, _, _), found in self.cluster.objects.items() if kind == "Event"}
+
+    def status(self, kind: str = "FineTuneJob") -> dict[str, Any]:
+        """What the operator reports."""
+        status: dict[str, Any] = self.cluster.objects[kind, "team", "flowers"].get("status", {})
+        return status
+
+    def condition(self, type_: str, kind: str = "FineTuneJob") -> dict[str, Any]:
+        """One condition."""
+        (found,) = [each for each in self.status(kind)["conditions"] if each["type"] == type_]
+        return dict(found)
+
+
+@pytest.fixture
+def setting() -> Setting:
+    return Setting()
+
+
+def test_a_job_goes_its_way(setting: Setting) -> None:
+    """From the applied object over each of KubeRay's states to the registered model."""
+    setting.submit()
+    setting.settle()
+    assert setting.condition("Running")["status"] == "False"
+    setting.ray_status(jobDeploymentStatus="Initializing")
+    setting.settle()
+    assert setting.status()["phase"] == "Starting"
+    setting.ray_status(jobDeploymentStatus="Running", jobStatus="RUNNING")
+    setting.driver_reports(outcome="running", progress="head 3/10", message="Training head.", runId="r1")
+    setting.settle()
+    assert (setting.status()["phase"], setting.status()["progress"]) == ("Running", "head 3/10")
+    assert setting.condition("Scheduled")["status"] == "True"
+    setting.now += timedelta(minutes=5)
+    setting.succeed()
+    setting.settle()
+    status = setting.status()
+    assert (status["phase"], status["model"], status["accuracy"]) == ("Succeeded", "flowers/3", "0.9500")
+    assert status["startTime"] == "2026-01-01T00:00:00Z"
+    assert status["completionTime"] == "2026-01-01T00:05:00Z"
+    assert {type_: setting.condition(type_)["status"] for type_ in ("Evaluated", "GatePassed", "Registered")} == {
+        "Evaluated": "True",
+        "GatePassed": "True",
+        "Registered": "True",
+    }
+
+
+def test_what_a_job_makes_goes_with_it(setting: Setting) -> None:
+    """Every object is owned by the job: deleting it leaves nothing but events."""
+    setting.submit()
+    setting.settle()
+    assert len(setting.cluster.objects) > 6
+    setting.cluster.delete("", "FineTuneJob", "team", "flowers")
+    assert {kind for kind, _, _ in setting.cluster.objects} == {"Event"}
+
+
+def test_a_finished_job_is_not_run_again(setting: Setting) -> None:
+    """Its RayJob deleted, the operator restarted: the end stays the end."""
+    setting.submit()
+    setting.settle()
+    setting.succeed()
+    setting.settle()
+    setting.cluster.delete("", "RayJob", "team", setting.ray_job()["metadata"]["name"])
+    setting.settle()
+    assert setting.cluster.named("RayJob") == ()
+    assert setting.status()["phase"] == "Succeeded"
+
+
+def test_an_end_that_nobody_saw_is_not_run_again(setting: Setting) -> None:
+    """The RayJob ended and was deleted while the operator was away; the driver's report tells."""
+    setting.submit()
+    setting.settle()
+    setting.succeed()
+    setting.cluster.delete("", "RayJob", "team", setting.ray_job()["metadata"]["name"])
+    setting.settle()
+    assert setting.cluster.named("RayJob") == ()
+    assert setting.status()["phase"] == "Succeeded"
+
+
+def test_a_lost_ray_job_is_made_again(setting: Setting) -> None:
+    """Somebody deletes the RayJob of a running job: it goes on."""
+    setting.submit()
+    setting.settle()
+    name = setting.ray_job()["metadata"]["name"]
+    setting.cluster.delete("", "RayJob", "team", name)
+    setting.settle()
+    assert setting.cluster.named("RayJob") == (name,)
+
+
+def test_another_spec_is_another_run(setting: Setting) -> None:
+    """The old run and what belongs to it goes, the new one starts from nothing."""
+    setting.submit()
+    setting.settle()
+    old = setting.ray_job()["metadata"]["name"]
+    setting.driver_reports(outcome="running", metrics={"accuracy": 0.5})
+    setting.settle()
+    setting.submit(changed(JOB, ("spec", "training", "seed"), 8))
+    setting.settle()
+    (new,) = setting.cluster.named("RayJob")
+    assert new != old
+    assert not any(name.startswith(old) for _, _, name in setting.cluster.objects)
+    assert "accuracy" not in setting.status()
+
+
+def test_placement_is_no_other_run(setting: Setting) -> None:
+    """Suspending, or another queue, changes the RayJob in place."""
+    setting.submit()
+    setting.settle()
+    name = setting.ray_job()["metadata"]["name"]
+    setting.submit(suspend=True)
+    setting.settle()
+    assert setting.ray_job()["metadata"]["name"] == name
+    assert setting.ray_job()["spec"]["suspend"] is True
+    setting.ray_status(jobDeploymentStatus="Suspended")
+    setting.settle()
+    assert setting.status()["phase"] == "Suspended"
+    setting.submit(suspend=False)
+    setting.settle()
+    assert setting.ray_job()["spec"]["suspend"] is False
+
+
+def test_a_queued_job_waits_for_kueue(setting: Setting) -> None:
+    """Kueue suspends and resumes: the operator leaves the field alone."""
+    setting.submit(queue="gpu")
+    setting.settle()
+    assert "suspend" not in setting.ray_job()["spec"]
+    assert setting.ray_job()["metadata"]["labels"][names.QUEUE_LABEL] == "gpu"
+    setting.ray_status(jobDeploymentStatus="Suspended")
+    setting.settle()
+    assert setting.status()["phase"] == "Queued"
+    assert setting.condition("Queued")["status"] == "True"
+
+
+@pytest.mark.parametrize(
+    ("ray", "report", "reason"),
+    [
+        ({"jobDeploymentStatus": "Failed", "reason": "DeadlineExceeded"}, {}, "DeadlineExceeded"),
+        ({"jobDeploymentStatus": "Failed", "reason": "AppFailed", "message": "boom"}, {}, "AppFailed"),
+        ({"jobDeploymentStatus": "ValidationFailed"}, {}, "RayJobFailed"),
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "STOPPED"}, {}, "RayJobFailed"),
+        ({"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"}, {}, "ReportMissing"),
+        (
+            {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"},
+            {
+                "outcome": "failed",
+                "reason": "GateRefused",
+                "message": "accuracy 0.4 < 0.9",
+                "metrics": {"accuracy": 0.4},
+            },
+            "GateRefused",
+        ),
+    ],
+)
+def test_failures_are_named(setting: Setting, ray: dict[str, str], report: dict[str, Any], reason: str) -> None:
+    """Whatever ends a run badly is a reason of its own, and final."""
+    setting.submit()
+    setting.settle()
+    if report:
+        setting.driver_reports(**report)
+    setting.ray_status(**ray)
+    setting.settle()
+    assert setting.status()["phase"] == "Failed"
+    assert setting.condition("Succeeded")["reason"] == reason
+    assert setting.condition("Succeeded")["message"]
+
+
+def test_a_finished_job_is_deleted_in_time(setting: Setting) -> None:
+    """`ttlAfterFinished` counts from the end, to the second."""
+    setting.submit(ttlAfterFinished="1h")
+    setting.settle()
+    setting.succeed()
+    setting.settle()
+    setting.now += timedelta(minutes=59)
+    assert setting.look() == pytest.approx(60)
+    setting.now += timedelta(minutes=1)
+    setting.look()
+    assert setting.cluster.named("FineTuneJob") == ()
+
+
+def test_a_spec_that_cannot_work_is_explained(setting: Setting) -> None:
+    """What the API server let pass is a condition with field and fix, one event, and no RayJob."""
+    setting.submit(changed(JOB, ("spec", "phases", 0, "unfreeze"), {"upTo": 3}))
+    setting.settle()
+    condition = setting.condition("Validated")
+    assert (condition["status"], condition["reason"]) == ("False", "InvalidSpec")
+    assert "unfreeze" in condition["message"]
+    assert setting.cluster.named("RayJob") == ()
+    assert len(setting.cluster.named("Event")) == 1
+    setting.submit(JOB)
+    setting.settle()
+    assert setting.condition("Validated")["status"] == "True"
+    assert len(setting.cluster.named("RayJob")) == 1
+
+
+def test_missing_kuberay_is_a_condition(setting: Setting) -> None:
+    """Without KubeRay a job waits and says so; once it is there, the job goes on."""
+    setting.cluster.has_kuberay = False
+    setting.submit()
+    setting.settle()
+    assert setting.condition("Scheduled")["reason"] == "KubeRayMissing"
+    assert "KubeRay" in setting.status()["message"]
+    setting.cluster.has_kuberay = True
+    setting.settle()
+    assert len(setting.cluster.named("RayJob")) == 1
+
+
+def test_a_foreign_ray_job_is_left_alone(setting: Setting) -> None:
+    """A RayJob of the same name that somebody else made is neither taken over nor deleted."""
+    setting.submit()
+    setting.settle()
+    ray_job = setting.ray_job()
+    setting.cluster.delete("", "FineTuneJob", "team", "flowers")
+    foreign = {**ray_job, "metadata": {"name": ray_job["metadata"]["name"], "namespace": "team"}, "spec": {"x": 1}}
+    setting.cluster.apply(foreign)
+    setting.submit()
+    setting.settle()
+    assert setting.condition("Scheduled")["reason"] == "NameTaken"
+    assert setting.ray_job()["spec"] == {"x": 1}
+
+
+def test_an_object_that_is_going_is_left_to_go(setting: Setting) -> None:
+    """Nothing is made for an object that is being deleted."""
+    setting.submit()
+    setting.cluster.objects["FineTuneJob", "team", "flowers"]["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    before = setting.cluster.writes
+    setting.look()
+    assert setting.cluster.writes == before
+
+
+def test_transition_times_change_with_the_status_only(setting: Setting) -> None:
+    """A condition that holds as before keeps its time."""
+    setting.submit()
+    setting.settle()
+    first = setting.condition("Validated")
+    setting.now += timedelta(hours=1)
+    setting.ray_status(jobDeploymentStatus="Running")
+    setting.settle()
+    assert setting.condition("Validated")["lastTransitionTime"] == first["lastTransitionTime"]
+    assert setting.condition("Running")["lastTransitionTime"] == "2026-01-01T01:00:00Z"
+
+
+def _whole_life(setting: Setting, look: World) -> None:
+    """A job's life with a change of spec in the middle; `look` stands for the operator at work."""
+    setting.submit()
+    look()
+    setting.ray_status(jobDeploymentStatus="Running", jobStatus="RUNNING")
+    look()
+    setting.submit(changed(JOB, ("spec", "training", "seed"), 8), suspend=False)
+    look()
+    setting.ray_status(jobDeploymentStatus="Running", jobStatus="RUNNING")
+    setting.driver_reports(outcome="running", progress="head 1/10")
+    look()
+    setting.succeed()
+    look()
+
+
+def _undisturbed() -> Setting:
+    setting = Setting()
+    _whole_life(setting, setting.settle)
+    return setting
+
+
+@settings(deadline=None, max_examples=30)
+@given(kills=st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=4))
+def test_killed_anywhere_the_end_is_the_same(kills: list[tuple[int, bool]]) -> None:
+    """Killed before or after any writes, the restarted operator ends with the same objects, each made once."""
+    setting = Setting()
+    pending = dict(kills)
+
+    def die(*, after: bool) -> None:
+        if pending.get(setting.cluster.writes + (0 if after else 1)) is after:
+            del pending[setting.cluster.writes + (0 if after else 1)]
+            raise KilledError
+
+    def look() -> None:
+        while True:
+            setting.cluster.before_write = lambda: die(after=False)
+            setting.cluster.after_write = lambda: die(after=True)
+            try:
+                setting.settle()
+            except KilledError:
+                continue
+            finally:
+                setting.cluster.before_write = setting.cluster.after_write = lambda: None
+            return
+
+    _whole_life(setting, look)
+    reference = _undisturbed()
+    # A state that passed while the operator was dead makes no news; the end always does.
+    assert {each for each in setting.cluster.objects if each[0] != "Event"} == {
+        each for each in reference.cluster.objects if each[0] != "Event"
+    }
+    assert "Succeeded" in setting.events()
+    assert setting.status() == reference.status()
+    made = [each for each in setting.cluster.history if each[0] in {"RayJob", "ConfigMap", "Event"}]
+    assert len(made) == len(set(made))
+
+
+def test_an_endpoint_becomes_ready(setting: Setting) -> None:
+    """From the applied object to where it answers."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    ray_service = setting.cluster.objects["RayService", "team", "flowers"]
+    assert "flowers/1" in ray_service["spec"]["serveConfigV2"]
+    ray_service["status"] = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "numServeEndpoints": 2,
+        "activeServiceStatus": {"rayClusterName": "a", "applicationStatuses": {"endpoint": {"status": "RUNNING"}}},
+    }
+    setting.settle(ENDPOINT_KEY)
+    status = setting.status("InferenceEndpoint")
+    assert (status["phase"], status["replicas"], status["model"]) == ("Ready", 2, "flowers/1")
+    assert status["url"] == "http://flowers-serve-svc.team:8000"
+
+
+def test_a_moved_alias_changes_the_configuration_only(setting: Setting) -> None:
+    """The endpoint follows in place: the Ray cluster's description stays as it was, to the letter."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    before = copy.deepcopy(setting.cluster.objects["RayService", "team", "flowers"]["spec"])
+    setting.aliases["flowers@champion"] = "flowers/2"
+    setting.settle(ENDPOINT_KEY)
+    after = setting.cluster.objects["RayService", "team", "flowers"]["spec"]
+    assert after["rayClusterConfig"] == before["rayClusterConfig"]
+    assert "flowers/2" in after["serveConfigV2"]
+    assert "ModelChanged" in setting.events()
+
+
+def test_a_silent_registry_changes_nothing(setting: Setting) -> None:
+    """What is served goes on while MLflow is away, and the endpoint says that it may be old."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    before = copy.deepcopy(setting.cluster.objects["RayService", "team", "flowers"])
+    setting.registry_error = TransientError("The MLflow server does not answer.", delay_s=1)
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.objects["RayService", "team", "flowers"] == before
+    assert setting.condition("ModelsCurrent", "InferenceEndpoint")["reason"] == "RegistryUnreachable"
+
+
+def test_an_unknown_model_is_waited_for(setting: Setting) -> None:
+    """Nothing is started for a model that is not there; the endpoint says which, and starts once it is."""
+    setting.aliases.clear()
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.named("RayService") == ()
+    condition = setting.condition("Ready", "InferenceEndpoint")
+    assert condition["reason"] == "ModelNotFound"
+    assert "flowers@champion" in condition["message"]
+    setting.aliases["flowers@champion"] = "flowers/7"
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.named("RayService") == ("flowers",)
+
+
+def test_a_replica_that_cannot_start_is_told(setting: Setting) -> None:
+    """Serve's own words reach the status."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    setting.cluster.objects["RayService", "team", "flowers"]["status"] = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "activeServiceStatus": {
+            "rayClusterName": "a",
+            "applicationStatuses": {"endpoint": {"status": "UNHEALTHY", "message": "golden examples differ"}},
+        },
+    }
+    setting.settle(ENDPOINT_KEY)
+    assert setting.status("InferenceEndpoint")["phase"] == "Degraded"
+    assert "golden examples differ" in setting.condition("Degraded", "InferenceEndpoint")["message"]

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from graftwork.controller.aliases import MlflowAliases
+from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
+from graftwork.controller.job_objects import JobRun, job_objects
+from graftwork.controller.pods import RAY_VERSION, PodDefaults
+from graftwork.errors import PermanentError, TransientError
+from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+from tests.unit.spec.examples import ENDPOINT, JOB, changed
+
+DEFAULTS = PodDefaults(train_image="train:1", serve_image="serve:1", tracking_uri="http://mlflow:5000")
+PLACEMENT = {
+    "storage": "/data/runs",
+    "volumes": [{"claim": "shared", "path": "/data"}],
+    "env": [{"name": "TOKEN", "secret": {"name": "hub", "key": "token"}}, {"name": "HOME", "value": "/data/home"}],
+    "envFrom": ["s3"],
+    "nodeSelector": {"pool": "gpu"},
+    "tolerations": [{"key": "spot", "effect": "NoSchedule"}],
+    "priorityClass": "high",
+    "imagePullSecrets": ["registry"],
+    "image": "mine:2",
+    "memory": "8Gi",
+    "retries": 5,
+    "deadline": "2h",
+    "startDeadline": "30m",
+    "queue": "team",
+}
+
+
+def _job(**placement: Any) -> list[dict[str, Any]]:
+    content = changed(JOB, ("spec", "kubernetes"), placement) if placement else JOB
+    job = FineTuneJob.model_validate(content)
+    return job_objects(JobRun(job=job, uid="u", content=content["spec"], namespace="team", defaults=DEFAULTS))
+
+
+def _endpoint(**changes: Any) -> list[dict[str, Any]]:
+    content = ENDPOINT
+    for key, value in changes.items():
+        content = changed(content, ("spec", key), value)
+    endpoint = InferenceEndpoint.model_validate(content)
+    return endpoint_objects(
+        EndpointRun(
+            endpoint=endpoint,
+            uid="u",
+            content=content["spec"],
+            namespace="team",
+            defaults=DEFAULTS,
+            resolved={"flowers@champion": "flowers/1"},
+        )
+    )
+
+
+def _pods(objects: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All pod specs in some objects."""
+    waiting: list[Any] = list(objects)
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, dict):
+            if "containers" in each:
+                yield each
+            waiting += each.values()
+        elif isinstance(each, list):
+            waiting += each
+
+
+def _pod(objects: list[dict[str, Any]], container: str) -> dict[str, Any]:
+    (found,) = [pod for pod in _pods(objects) if pod["containers"][0]["name"] == container]
+    return found
+
+
+@pytest.mark.parametrize("objects", [_job(), _job(**PLACEMENT), _endpoint()])
+def test_every_pod_passes_the_restricted_standard(objects: list[dict[str, Any]]) -> None:
+    """Non-root, no privileges, nothing writable but its own folders.
+
+    Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
+    pods = list(_pods(objects))
+    assert len(pods) >= 2
+    for pod in pods:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in pod["containers"]:
+            security = container["securityContext"]
+            assert security["allowPrivilegeEscalation"] is False
+            assert security["capabilities"] == {"drop": ["ALL"]}
+            assert security["readOnlyRootFilesystem"] is True
+            assert container["resources"]["limits"] == container["resources"]["requests"]
+
+
+def test_ray_is_the_locked_one() -> None:
+    """KubeRay is told the version that the images hold."""
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    assert f"ray[train]=={RAY_VERSION}" in extras["train"]
+    assert f"ray[serve]=={RAY_VERSION}" in extras["serve"]
+
+
+def test_only_the_driver_holds_a_token() -> None:
+    """The head may report; workers and submitter cannot talk to the API server."""
+    objects = _job(**PLACEMENT)
+    tokens = {pod["containers"][0]["name"]: pod["automountServiceAccountToken"] for pod in _pods(objects)}
+    assert tokens == {"ray-head": True, "ray-worker": False, "ray-job-submitter": False}
+    (role,) = [each for each in objects if each["kind"] == "Role"]
+    assert role["rules"] == [
+        {
+            "apiGroups": [""],
+            "resources": ["configmaps"],
+            "resourceNames": [f"{role['metadata']['name']}-progress"],
+            "verbs": ["get", "patch"],
+        }
+    ]
+
+
+def test_placement_reaches_every_pod() -> None:
+    """What the `kubernetes` section says is in all pods of the job."""
+    for pod in _pods(_job(**PLACEMENT)):
+        (container,) = pod["containers"]
+        assert container["image"] == "mine:2"
+        assert pod["nodeSelector"] == {"pool": "gpu"}
+        assert pod["tolerations"] == [{"key": "spot", "operator": "Exists", "effect": "NoSchedule"}]
+        assert pod["priorityClassName"] == "high"
+        assert pod["imagePullSecrets"] == [{"name": "registry"}]
+        assert {"secretRef": {"name": "s3"}} in container["envFrom"]
+        assert {"name": "shared", "mountPath": "/data", "readOnly": False} in container["volumeMounts"]
+        environment = {each["name"]: each for each in container["env"]}
+        assert len(environment) == len(container["env"])
+        assert environment["TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+        assert environment["HOME"]["value"] == "/data/home"
+
+
+def test_ray_job_carries_budgets_and_queue() -> None:
+    """Retries, deadlines and the queue are KubeRay's and Kueue's to keep."""
+    ray_job = _job(**PLACEMENT)[-1]
+    spec = ray_job["spec"]
+    assert (spec["backoffLimit"], spec["activeDeadlineSeconds"], spec["preRunningDeadlineSeconds"]) == (5, 7200, 1800)
+    assert ray_job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+
+
+def test_workers_have_pods_of_their_own_on_shared_storage() -> None:
+    """Four workers with a GPU each are four pods; without shared storage one pod holds them all."""
+    spread = _job(**PLACEMENT)[-1]["spec"]["rayClusterSpec"]
+    (group,) = spread["workerGroupSpecs"]
+    assert (group["replicas"], group["minReplicas"], group["maxReplicas"]) == (4, 4, 4)
+    assert _pod([group], "ray-worker")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+    together = _job()[-1]["spec"]["rayClusterSpec"]
+    assert "workerGroupSpecs" not in together
+    head = _pod([together], "ray-head")
+    assert head["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "4"
+    assert together["headGroupSpec"]["rayStartParams"]["num-cpus"] == "4"
+
+
+def test_workers_that_share_a_gpu_share_a_pod() -> None:
+    """Four workers of half a GPU are two pods of one GPU and two workers' cores."""
+    content = changed(
+        changed(JOB, ("spec", "scaling"), {"workers": 4, "gpusPerWorker": 0.5, "cpusPerWorker": 2}),
+        ("spec", "kubernetes"),
+        {"storage": "s3://bucket/runs"},
+    )
+    job = FineTuneJob.model_validate(content)
+    objects = job_objects(JobRun(job=job, uid="u", content=content["spec"], namespace="t", defaults=DEFAULTS))
+    (group,) = objects[-1]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert (group["replicas"], group["rayStartParams"]["num-cpus"]) == (2, "4")
+
+
+def test_runs_on_a_volume_outlive_their_cluster() -> None:
+    """The driver keeps its runs below the storage, so that the next cluster's driver finds them."""
+    head = _pod(_job(**PLACEMENT), "ray-head")
+    environment = {each["name"]: each.get("value") for each in head["containers"][0]["env"]}
+    assert environment["GRAFT_STORAGE"] == "/data/runs"
+    assert environment["GRAFT_HOME"] == "/data/runs/team/flowers"
+
+
+def test_endpoint_scales_between_its_bounds() -> None:
+    """Serve and the cluster's autoscaler are told the same bounds."""
+    ray_service = _endpoint(autoscaling={"minReplicas": 2, "maxReplicas": 5})[-1]
+    (application,) = yaml.safe_load(ray_service["spec"]["serveConfigV2"])["applications"]
+    (deployment,) = application["deployments"]
+    assert deployment["autoscaling_config"]["min_replicas"] == 2
+    assert deployment["autoscaling_config"]["max_replicas"] == 5
+    (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert (group["minReplicas"], group["maxReplicas"]) == (2, 5)
+
+
+def test_no_right_is_given_to_an_endpoint() -> None:
+    """An endpoint's pods hold no token, unless Ray's autoscaler needs one beside the head."""
+    fixed = _endpoint(autoscaling={"minReplicas": 2, "maxReplicas": 2})
+    assert not any(pod["automountServiceAccountToken"] for pod in _pods(fixed))
+    assert not any(each["kind"] in {"Role", "RoleBinding"} for each in fixed)
+
+
+def test_aliases_without_a_server_are_explained() -> None:
+    """No MLflow server at all is nothing to retry; one that is away is."""
+    with pytest.raises(PermanentError, match="trackingUri"):
+        MlflowAliases(None)("flowers@champion")
+    with pytest.raises(TransientError, match="does not answer"):
+        MlflowAliases("http://127.0.0.1:9")("flowers@champion")
