@@ -53,27 +53,35 @@ class Cluster(Protocol):
 
     def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         """An object; None if there is none."""
+        ...
 
     def list(self, api_version: str, kind: str, namespace: str | None, *, labels: str = "") -> list[Object]:
         """All objects of a kind, in a namespace or in all of them; none if the cluster does not know the kind."""
+        ...
 
     def apply(self, manifest: Mapping[str, Any]) -> Object:
         """Server-side apply in our name."""
+        ...
 
     def apply_status(self, manifest: Mapping[str, Any]) -> Object | None:
         """The same, of the status; None if the object is gone."""
+        ...
 
     def create(self, manifest: Mapping[str, Any]) -> bool:
         """Create an object; False if there is one already."""
+        ...
 
     def replace(self, manifest: Mapping[str, Any]) -> Object:
         """Replace the version of an object that the manifest was made from."""
+        ...
 
     def delete(self, api_version: str, kind: str, namespace: str, name: str, *, uid: str | None = None) -> bool:
         """See that an object is gone; False if there was none."""
+        ...
 
     def knows(self, api_version: str) -> bool:
         """Whether the cluster serves an API group's version."""
+        ...
 
 
 class KubernetesCluster:
@@ -258,9 +266,10 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> tuple[
 
     try:
         client = config.new_client_from_config(config_file=kubeconfig, context=context)
-        contexts, current = config.list_kube_config_contexts(config_file=kubeconfig)
+        listed: Any = config.list_kube_config_contexts(config_file=kubeconfig)
     except (ConfigException, OSError) as error:
         raise PermanentError(f"{error} Set KUBECONFIG, or run `kubectl config use-context NAME`.") from error
+    contexts, current = listed
     chosen = next((each for each in contexts if each["name"] == context), current)
     return KubernetesCluster(client), chosen["context"].get("namespace", "default")
 
