@@ -93,7 +93,11 @@ def crd_of(kind: str) -> dict[str, Any]:
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{resource.plural}.{GROUP}"},
+        # Uninstalling the chart must not take all jobs and endpoints with it.
+        "metadata": {
+            "name": f"{resource.plural}.{GROUP}",
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
         "spec": {
             "group": GROUP,
             "scope": "Namespaced",

@@ -9,12 +9,16 @@ cache=${GRAFT_E2E_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/graftwork-e2e}
 bin=$cache/$key/bin
 mkdir -p "$bin"
 
+# The Kubernetes programs tell the version they are linked with; Helm asks for it.
+versions="-X k8s.io/component-base/version.gitVersion=v1.36.3 -X k8s.io/component-base/version.gitMajor=1"
+versions="$versions -X k8s.io/component-base/version.gitMinor=36"
+
 build() { # build MODULE PACKAGE NAME [TAGS]
   [ -x "$bin/$3" ] && return
   echo "building $3" >&2
   # -p 1 and nice: whoever works on this machine meanwhile comes first.
   (cd "$here/$1" && CGO_ENABLED=0 GOMAXPROCS=${GOMAXPROCS:-1} nice -n 19 go build -p 1 -trimpath -tags "${4:-}" \
-    -ldflags "-s -w" -o "$bin/$3.tmp" "$2") >&2
+    -ldflags "-s -w $versions" -o "$bin/$3.tmp" "$2") >&2
   mv "$bin/$3.tmp" "$bin/$3"
 }
 

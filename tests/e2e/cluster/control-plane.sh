@@ -32,7 +32,7 @@ wait_for() { # wait_for NAME COMMAND...: until the command succeeds, at most 3 m
 
 up() {
   local bin
-  bin=$("$here/build.sh" control-plane)
+  bin=$(sh "$here/build.sh" helm)
   mkdir -p "$run/log" "$run/pid" "$pki"
   chmod 700 "$run"
   bash "$here/keys.sh" "$pki" "https://127.0.0.1:$port"

@@ -203,3 +203,17 @@ def test_aliases_without_a_server_are_explained() -> None:
         MlflowAliases(None)("flowers@champion")
     with pytest.raises(TransientError, match="does not answer"):
         MlflowAliases("http://127.0.0.1:9")("flowers@champion")
+
+
+@pytest.mark.parametrize("objects", [_job(), _job(**PLACEMENT), _endpoint()], ids=["job", "placed job", "endpoint"])
+def test_objects_obey_the_kubernetes_schemas(objects: list[dict[str, Any]]) -> None:
+    """Every object of Kubernetes' own kinds is valid; pods of Ray's objects too."""
+    import kubernetes_validate
+
+    version = kubernetes_validate.latest_version()
+    for manifest in objects:
+        if manifest["apiVersion"] != "ray.io/v1":
+            kubernetes_validate.validate(manifest, version, strict=True)
+    for pod in _pods(objects):
+        whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
+        kubernetes_validate.validate(whole, version, strict=True)

@@ -1,0 +1,69 @@
+"""The endpoint as KubeRay starts it: Serve imports `build` and tells replicas the spec and what its aliases are now.
+
+Replicas find their bundles themselves, each on its own machine, and follow a change of either in place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graftwork.settings import Settings, load_settings
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork_serving.deployment import EndpointReplica
+from graftwork_serving.resolve import replica_config, resolve_models
+
+if TYPE_CHECKING:
+    from ray.serve import Application
+
+# Paths in a spec are whole ones on a cluster; there is no spec file for them to be relative to.
+_BASE_DIR = Path("/")
+
+
+class ClusterReplica(EndpointReplica):
+    """A replica that is told `NAME/VERSION` and fetches the bundle itself."""
+
+    async def reconfigure(self, user_config: dict[str, Any]) -> None:
+        """Follow a change; if a bundle cannot be had, what is served stays."""
+        config = await asyncio.to_thread(resolved_config, user_config, load_settings())
+        await super().reconfigure(config)
+
+
+def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """From what the operator tells to what `EndpointReplica` takes.
+
+    Args:
+        told: `endpoint`, the spec, and `resolved`, the `NAME/VERSION` behind each `NAME@ALIAS`.
+        settings: where bundles and the registry are.
+
+    Raises:
+        SpecError: there is no such model.
+        BundleError: a bundle was changed.
+    """
+    endpoint = InferenceEndpoint.model_validate(told["endpoint"])
+    resolved: Mapping[str, str] = told["resolved"]
+    served = [
+        model.model_copy(update={"model": resolved.get(model.model, model.model)}) for model in endpoint.spec.models
+    ]
+    spec = endpoint.spec.model_copy(update={"models": served})
+    endpoint = endpoint.model_copy(update={"spec": spec})
+    models = resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings)
+    return replica_config(endpoint, models).model_dump(mode="json")
+
+
+def build(arguments: Mapping[str, Any]) -> Application:
+    """The application that Serve's configuration names.
+
+    Args:
+        arguments: `threads` of each replica.
+    """
+    from ray import serve
+
+    deployment = serve.deployment(name="EndpointReplica", max_constructor_retry_count=1)(
+        serve.ingress()(ClusterReplica)
+    )
+    metrics = Path(tempfile.gettempdir()) / "graftwork-metrics"
+    return deployment.bind(threads=int(arguments["threads"]), metrics_dir=str(metrics))

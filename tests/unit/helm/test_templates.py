@@ -1,0 +1,150 @@
+"""What the chart renders; without `helm` these are skipped, `sh tests/e2e/cluster/build.sh helm` builds one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from graftwork.spec.crd import CHART_DIR, crd_of
+from graftwork.spec.load import KINDS
+
+_CACHE = Path.home() / ".cache" / "graftwork-e2e"
+_BUILT = sorted(_CACHE.glob("*/bin/helm"))
+HELM = shutil.which("helm") or (str(_BUILT[-1]) if _BUILT else None)
+pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm: run `sh tests/e2e/cluster/build.sh helm`")
+
+VALUES: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "namespaced": {"namespaces": ["team-a", "team-b"]},
+    "everything": {
+        "metrics": {"monitors": True, "alerts": True},
+        "mlflow": {"trackingUri": "http://mlflow:5000"},
+        "podSecrets": ["storage"],
+        "imagePullSecrets": ["registry"],
+        "priorityClassName": "high",
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+        "serviceAccount": {"annotations": {"owner": "platform"}},
+    },
+}
+
+
+def _helm(*arguments: str, values: dict[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
+    assert HELM is not None
+    return subprocess.run(
+        [HELM, *arguments, "--values", "-"],
+        input=json.dumps(values or {}),
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def _rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = _helm("template", "graft", str(CHART_DIR), "--namespace", "graft-system", values=values)
+    assert answer.returncode == 0, answer.stderr
+    return [document for document in yaml.safe_load_all(answer.stdout) if document]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_chart_lints(name: str) -> None:
+    """`helm lint --strict` finds nothing."""
+    answer = _helm("lint", "--strict", str(CHART_DIR), values=VALUES[name])
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_manifests_obey_the_kubernetes_schemas(name: str) -> None:
+    """Every object of Kubernetes' own kinds is valid, unknown fields included."""
+    checked = 0
+    for manifest in _rendered(VALUES[name]):
+        if "monitoring.coreos.com" in manifest["apiVersion"] or manifest["kind"] == "CustomResourceDefinition":
+            continue
+        kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
+        checked += 1
+    assert checked >= 8
+
+
+def test_crds_are_those_of_the_models() -> None:
+    """What the chart installs is what the models say, and Helm is told to keep it."""
+    crds = {each["spec"]["names"]["kind"]: each for each in _rendered({}) if each["kind"] == "CustomResourceDefinition"}
+    assert set(crds) == set(KINDS)
+    for kind, crd in crds.items():
+        assert crd["spec"] == crd_of(kind)["spec"]
+        assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_namespaced_mode_has_no_cluster_rights() -> None:
+    """With `namespaces` there is no ClusterRole, and a Role in each of them."""
+    rendered = _rendered(VALUES["namespaced"])
+    assert not [each for each in rendered if each["kind"].startswith("ClusterRole")]
+    places = {each["metadata"]["namespace"] for each in rendered if each["kind"] == "Role"}
+    assert places == {"team-a", "team-b", "graft-system"}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_no_rights_beyond_the_work(name: str) -> None:
+    """No wildcard, no Secrets, no pods, no impersonation, in any role."""
+    rules = [rule for each in _rendered(VALUES[name]) for rule in each.get("rules", []) if "Role" in each["kind"]]
+    assert len(rules) > 8
+    for rule in rules:
+        assert "*" not in {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert not {"secrets", "pods", "nodes", "clusterroles"} & set(rule["resources"])
+        assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
+
+
+def test_operator_passes_the_restricted_standard() -> None:
+    """Non-root, nothing writable but its own folder.
+
+    Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+    """
+    (deployment,) = [each for each in _rendered({}) if each["kind"] == "Deployment"]
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"replica": 2}, {"replicas": 0}, {"mlflow": {"trackingUri": "mlflow:5000"}}, {"namespaces": ["Team A"]}],
+)
+def test_wrong_values_are_refused(wrong: dict[str, Any]) -> None:
+    """A misspelt or impossible value stops `helm install`, naming it."""
+    answer = _helm("template", "graft", str(CHART_DIR), values=wrong)
+    assert answer.returncode != 0
+    assert next(iter(wrong)) in answer.stderr
+
+
+def test_schema_and_values_name_the_same_keys() -> None:
+    """Every value has a schema, and every key of the schema a default and a comment."""
+    schema = json.loads((CHART_DIR / "values.schema.json").read_text())
+    values = yaml.safe_load((CHART_DIR / "values.yaml").read_text())
+    assert set(schema["properties"]) - {"global"} == set(values)
+
+
+def test_alerts_speak_of_series_there_are() -> None:
+    """Each alert's expression names a series that the operator publishes."""
+    import re
+
+    source = (Path(__file__).parents[3] / "platform" / "graftwork" / "metrics.py").read_text()
+    groups = yaml.safe_load((CHART_DIR / "files" / "alerts.yaml").read_text())["groups"]
+    rules = [rule for group in groups for rule in group["rules"]]
+    assert len(rules) >= 3
+    for rule in rules:
+        series = set(re.findall(r"graftwork_\w+", rule["expr"]))
+        assert series
+        assert [name for name in series if re.sub(r"_(total|bucket|sum|count)$", "", name) not in source] == []
