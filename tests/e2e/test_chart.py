@@ -53,7 +53,9 @@ def helm(kubectl: Kubectl, namespace: str) -> Iterator[Helm]:
 
 
 def _may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str) -> bool:
-    answer = kubectl("auth", "can-i", verb, resource, f"--as={account}", "-n", namespace)
+    kind, _, subresource = resource.partition("/")
+    narrowed = [f"--subresource={subresource}"] if subresource else []
+    answer = kubectl("auth", "can-i", verb, kind, *narrowed, f"--as={account}", "-n", namespace)
     return answer.stdout.strip() == "yes"
 
 

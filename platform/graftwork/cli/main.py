@@ -52,6 +52,13 @@ COMMANDS: dict[str, LazyCommand] = {
         module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."
     ),
     "predict": LazyCommand(module="graftwork.cli.predict", help="Send files to an endpoint and print the answers."),
+    "render": LazyCommand(module="graftwork.cli.render", help="Print the Kubernetes objects of spec files."),
+    "submit": LazyCommand(module="graftwork.cli.submit", help="Hand spec files to a cluster."),
+    "status": LazyCommand(module="graftwork.cli.status", help="Show jobs and endpoints on a cluster."),
+    "logs": LazyCommand(module="graftwork.cli.logs", help="Print the log of a job or endpoint on a cluster."),
+    "stop": LazyCommand(module="graftwork.cli.stop", help="Stop a job on a cluster, or let it go on."),
+    "delete": LazyCommand(module="graftwork.cli.delete", help="Remove a job or an endpoint from a cluster."),
+    "why": LazyCommand(module="graftwork.cli.why", help="Say why something on a cluster is stuck, and the fix."),
     "doctor": LazyCommand(module="graftwork.cli.doctor", help="Check this machine."),
     "schema": LazyCommand(module="graftwork.cli.schema", help="Print the JSON Schema of the spec files."),
 }
@@ -62,6 +69,7 @@ _EXTRA_OF_MODULE = {
         ("tensorflow", "keras", "keras_hub", "matplotlib", "jinja2", "pandas", "pyarrow", "sklearn"), "train"
     ),
     **dict.fromkeys(("ray", "openvino", "mlflow", "PIL", "sqlalchemy", "alembic"), "all"),
+    **dict.fromkeys(("kubernetes", "kopf"), "operator"),
     **dict.fromkeys(("starlette", "python_multipart", "multipart"), "serve"),
 }
 

@@ -103,9 +103,22 @@ class KubernetesCluster:
         """All objects of a kind, in a namespace or in all of them; none if the cluster does not know the kind."""
         return [*self._pages(path_of(api_version, kind, namespace), labels, api_version, kind)]
 
-    def apply(self, manifest: Mapping[str, Any]) -> Object:
-        """Server-side apply in our name."""
-        return self._apply(manifest, "")
+    def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER, strict: bool = False) -> Object:
+        """Server-side apply in our name.
+
+        Args:
+            manifest: the object, as far as it is ours.
+            manager: our name.
+            strict: refuse fields that the kind does not have, rather than leave them out.
+        """
+        return self._apply(manifest, "", manager=manager, strict=strict)
+
+    def merge(self, found: Mapping[str, Any], change: Mapping[str, Any]) -> Object:
+        """Change some fields of an object that was read before."""
+        query = {"fieldManager": "graft"}
+        return self._call(
+            "PATCH", _path_to(found), query=query, body=change, content_type="application/merge-patch+json"
+        )
 
     def apply_status(self, manifest: Mapping[str, Any]) -> Object | None:
         """The same, of the status; None if the object is gone."""
@@ -166,8 +179,10 @@ class KubernetesCluster:
                 return
             query["continue"] = more
 
-    def _apply(self, manifest: Mapping[str, Any], subresource: str) -> Object:
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+    def _apply(
+        self, manifest: Mapping[str, Any], subresource: str, *, manager: str = FIELD_MANAGER, strict: bool = False
+    ) -> Object:
+        query = {"fieldManager": manager, "force": "true", **({"fieldValidation": "Strict"} if strict else {})}
         path = _path_to(manifest) + subresource
         return self._call("PATCH", path, query=query, body=manifest, content_type="application/apply-patch+yaml")
 

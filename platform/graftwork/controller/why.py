@@ -1,0 +1,198 @@
+"""Why a job or an endpoint does not get on: one cause and one remedy, from what the cluster tells. Pure.
+
+The causes are looked for in the order in which they hide each other: an image that cannot be pulled explains a cluster
+that does not start, which explains a job that is not submitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Object = Mapping[str, Any]
+
+_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """Why it does not get on.
+
+    Attributes:
+        reason: CamelCase word.
+        what: what is the matter.
+        fix: what to do.
+    """
+
+    reason: str
+    what: str
+    fix: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the cluster tells.
+
+    Attributes:
+        target: the FineTuneJob or InferenceEndpoint.
+        pods: its pods.
+        events: events of it and of all its objects.
+    """
+
+    target: Object
+    pods: Sequence[Object] = ()
+    events: Sequence[Object] = ()
+
+
+def why(evidence: Evidence) -> Cause | None:
+    """The cause; None if nothing is wrong."""
+    for look in (_unseen, _refused, _quota, _pods, _queue, _condition):
+        if (cause := look(evidence)) is not None:
+            return cause
+    return None
+
+
+def _status(evidence: Evidence) -> Mapping[str, Any]:
+    status: Mapping[str, Any] = evidence.target.get("status") or {}
+    return status
+
+
+def _conditions(evidence: Evidence) -> dict[str, Mapping[str, Any]]:
+    return {each["type"]: each for each in _status(evidence).get("conditions") or ()}
+
+
+def _unseen(evidence: Evidence) -> Cause | None:
+    if _status(evidence).get("observedGeneration", 0) >= evidence.target["metadata"].get("generation", 0):
+        return None
+    return Cause(
+        reason="OperatorAbsent",
+        what="No operator has looked at it since it was applied.",
+        fix="See that the graftwork operator runs and that its `namespaces` hold this one.",
+    )
+
+
+def _refused(evidence: Evidence) -> Cause | None:
+    validated = _conditions(evidence).get("Validated")
+    if validated is None or validated["status"] != "False":
+        return None
+    return Cause(reason="InvalidSpec", what=validated["message"], fix="Correct the spec and apply it again.")
+
+
+def _quota(evidence: Evidence) -> Cause | None:
+    for event in evidence.events:
+        message = event.get("message", "")
+        if "exceeded quota" in message:
+            return Cause(
+                reason="QuotaExceeded",
+                what=message,
+                fix="Ask for less (scaling, kubernetes.memory), free some, or have the namespace's quota raised.",
+            )
+        if "violates PodSecurity" in message:
+            return Cause(reason="PodSecurity", what=message, fix="Show this to whoever set the namespace's standard.")
+    return None
+
+
+def _pods(evidence: Evidence) -> Cause | None:
+    ended = _status(evidence).get("phase") in {"Succeeded", "Ready", "Suspended"}
+    if ended:
+        return None
+    for pod in evidence.pods:
+        name = pod["metadata"]["name"]
+        for container, state in _container_states(pod):
+            if (cause := _container(f"{name}/{container}", state)) is not None:
+                return cause
+    return next((cause for pod in evidence.pods if (cause := _unschedulable(pod)) is not None), None)
+
+
+def _container_states(pod: Object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    status = pod.get("status") or {}
+    for key in ("initContainerStatuses", "containerStatuses"):
+        for each in status.get(key) or ():
+            yield each["name"], each
+
+
+def _container(name: str, status: Mapping[str, Any]) -> Cause | None:
+    waiting = (status.get("state") or {}).get("waiting") or {}
+    reason, message = waiting.get("reason", ""), waiting.get("message", "")
+    if reason in _PULL_REASONS:
+        return Cause(
+            reason="ImagePull",
+            what=f"{name}: the image {status.get('image', '')} cannot be pulled. {message}".strip(),
+            fix="Correct kubernetes.image, or name credentials in kubernetes.imagePullSecrets.",
+        )
+    if reason in _CONFIG_REASONS:
+        return Cause(
+            reason="ContainerConfig",
+            what=f"{name}: {message}",
+            fix="Create the Secret or ConfigMap it names, or correct kubernetes.env and kubernetes.envFrom.",
+        )
+    states = (status.get("state") or {}, status.get("lastState") or {})
+    for terminated in (state["terminated"] for state in states if state.get("terminated")):
+        if terminated.get("reason") == "OOMKilled":
+            return Cause(
+                reason="OutOfMemory",
+                what=f"{name} needed more memory than it may have.",
+                fix="Raise kubernetes.memory, or lower training.batchSize or use training.gradientAccumulation.",
+            )
+    if reason == "CrashLoopBackOff":
+        return Cause(reason="CrashLoop", what=f"{name} ends again and again.", fix=f"Read its log: kubectl logs {name}")
+    return None
+
+
+def _unschedulable(pod: Object) -> Cause | None:
+    for condition in (pod.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            message = condition.get("message", "")
+            what = f"{pod['metadata']['name']} fits on no node: {message}"
+            if "nvidia.com/gpu" in message:
+                fix = "Ask for fewer GPUs (scaling.workers, scaling.gpusPerWorker), or add GPU nodes."
+            elif "taint" in message:
+                fix = "Add kubernetes.tolerations for the nodes' taints, or choose others with kubernetes.nodeSelector."
+            else:
+                fix = "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes."
+            return Cause(reason="Unschedulable", what=what, fix=fix)
+    return None
+
+
+def _queue(evidence: Evidence) -> Cause | None:
+    if _status(evidence).get("phase") != "Queued":
+        return None
+    queue = evidence.target["spec"].get("kubernetes", {}).get("queue")
+    return Cause(
+        reason="Queued",
+        what=f"It waits in the Kueue queue {queue}.",
+        fix="Wait, or see who is before it: kubectl get workloads. Another queue is set with kubernetes.queue.",
+    )
+
+
+_FIXES = {
+    "GateRefused": "Train better, or set evaluation.gates to what the model can reach.",
+    "SubmissionFailed": "Read the submitter's log: graft logs NAME. Often the head lacked memory: kubernetes.memory.",
+    "AppFailed": "Read the log: graft logs NAME.",
+    "TrainingFailed": "Read the log: graft logs NAME. A loss that is not a number wants a lower learningRate.",
+    "DeadlineExceeded": "Allow more with kubernetes.deadline, or train for less.",
+    "KubeRayMissing": "Install KubeRay 1.4 or newer.",
+    "ModelNotFound": "Register the model, or correct spec.models.",
+    "RegistryUnreachable": "See that the MLflow server runs.",
+    "NameTaken": "Delete the other object, or choose another name.",
+}
+
+
+def _condition(evidence: Evidence) -> Cause | None:
+    """What the operator says itself."""
+    conditions = _conditions(evidence)
+    for type_, bad in (
+        ("Scheduled", "False"),
+        ("Succeeded", "False"),
+        ("Degraded", "True"),
+        ("Ready", "False"),
+        ("ModelsCurrent", "Unknown"),
+    ):
+        found = conditions.get(type_)
+        if found is None or found["status"] != bad or (type_ == "Scheduled" and found["reason"] not in _FIXES):
+            continue
+        what = found.get("message") or _status(evidence).get("message") or found["reason"]
+        return Cause(reason=found["reason"], what=what, fix=_FIXES.get(found["reason"], "Look again in a minute."))
+    return None
