@@ -21,11 +21,11 @@ RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.cr
 
 FROM build AS build-train
 RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.crt ] && echo /run/ca.crt) \
-    uv sync --frozen --no-dev --no-editable --no-cache --extra train
+    uv sync --frozen --no-dev --no-editable --no-cache --extra train --extra cluster
 
 FROM build AS build-serve
 RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.crt ] && echo /run/ca.crt) \
-    uv sync --frozen --no-dev --no-editable --no-cache --extra serve
+    uv sync --frozen --no-dev --no-editable --no-cache --extra serve --extra cluster
 
 FROM ${PYTHON} AS base
 RUN useradd --uid 1000 --create-home --home-dir /home/graft graft
