@@ -26,6 +26,8 @@ _LOOK_EVERY_S = 0.25
 _STOP_WITHIN_S = 30.0
 # Ray's name of the time it gives a group of workers to start.
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+# With a variable number of workers only machines that are there are counted on; one just lost may still be among them.
+_ELASTIC_START_S = 45.0
 
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
@@ -130,7 +132,10 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
             failure_config=failure_config(scaling.max_failures),
         ),
     )
-    with environment_set({_START_TIMEOUT: str(scaling.scheduling_timeout_seconds)}):
+    patience_s = scaling.scheduling_timeout_seconds
+    if scaling.min_workers is not None:
+        patience_s = min(patience_s, _ELASTIC_START_S)
+    with environment_set({_START_TIMEOUT: str(patience_s)}):
         trainer.fit()
 
 

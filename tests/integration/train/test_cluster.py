@@ -27,7 +27,7 @@ pytestmark = [
 ]
 
 _BUCKET = "graft-tests"
-_DEADLINE_S = 240.0
+_DEADLINE_S = 300.0
 _LOOK_EVERY_S = 0.1
 _TWO_EPOCHS: dict[str, Any] = {
     "phases": [{"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": 0.01}],
