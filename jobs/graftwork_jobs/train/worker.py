@@ -232,7 +232,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
             phase_state=decision.state,
             history=(*state.history, record),
         )
-        run.checkpointing.report(record, partial(kept, state))
+        run.checkpointing.after_epoch(record, partial(kept, state))
         run.tell(
             "epoch",
             **record,

@@ -221,8 +221,9 @@ class Scaling(SpecModel):
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a run restarts its workers from the last checkpoint before it gives up."""
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 300
-    """Training that a crash may cost, about: within long epochs, a checkpoint is written that often. There is always
-    one after each epoch, and one at once when a cluster announces that it takes a machine away."""
+    """Seconds of training that a crash may cost, about: within long epochs, a checkpoint is written that often. After
+    an epoch there is one as soon as writing it costs no more than a tenth of what it would save, and one at once when
+    a cluster announces that it takes a machine away."""
     scheduling_timeout_seconds: Annotated[float, Field(gt=0)] = 600
     """How long to wait until the cluster has room for the workers and they have started."""
     stall_timeout_seconds: Annotated[float, Field(gt=0)] = 1800

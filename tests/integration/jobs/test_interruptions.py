@@ -71,7 +71,8 @@ def _leftovers(driver: Started, timeout_s: float) -> Leftovers:
 @pytest.fixture(scope="module")
 def disturbed(graft_home: GraftHome) -> DisturbedRun:
     """One job: killed in its first phase, interrupted in its second, stopped later in that, and then left alone."""
-    file = write_job(graft_home.work, _JOB, register={"model": "disturbed"})
+    scaling = {"checkpointEverySeconds": 1e-6}
+    file = write_job(graft_home.work, _JOB, register={"model": "disturbed"}, scaling=scaling)
 
     def start_and_wait(phase: str, epochs: int) -> Started:
         driver = graft_home.start("run", file, "-o", "json")

@@ -20,6 +20,7 @@ from graftwork_jobs.events import EventTail, read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.request import TrainRequest
 from tests.integration.train.small_jobs import (
+    EVERY_EPOCH,
     PHASES,
     RECOVERY,
     SmallData,
@@ -117,7 +118,7 @@ def test_a_killed_worker_changes_nothing(
 @pytest.mark.slow
 def test_a_hanging_worker_is_replaced(undisturbed: TrainRequest, small_data: SmallData, tmp_path: Path) -> None:
     """A worker that stands still for ever: after the deadline all are ended and started again; nothing changes."""
-    spec = {**RECOVERY, "scaling": {"workers": 2, "stallTimeoutSeconds": 10}}
+    spec = {**RECOVERY, "scaling": {"workers": 2, "stallTimeoutSeconds": 10, **EVERY_EPOCH}}
     request = small_request(small_data, tmp_path / "hanging", **spec)
     watcher = _when_first_epoch_is_done(request, "tune", lambda: os.kill(_workers()[-1].pid, signal.SIGSTOP))
     train(request, SilentReporter())

@@ -88,6 +88,41 @@ def test_an_announced_end_is_answered_once(clock: list[float], tmp_path: Path) -
     assert len(_due_at(clock, host, every_s=1000, update_s=0.1, updates=500)) == 1
 
 
+def test_short_epochs_share_a_checkpoint(clock: list[float], tmp_path: Path) -> None:
+    """Half a second each: one of four is committed. Writing that took a second: then one in ten seconds."""
+    host = RecordingHost(folder=tmp_path)
+    watch = Checkpointing(host, every_s=300, writes=True)
+
+    def epochs(number: int) -> list[float]:
+        before = len(host.told)
+        for _ in range(number):
+            clock[0] += 0.5
+            watch.after_epoch({"at": clock[0]}, make)
+        return [float(record["at"]) for record, _ in host.told[before:]]
+
+    cost_s = 0.0
+
+    def make() -> Checkpoint:
+        clock[0] += cost_s
+        return CHECKPOINT
+
+    assert epochs(8) == [2, 4]
+    cost_s = 1.0
+    assert epochs(4) == [6]
+    cost_s = 0.0
+    assert epochs(22) == [17]
+
+
+def test_an_epoch_is_never_left_out_for_longer_than_asked(clock: list[float], tmp_path: Path) -> None:
+    """Where the job says a tenth of a second, each of half a second is committed."""
+    host = RecordingHost(folder=tmp_path)
+    watch = Checkpointing(host, every_s=0.1, writes=True)
+    for _ in range(3):
+        clock[0] += 0.5
+        watch.after_epoch({}, lambda: CHECKPOINT)
+    assert len(host.told) == 3
+
+
 def test_what_is_committed_comes_back(tmp_path: Path) -> None:
     """Position within the epoch and what was counted so far included."""
     host = RecordingHost(folder=tmp_path)
