@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from graftwork.errors import PermanentError, SpecError
+from graftwork.errors import PermanentError
 from graftwork.progress import SilentReporter
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.ray_cluster import connected_ray
-from graftwork_jobs.train.request import TrainRequest, TrainResult
+from graftwork_jobs.train.request import TrainRequest
 from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request
 
 pytestmark = [
@@ -29,6 +32,7 @@ pytestmark = [
 _BUCKET = "graft-tests"
 _DEADLINE_S = 300.0
 _LOOK_EVERY_S = 0.1
+_REPOSITORY = Path(__file__).parents[3]
 _TWO_EPOCHS: dict[str, Any] = {
     "phases": [{"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": 0.01}],
     "features": {"cache": "none"},
@@ -55,11 +59,14 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(s3: Any, no_local_ray: None) -> Iterator[Any]:
+def cluster(s3: Any) -> Iterator[Any]:
     """A head without room for workers, where the driver runs, and a machine with one core."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
+        # What another Ray of this process was told.
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
+            patch.delenv(name)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         found = Cluster(
             initialize_head=True,
@@ -70,14 +77,57 @@ def cluster(s3: Any, no_local_ray: None) -> Iterator[Any]:
         found.shutdown()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drive:
+    """A driver's process.
+
+    Attributes:
+        request: what it trains.
+        process: of the driver.
+    """
+
+    request: TrainRequest
+    process: subprocess.Popen[str]
+
+    def end(self) -> tuple[int, str]:
+        """Wait; gives the exit code and what it said."""
+        said = self.process.communicate(timeout=_DEADLINE_S)[1]
+        return self.process.returncode, said
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for something that happens while the driver runs."""
+        deadline = time.monotonic() + _DEADLINE_S
+        while not condition():
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None, self.end()
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _drive(
+    data: SmallData, run_dir: Path, *, address: str, storage: str | None, spec: dict[str, Any], run_name: str = ""
+) -> Drive:
+    """Start a driver on a cluster."""
+    order = {
+        "data": str(data.root),
+        "run_dir": str(run_dir),
+        "run_name": run_name or run_dir.name,
+        "address": address,
+        "storage": storage,
+        "spec": spec,
+    }
+    command = [sys.executable, "-m", "tests.integration.train.drive_cluster", json.dumps(order)]
+    process = subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return Drive(request=small_request(data, run_dir, **spec), process=process)
+
+
 @pytest.fixture(scope="module")
 def trained(cluster: Any, s3: Any, small_data: SmallData, tmp_path_factory: pytest.TempPathFactory) -> TrainRequest:
     """A job that was trained by a worker on another machine than the driver's."""
     run_dir = tmp_path_factory.mktemp("cluster") / "elsewhere"
-    request = replace(small_request(small_data, run_dir, **_TWO_EPOCHS), storage=s3[1])
-    with connected_ray(cluster.address, storage=request.storage):
-        train(request, SilentReporter())
-    return request
+    drive = _drive(small_data, run_dir, address=cluster.address, storage=s3[1], spec=_TWO_EPOCHS)
+    code, said = drive.end()
+    assert code == 0, said
+    return drive.request
 
 
 def _keys(s3: Any, prefix: str) -> list[str]:
@@ -102,82 +152,77 @@ def test_checkpoints_are_in_the_bucket(trained: TrainRequest, s3: Any) -> None:
     assert not trained.checkpoints_dir.exists()
 
 
-def test_a_run_goes_on_from_the_bucket(trained: TrainRequest, cluster: Any, s3: Any, tmp_path: Path) -> None:
+def test_a_run_goes_on_from_the_bucket(
+    trained: TrainRequest, cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path
+) -> None:
     """A driver on a fresh machine, with nothing but the run's name, trains only what is left."""
-    job = trained.job.model_dump(mode="json", by_alias=True)
-    job["spec"]["phases"].append({"name": "tune", "epochs": 1, "unfreeze": "all", "learningRate": 0.001})
-    elsewhere = replace(trained, run_dir=tmp_path / "run", job=type(trained.job).model_validate(job))
-    elsewhere.run_dir.mkdir()
-    with connected_ray(cluster.address, storage=elsewhere.storage):
-        train(elsewhere, SilentReporter())
-    done = [event["phase"] for event in read_events(elsewhere.events_file) if event["kind"] == "epoch"]
+    tune = {"name": "tune", "epochs": 1, "unfreeze": "all", "learningRate": 0.001}
+    spec = {**_TWO_EPOCHS, "phases": [*_TWO_EPOCHS["phases"], tune]}
+    drive = _drive(
+        small_data, tmp_path / "run", address=cluster.address, storage=s3[1], spec=spec, run_name=trained.run_name
+    )
+    code, said = drive.end()
+    assert code == 0, said
+    done = [event["phase"] for event in read_events(drive.request.events_file) if event["kind"] == "epoch"]
     assert done == ["tune"]
-    assert history_of(elsewhere)[:2] == history_of(trained)
+    assert history_of(drive.request)[:2] == history_of(trained)
 
 
 @pytest.mark.slow
-def test_workers_come_and_go_with_machines(cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
+def test_workers_come_and_go_with_machines(
+    cluster: Any, s3: Any, small_data: SmallData, local_ray: Path, tmp_path: Path
+) -> None:
     """One worker while there is room for one, two when a machine joins, one when it is lost: the same outcome."""
-    phases = [{"name": "head", "epochs": 400, "unfreeze": "none", "learningRate": 0.01}]
+    phases = [{"name": "head", "epochs": 250, "unfreeze": "none", "learningRate": 0.01}]
     scaling = {"workers": 2, "minWorkers": 1, "checkpointEverySeconds": 2, "preflight": "none"}
     spec: dict[str, Any] = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
-    request = replace(small_request(small_data, tmp_path / "elastic", **spec), storage=s3[1])
-    with connected_ray(cluster.address, storage=request.storage), ThreadPoolExecutor(1) as pool:
-        training = pool.submit(train, request, SilentReporter(), cluster_may_grow=True)
-        _until(lambda: _kinds(request).count("epoch") >= 2, training)
-        machine = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
-        _until(lambda: _worlds(request) == [1, 2], training)
-        done = _kinds(request).count("epoch")
-        _until(lambda: _kinds(request).count("epoch") >= done + 2, training)
-        cluster.remove_node(machine, allow_graceful=False)
-        training.result()
-    assert _worlds(request) == [1, 2, 1]
+    drive = _drive(small_data, tmp_path / "elastic", address=cluster.address, storage=s3[1], spec=spec)
+    drive.until(lambda: _kinds(drive).count("epoch") >= 2)
+    machine = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
+    drive.until(lambda: _worlds(drive) == [1, 2])
+    done = _kinds(drive).count("epoch")
+    drive.until(lambda: _kinds(drive).count("epoch") >= done + 2)
+    cluster.remove_node(machine, allow_graceful=False)
+    code, said = drive.end()
+    assert code == 0, said
+    assert _worlds(drive) == [1, 2, 1]
 
-    peace = replace(small_request(small_data, tmp_path / "peace", **{**spec, "scaling": {}}), storage=s3[1])
-    with connected_ray(cluster.address, storage=peace.storage):
-        train(peace, SilentReporter())
-    np.testing.assert_allclose(scores_of(request), scores_of(peace), rtol=1e-3, atol=1e-4)
-    assert len(history_of(request)) == len(history_of(peace))
+    peace = small_request(small_data, tmp_path / "peace", **{**spec, "scaling": {}})
+    train(peace, SilentReporter())
+    np.testing.assert_allclose(scores_of(drive.request), scores_of(peace), rtol=1e-3, atol=1e-4)
+    assert len(history_of(drive.request)) == len(history_of(peace))
 
 
 @pytest.mark.slow
 def test_waiting_for_room_ends(cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
     """A job larger than the cluster waits for machines, but not for ever; the sentence names both sizes."""
     scaling = {"workers": 3, "schedulingTimeoutSeconds": 5}
-    request = replace(small_request(small_data, tmp_path / "large", scaling=scaling), storage=s3[1])
-    with (
-        pytest.raises(PermanentError, match=r"did not start within 5 s.*Each of 3 needs 1 CPU; the cluster has 1 CPU"),
-        connected_ray(cluster.address, storage=request.storage),
-    ):
-        train(request, SilentReporter(), cluster_may_grow=True)
+    drive = _drive(small_data, tmp_path / "large", address=cluster.address, storage=s3[1], spec={"scaling": scaling})
+    code, said = drive.end()
+    assert code == 1
+    assert "did not start within 5 s" in said
+    assert "Each of 3 needs 1 CPU; the cluster has 1 CPU" in said
 
 
-def _kinds(request: TrainRequest) -> list[str]:
-    return [event["kind"] for event in read_events(request.events_file)]
-
-
-def _worlds(request: TrainRequest) -> list[int]:
-    return [event["workers"] for event in read_events(request.events_file) if event["kind"] == "workers_started"]
-
-
-def _until(condition: Callable[[], bool], training: Future[TrainResult]) -> None:
-    deadline = time.monotonic() + _DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        assert not training.done(), training.result()
-        time.sleep(_LOOK_EVERY_S)
-
-
-def test_storage_must_be_shared(cluster: Any) -> None:
+def test_storage_must_be_shared(cluster: Any, small_data: SmallData, tmp_path: Path) -> None:
     """Refused before anything is trained: another machine could not go on."""
-    with pytest.raises(SpecError, match="GRAFT_STORAGE"), connected_ray(cluster.address, storage=None):
-        pass
+    code, said = _drive(small_data, tmp_path / "run", address=cluster.address, storage=None, spec=_TWO_EPOCHS).end()
+    assert code == 1
+    assert "GRAFT_STORAGE" in said
 
 
-def test_no_cluster_at_the_address(no_local_ray: None) -> None:
+def test_no_cluster_at_the_address() -> None:
     """Said with the address and the way out."""
     with (
         pytest.raises(PermanentError, match=r"RAY_ADDRESS: received 127\.0\.0\.1:9"),
         connected_ray("127.0.0.1:9", storage=None),
     ):
         pass
+
+
+def _kinds(drive: Drive) -> list[str]:
+    return [event["kind"] for event in read_events(drive.request.events_file)]
+
+
+def _worlds(drive: Drive) -> list[int]:
+    return [event["workers"] for event in read_events(drive.request.events_file) if event["kind"] == "workers_started"]
