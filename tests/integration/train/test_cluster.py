@@ -21,6 +21,7 @@ from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.ray_cluster import connected_ray
 from graftwork_jobs.train.request import TrainRequest
+from tests.integration.train.machines import TAKE_AWAY
 from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request
 
 pytestmark = [
@@ -58,23 +59,46 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         server.stop()
 
 
-@pytest.fixture(scope="module")
-def cluster(s3: Any) -> Iterator[Any]:
-    """A head without room for workers, where the driver runs, and a machine with one core."""
-    from ray.cluster_utils import Cluster
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A cluster in a process of its own.
 
-    with pytest.MonkeyPatch.context() as patch:
-        # What another Ray of this process was told.
-        for name in [name for name in os.environ if name.startswith("RAY_")]:
-            patch.delenv(name)
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        found = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 0, "include_dashboard": False, "node_ip_address": "127.0.0.2"},
-        )
-        found.add_node(num_cpus=1, node_ip_address="127.0.0.3")
-        yield found
-        found.shutdown()
+    Attributes:
+        address: of its head.
+        process: takes orders, see `machines`.
+    """
+
+    address: str
+    process: subprocess.Popen[str]
+
+    def order(self, line: str) -> None:
+        """Add a machine at an address, or take one away."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+
+def _environment() -> dict[str, str]:
+    """Without what another Ray of this process was told."""
+    own = os.environ.items()  # noqa: TID251 - handed on
+    return {name: value for name, value in own if not name.startswith("RAY_")} | {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@pytest.fixture(scope="module")
+def cluster(s3: Any) -> Iterator[Cluster]:
+    """A head without room for workers, where the driver runs, and a machine with one core."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.train.machines"],
+        cwd=_REPOSITORY,
+        env=_environment(),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    yield Cluster(address=process.stdout.readline().strip(), process=process)
+    process.communicate(timeout=_DEADLINE_S)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,12 +140,14 @@ def _drive(
         "spec": spec,
     }
     command = [sys.executable, "-m", "tests.integration.train.drive_cluster", json.dumps(order)]
-    process = subprocess.Popen(command, cwd=_REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=_REPOSITORY, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     return Drive(request=small_request(data, run_dir, **spec), process=process)
 
 
 @pytest.fixture(scope="module")
-def trained(cluster: Any, s3: Any, small_data: SmallData, tmp_path_factory: pytest.TempPathFactory) -> TrainRequest:
+def trained(cluster: Cluster, s3: Any, small_data: SmallData, tmp_path_factory: pytest.TempPathFactory) -> TrainRequest:
     """A job that was trained by a worker on another machine than the driver's."""
     run_dir = tmp_path_factory.mktemp("cluster") / "elsewhere"
     drive = _drive(small_data, run_dir, address=cluster.address, storage=s3[1], spec=_TWO_EPOCHS)
@@ -153,7 +179,7 @@ def test_checkpoints_are_in_the_bucket(trained: TrainRequest, s3: Any) -> None:
 
 
 def test_a_run_goes_on_from_the_bucket(
-    trained: TrainRequest, cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path
+    trained: TrainRequest, cluster: Cluster, s3: Any, small_data: SmallData, tmp_path: Path
 ) -> None:
     """A driver on a fresh machine, with nothing but the run's name, trains only what is left."""
     tune = {"name": "tune", "epochs": 1, "unfreeze": "all", "learningRate": 0.001}
@@ -170,7 +196,7 @@ def test_a_run_goes_on_from_the_bucket(
 
 @pytest.mark.slow
 def test_workers_come_and_go_with_machines(
-    cluster: Any, s3: Any, small_data: SmallData, local_ray: Path, tmp_path: Path
+    cluster: Cluster, s3: Any, small_data: SmallData, local_ray: Path, tmp_path: Path
 ) -> None:
     """One worker while there is room for one, two when a machine joins, one when it is lost: the same outcome."""
     phases = [{"name": "head", "epochs": 250, "unfreeze": "none", "learningRate": 0.01}]
@@ -178,11 +204,11 @@ def test_workers_come_and_go_with_machines(
     spec: dict[str, Any] = {"phases": phases, "features": {"cache": "none"}, "scaling": scaling}
     drive = _drive(small_data, tmp_path / "elastic", address=cluster.address, storage=s3[1], spec=spec)
     drive.until(lambda: _kinds(drive).count("epoch") >= 2)
-    machine = cluster.add_node(num_cpus=1, node_ip_address="127.0.0.4")
+    cluster.order("127.0.0.4")
     drive.until(lambda: _worlds(drive) == [1, 2])
     done = _kinds(drive).count("epoch")
     drive.until(lambda: _kinds(drive).count("epoch") >= done + 2)
-    cluster.remove_node(machine, allow_graceful=False)
+    cluster.order(TAKE_AWAY)
     code, said = drive.end()
     assert code == 0, said
     assert _worlds(drive) == [1, 2, 1]
@@ -194,7 +220,7 @@ def test_workers_come_and_go_with_machines(
 
 
 @pytest.mark.slow
-def test_waiting_for_room_ends(cluster: Any, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
+def test_waiting_for_room_ends(cluster: Cluster, s3: Any, small_data: SmallData, tmp_path: Path) -> None:
     """A job larger than the cluster waits for machines, but not for ever; the sentence names both sizes."""
     scaling = {"workers": 3, "schedulingTimeoutSeconds": 5}
     drive = _drive(small_data, tmp_path / "large", address=cluster.address, storage=s3[1], spec={"scaling": scaling})
@@ -204,7 +230,7 @@ def test_waiting_for_room_ends(cluster: Any, s3: Any, small_data: SmallData, tmp
     assert "Each of 3 needs 1 CPU; the cluster has 1 CPU" in said
 
 
-def test_storage_must_be_shared(cluster: Any, small_data: SmallData, tmp_path: Path) -> None:
+def test_storage_must_be_shared(cluster: Cluster, small_data: SmallData, tmp_path: Path) -> None:
     """Refused before anything is trained: another machine could not go on."""
     code, said = _drive(small_data, tmp_path / "run", address=cluster.address, storage=None, spec=_TWO_EPOCHS).end()
     assert code == 1
