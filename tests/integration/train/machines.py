@@ -20,7 +20,8 @@ def main() -> None:
     head = {"num_cpus": 0, "include_dashboard": False, "node_ip_address": HEAD}
     cluster = Cluster(initialize_head=True, head_node_args=head)
     machines: list[Any] = [cluster.add_node(num_cpus=1, node_ip_address=FIRST)]
-    print(cluster.address, flush=True)
+    sys.stdout.write(f"{cluster.address}\n")
+    sys.stdout.flush()
     for line in sys.stdin:
         if line.strip() == TAKE_AWAY:
             cluster.remove_node(machines.pop(), allow_graceful=False)
