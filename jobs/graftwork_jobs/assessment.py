@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 # Libraries whose versions decide the result of a run.
 _DECIDING_LIBRARIES = ("keras", "keras-hub", "tensorflow", "numpy", "pillow", "tokenizers", "ray", "openvino")
 _TEST = "test"
+_VALIDATION = "validation"
 _MISTAKES_SHOWN = 12
 # Enough of a digest to tell files apart; the lineage holds all of it.
 _DIGEST_SHOWN = 12
@@ -51,10 +52,12 @@ class Assessment:
     Attributes:
         tests: metrics by test set; `test` first.
         predictions: by test set, shape (examples, outputs), float32.
+        target: what the model predicts, with what was chosen on the validation data.
     """
 
     tests: dict[str, TestMetrics]
     predictions: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+    target: Target
 
     @property
     def test(self) -> TestMetrics:
@@ -74,13 +77,19 @@ def assess(result: TrainResult, target: Target) -> Assessment:
         result: of the training.
         target: what the model predicts.
     """
-    tests: dict[str, TestMetrics] = {}
-    predictions = {}
-    for name, file in result.predictions.items():
-        with np.load(file, allow_pickle=False) as stored:
-            predictions[name] = stored["predictions"]
-            tests[name] = target.metrics(stored["predictions"], stored["targets"])
-    return Assessment(tests=tests, predictions=predictions)
+    stored = {name: _arrays(file) for name, file in result.predictions.items()}
+    if _VALIDATION in stored:
+        target = target.settled(*stored.pop(_VALIDATION))
+    return Assessment(
+        tests={name: target.metrics(predictions, targets) for name, (predictions, targets) in stored.items()},
+        predictions={name: predictions for name, (predictions, _) in stored.items()},
+        target=target,
+    )
+
+
+def _arrays(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, Any]]:
+    with np.load(file, allow_pickle=False) as stored:
+        return stored["predictions"], stored["targets"]
 
 
 def report_content(
@@ -112,7 +121,7 @@ def report_content(
     """
     plan, features = planned.plan, usage_by_phase(events)
     preflights = {event["phase"]: event["seconds"] for event in events if event["kind"] == "preflight"}
-    reporting = planned.target.reporting
+    reporting = assessment.target.reporting
     history = read_history([_with_rate(record) for record in result.history], reporting.score)
     kept = {phase["name"]: phase["best_epoch"] for phase in result.trained_phases}
     findings = diagnose(
@@ -195,7 +204,7 @@ def _facts(plan: Plan) -> dict[str, str]:
     return {
         "backbone": f"{plan.backbone['source']} (weights: {plan.backbone['weights'][:_DIGEST_SHOWN]})",
         "input": words_for(plan.image_size, plan.texts),
-        "classes" if plan.counts["train"] else "numbers": str(len(plan.labels)),
+        plan.names_are: str(len(plan.labels)),
         **{f"{split} examples": f"{size:,}" for split, size in plan.sizes.items()},
         **_truncated(plan.texts),
         "workers": str(plan.workers),
@@ -213,7 +222,7 @@ def _truncated(texts: TextFacts | None) -> dict[str, str]:
 def _mistakes(planned: PlannedJob, assessment: Assessment, data_cache_dir: Path) -> list[Mistake]:
     """The gravest mistakes on the test set, with their pictures or texts."""
     split = planned.index.splits[_TEST]
-    worst = planned.target.worst(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
+    worst = assessment.target.worst(assessment.predictions[_TEST], split.targets, limit=_MISTAKES_SHOWN)
     is_text = input_kind(planned.plan.task) == "text"
     return [
         Mistake(

@@ -21,10 +21,11 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
 from graftwork.spec.job_training import lora_words
-from graftwork.spec.tasks import input_kind, target_kind
+from graftwork.spec.tasks import NAMES_ARE, input_kind, target_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import DataScan, scan_data
+from graftwork_jobs.evaluation.metrics import TOP_K
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.input_plan import (
     TextFacts,
@@ -150,6 +151,11 @@ class Plan:
     registers: str
     search: SearchPlan | None = None
 
+    @property
+    def names_are(self) -> str:
+        """What `labels` are the names of."""
+        return NAMES_ARE[target_kind(self.task)]
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
         return asdict(self)
@@ -230,6 +236,8 @@ def _plan_scanned(
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training
 
     spec = job.spec
+    if few := _top5_of_few(spec, len(scan.index.labels)):
+        raise SpecError(few)
     build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
     target = make_target(spec, scan.index)
     backbone, inputs, network = build(spec, outputs=target.outputs)
@@ -300,6 +308,20 @@ def _plan_scanned(
         scan=scan,
         variants=variants,
     )
+
+
+def _top5_of_few(spec: FineTuneJobSpec, classes: int) -> list[Problem]:
+    """Gates on a figure that five classes or fewer do not have: it would be 1 whatever the model says."""
+    return [
+        Problem(
+            where=f"spec.evaluation.gates[{position}].metric",
+            received=f"top5_accuracy with {classes} classes",
+            expected=f"a metric that says something; this one needs more than {TOP_K} classes",
+            fix="Use accuracy.",
+        )
+        for position, gate in enumerate(spec.evaluation.gates)
+        if gate.metric == "top5_accuracy" and classes <= TOP_K
+    ]
 
 
 def _known_network(

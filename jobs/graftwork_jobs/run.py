@@ -409,7 +409,7 @@ class _Run:
 
     def _pack(self, result: TrainResult, assessment: Assessment, search: SearchResult | None) -> Bundle:
         """Write the bundle and prove that what will be served answers like what was trained."""
-        network, target = self.planned.network, self.planned.target
+        network, target = self.planned.network, assessment.target
         network.model.load_weights(result.weights_file)
         plan, test = self.planned.plan, self.planned.index.splits["test"]
         return write_bundle(

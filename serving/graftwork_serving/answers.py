@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from graftwork.bundle.manifest import NumbersSignature, ScoresSignature
+from graftwork.bundle.manifest import LabelsSignature, NumbersSignature, ScoresSignature
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,6 +91,33 @@ class NumberAnswers:
         return list(values.ravel().tolist())
 
 
+class LabelAnswers:
+    """Any number of labels: those at or above their thresholds, and labels by falling probability."""
+
+    def __init__(self, labels: tuple[str, ...], thresholds: NDArray[np.float32]) -> None:
+        self.labels = labels
+        self._thresholds = thresholds
+
+    def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
+        """The labels given, and the best labels with their probabilities; those given are always among them."""
+        order = np.argsort(-values, kind="stable").tolist()
+        given = [index for index in order if values[index] >= self._thresholds[index]]
+        shown = {*order[:top], *given}
+        return {
+            "labels": [self.labels[index] for index in given],
+            "scores": {self.labels[index]: round(float(values[index]), 7) for index in order if index in shown},
+        }
+
+    def tensors(self) -> dict[str, tuple[str, list[int]]]:
+        """All probabilities, and whether each label is given."""
+        return {"scores": ("FP32", [len(self.labels)]), "given": ("BOOL", [len(self.labels)])}
+
+    def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
+        """Probabilities, or whether they reach the thresholds."""
+        found = values >= self._thresholds if name == "given" else values
+        return list(found.ravel().tolist())
+
+
 def answers_for(output: OutputSignature) -> Answers:
     """What puts the output of a bundle into words."""
     match output:
@@ -98,3 +125,5 @@ def answers_for(output: OutputSignature) -> Answers:
             return ScoreAnswers(tuple(output.labels))
         case NumbersSignature():
             return NumberAnswers(tuple(output.labels))
+        case LabelsSignature():
+            return LabelAnswers(tuple(output.labels), np.asarray(output.thresholds, np.float32))

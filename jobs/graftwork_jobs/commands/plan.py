@@ -47,8 +47,9 @@ def print_plan(plan: Plan) -> None:
     from graftwork_jobs.input_plan import words_for
 
     screen = console()
-    what = "classes" if plan.counts["train"] else "numbers"
-    screen.print(f"{plan.job}: {plan.task}, {len(plan.labels)} {what}, {words_for(plan.image_size, plan.texts)}")
+    screen.print(
+        f"{plan.job}: {plan.task}, {len(plan.labels)} {plan.names_are}, {words_for(plan.image_size, plan.texts)}"
+    )
     screen.print(
         f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights'][:12]}, "
         f"preprocessing {plan.backbone['preprocessing']}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _METADATA_KEY = b"graftwork"
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 # Digests are stored in bundles: they stay the same when only the file's format changes.
 _DIGEST_VERSION = 1
 
@@ -85,7 +85,8 @@ class DatasetIndex:
             {
                 "split": pa.array([split.name for split in splits for _ in range(len(split))], pa.string()),
                 "input": pa.array([each for split in splits for each in split.inputs], pa.large_string()),
-                **{name: _column([getattr(split, name) for split in splits]) for name in self._numbers()},
+                "targets": _column([split.targets for split in splits]),
+                "weights": _column([_weights_or_ones(split) for split in splits]),
                 "digest": pa.array([digest for split in splits for digest in split.digests], pa.string()),
             }
         )
@@ -93,7 +94,7 @@ class DatasetIndex:
             "version": _FORMAT_VERSION,
             "labels": self.labels,
             "splits": list(self.splits),
-            "numbers": self._numbers(),
+            "weighted": [split.name for split in splits if split.weights is not None],
         }
         table = table.replace_schema_metadata({_METADATA_KEY: json.dumps(facts).encode()})
         with replacing(path) as temporary:
@@ -138,24 +139,30 @@ class DatasetIndex:
             )
         labels = tuple(facts["labels"])
         columns = {name: table.column(name).to_pylist() for name in ("split", "input", "digest")}
-        numbers = {name: _array(table.column(name)) for name in facts["numbers"]}
-        return cls(labels=labels, splits=_splits(facts["splits"], columns, numbers))
-
-    def _numbers(self) -> list[str]:
-        """Columns of numbers: weights only where a split has them."""
-        weighted = any(split.weights is not None for split in self.splits.values())
-        return ["targets", "weights"] if weighted else ["targets"]
+        numbers = {name: _array(table.column(name)) for name in ("targets", "weights")}
+        splits = _splits(facts["splits"], columns, numbers)
+        weighted = set(facts["weighted"])
+        return cls(
+            labels=labels,
+            splits={
+                name: split if name in weighted else replace(split, weights=None) for name, split in splits.items()
+            },
+        )
 
 
 def _little_endian(values: NDArray[Any]) -> bytes:
     return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<")).tobytes()
 
 
-def _column(parts: Sequence[NDArray[Any] | None]) -> pa.Array:
+def _weights_or_ones(split: Split) -> NDArray[np.float32]:
+    return np.ones(len(split), np.float32) if split.weights is None else split.weights
+
+
+def _column(parts: Sequence[NDArray[Any]]) -> pa.Array:
     """All splits' numbers below each other: rows of one number, or of a list of them."""
     import pyarrow as pa
 
-    values = np.concatenate([part for part in parts if part is not None])
+    values = np.concatenate(parts)
     if values.ndim == 1:
         return pa.array(values)
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])

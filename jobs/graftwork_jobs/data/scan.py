@@ -6,7 +6,7 @@ The driver calls `scan_data` while it plans; workers only ever see the `DatasetI
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,6 +21,7 @@ from graftwork_jobs.data.index import DatasetIndex, Split
 from graftwork_jobs.data.sources import NOUNS, Example, Listing, Source, list_source
 from graftwork_jobs.data.splits import smallest_class_size, split_by_fraction
 from graftwork_jobs.data.target_cells import Found, TargetCells, target_cells
+from graftwork_jobs.data.weights import weight_problems, weights_of
 
 _TRAIN = "train"
 _PARTS = ("validation", "test")
@@ -108,7 +109,12 @@ def _list_all(data: Data, what: InputKind, cells: TargetCells, base_dir: Path, c
         sources[extra.name] = (f"spec.data.extraTests[{number}]", extra)
     return {
         name: list_source(
-            source, what, where=where, base_dir=base_dir, cache_dir=cache_dir, columns=cells.columns(source, where)
+            source,
+            what,
+            where=where,
+            base_dir=base_dir,
+            cache_dir=cache_dir,
+            columns=replace(cells.columns(source, where), weight=data.weight_column if name == _TRAIN else None),
         )
         for name, (where, source) in sources.items()
     }
@@ -141,7 +147,10 @@ def _judge(
         )
         for name, listing in listings.items()
     )
-    return cells.problems(train, others, needed=smallest_class_size(_fractions(data)), noun=NOUNS[what])
+    return [
+        *weight_problems(train.where, data.weight_column, train.all),
+        *cells.problems(train, others, needed=smallest_class_size(_fractions(data)), noun=NOUNS[what]),
+    ]
 
 
 def _nothing_readable(what: InputKind, listings: Mapping[str, Listing], usable: Examples) -> list[Problem]:
@@ -180,6 +189,7 @@ def _assemble(
             inputs=tuple(example.input for example in examples),
             targets=cells.encode(examples, labels),
             digests=tuple(prints[example.input].digest for example in examples),
+            weights=weights_of(examples) if name == _TRAIN else None,
         )
         for name, examples in parts.items()
     }

@@ -65,12 +65,14 @@ class Example:
         label: class name; where something else is predicted, its cells in one string.
         place: where to find it, for messages.
         cells: the table's cells that say what is predicted; empty for a folder.
+        weight: the table's cell that says how much it counts in training; None where no column does.
     """
 
     input: str
     label: str
     place: str
     cells: tuple[str, ...] = ()
+    weight: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,16 +83,23 @@ class Columns:
         named: for each column the YAML path of the field that names it, and the name.
         in_folders: whether class folders say it too.
         may_be_empty: whether an empty cell says something.
+        weight: name of the column with the weights of examples; None for none.
     """
 
     named: tuple[tuple[str, str], ...]
     in_folders: bool = False
     may_be_empty: bool = False
+    weight: str | None = None
+
+    @property
+    def all(self) -> tuple[tuple[str, str], ...]:
+        """With the column of weights, which comes last."""
+        return self.named if self.weight is None else (*self.named, ("spec.data.weightColumn", self.weight))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the columns."""
-        return tuple(name for _, name in self.named)
+        """Names of all columns."""
+        return tuple(name for _, name in self.all)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +147,7 @@ def list_source(
         match _format(source):
             case "image-folder" if what == "text":
                 return Listing(where=where, problems=(_no_table(source.uri, where),))
-            case "image-folder" if not columns.in_folders:
+            case "image-folder" if not columns.in_folders or columns.weight is not None:
                 return Listing(where=where, problems=(_no_columns(source.uri, where, columns.names),))
             case "image-folder":
                 return _list_folder(uri, source.uri, where)
@@ -307,7 +316,7 @@ def _list_table(
         return Listing(where=where, problems=(_unreadable_table(source, kind, where, error),))
     problems = [
         _unknown_column(name, table.columns, at)
-        for at, name in ((f"{where}.{key}", column), *columns.named)
+        for at, name in ((f"{where}.{key}", column), *columns.all)
         if name not in table.columns
     ]
     if problems:
@@ -328,19 +337,21 @@ def _list_table(
         )
     return Listing(
         where=where,
-        examples=tuple(_example(uri, kind, what, row) for row in whole),
+        examples=tuple(_example(uri, kind, what, row, weighted=columns.weight is not None) for row in whole),
         problems=tuple(problems),
     )
 
 
-def _example(table: str, kind: TableKind, what: InputKind, row: TableRow) -> Example:
+def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, *, weighted: bool) -> Example:
     value, *cells = row.values
+    weight = cells.pop() if weighted else None
     uri = value if what == "text" else _beside_table(table, value)
     return Example(
         input=uri,
         label=_clean(", ".join(cells)),
         place=f"{table} {row_word(kind)} {row.number}" if what == "text" else uri,
         cells=tuple(_clean(cell) for cell in cells),
+        weight=weight,
     )
 
 

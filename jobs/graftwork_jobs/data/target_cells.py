@@ -87,5 +87,9 @@ def target_cells(kind: TargetKind, data: Data) -> TargetCells:
             from graftwork_jobs.data.number_cells import NumberCells
 
             return NumberCells(data.target_columns or [])
+        case "multilabel":
+            from graftwork_jobs.data.label_cells import LabelCells
+
+            return LabelCells(data.target_columns, data.label_separator)
         case _:
             raise NotImplementedError(kind)

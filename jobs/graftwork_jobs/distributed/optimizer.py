@@ -31,7 +31,12 @@ class BadUpdate:
 
 
 def averaging(
-    optimizer_class: type[OptimizerT], collectives: Collectives, tap: GradientTap | None = None
+    optimizer_class: type[OptimizerT],
+    collectives: Collectives,
+    tap: GradientTap | None = None,
+    *,
+    ema_decay: float | None = None,
+    rate_shares: Sequence[float] | None = None,
 ) -> type[OptimizerT]:
     """A subclass whose updates use the mean gradient of all workers.
 
@@ -43,10 +48,13 @@ def averaging(
         optimizer_class: any Keras optimizer.
         collectives: this worker's place among all workers.
         tap: is shown each averaged gradient; None for none.
+        ema_decay: share of a running average of the weights that an update keeps; None for no such average. Keras' own
+            counts pieces of batches, not updates, so that accumulation would change the result.
+        rate_shares: what the learning rate is multiplied by for each variable; None for 1 throughout.
 
     Returns:
         The subclass; its instances have `first_bad_update`, int64, shape (2,): the update and the number of the last
-        such variable; `NEVER` while all is well.
+        such variable; `NEVER` while all is well; and `averages`, one a trained variable, empty without `ema_decay`.
     """
 
     class AveragingOptimizer(optimizer_class):  # type: ignore[misc,valid-type]  # the base is an argument
@@ -55,6 +63,11 @@ def averaging(
             self.first_bad_update = self.add_variable(
                 shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
             )
+            self.averages = []
+            if ema_decay is not None:
+                self.averages = [self.add_variable_from_reference(each, "average") for each in variables]
+                for average, variable in zip(self.averages, variables, strict=True):
+                    average.assign(variable)
 
         def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
             if trainable_variables is not None:
@@ -70,6 +83,22 @@ def averaging(
                 tap.watch(averaged)
             clipped: Sequence[tf.Tensor] = super()._clip_gradients(averaged)
             return clipped
+
+        def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
+            if rate_shares is not None:
+                learning_rate *= rate_shares[self._get_variable_index(variable)]
+            super().update_step(gradient, variable, learning_rate)
+
+        def _backend_update_step(self, grads: Sequence[Any], trainable_variables: Sequence[Any], rate: Any) -> None:
+            super()._backend_update_step(grads, trainable_variables, rate)
+            if ema_decay is None:
+                return
+            update = tf.cast(self.iterations, tf.float32)
+            # The first averages would else be those of weights that nothing has changed yet.
+            # Source: the `num_updates` of tf.train.ExponentialMovingAverage.
+            decay = tf.minimum(ema_decay, (1.0 + update) / (10.0 + update))
+            for average, variable in zip(self.averages, self._trainable_variables, strict=True):
+                average.assign(decay * average + (1.0 - decay) * variable)
 
         def _remember_bad_update(self, grads: Sequence[tf.Tensor]) -> None:
             finite = tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])

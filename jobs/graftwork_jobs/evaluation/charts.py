@@ -14,6 +14,7 @@ import numpy as np
 
 from graftwork_jobs.evaluation.calibration import CalibrationBin
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
+from graftwork_jobs.evaluation.label_metrics import LabelMetrics
 from graftwork_jobs.evaluation.mistakes import ConfusionView
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics
 from graftwork_jobs.search.records import SearchResult
@@ -37,6 +38,8 @@ _DEEP_SHARE = 0.55
 _FEW_EXAMPLES = 5
 # More numbers than this are only in the table.
 _MOST_PANELS = 6
+# More labels than this cannot be told apart by their shade.
+_MOST_CURVES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +247,45 @@ def predicted_over_true(metrics: NumberMetrics, theme: Theme = "light") -> bytes
             panel.set(xlabel="true", ylabel="predicted")
 
     return _png((5.2 if columns > 1 else 4.2, 0.6 + 3.4 * lines / columns + 0.4), theme, draw)
+
+
+def precision_over_recall(metrics: LabelMetrics, theme: Theme = "light") -> bytes:
+    """Precision over recall of all answers together and of the weakest labels, with the chosen thresholds as points.
+
+    Args:
+        metrics: of a multi-label classifier.
+        theme: colours.
+    """
+    from sklearn.metrics import precision_recall_curve
+
+    known = [
+        (row.average_precision, place) for place, row in enumerate(metrics.rows) if row.average_precision is not None
+    ]
+    weakest = [place for _, place in sorted(known)[:_MOST_CURVES]]
+
+    def draw(figure: Figure, palette: _Palette) -> None:
+        axes = figure.subplots()
+        if metrics.truths.any():
+            precision, recall, _ = precision_recall_curve(metrics.truths.ravel(), metrics.predictions.ravel())
+            axes.step(recall, precision, where="post", color=palette.ink, linewidth=2, label="all together")
+        for number, place in enumerate(weakest):
+            row = metrics.rows[place]
+            precision, recall, _ = precision_recall_curve(metrics.truths[:, place], metrics.predictions[:, place])
+            shade = 1.0 - 0.7 * number / max(len(weakest), 1)
+            (line,) = axes.step(
+                recall,
+                precision,
+                where="post",
+                color=palette.second,
+                alpha=shade,
+                linewidth=1.2,
+                label=_short(row.label),
+            )
+            axes.plot(row.recall or 0.0, row.precision, marker="o", markersize=4, color=line.get_color(), alpha=shade)
+        axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.02), ylim=(0, 1.05))
+        axes.legend(frameon=False, fontsize=8, labelcolor=palette.ink)
+
+    return _png((5.2, 4.0), theme, draw)
 
 
 def _curves(

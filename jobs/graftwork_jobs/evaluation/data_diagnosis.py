@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from statistics import median
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork_jobs.evaluation import advice
@@ -13,6 +13,11 @@ from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, ClassMetrics
 from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, SIGNIFICANT_ERRORS, chance_of_at_most, standard_error
 
+if TYPE_CHECKING:
+    from graftwork_jobs.evaluation.diagnosis import DiagnosisInput
+
+# A tenth of the variance, or of F1, is beyond what a draw of a hundred examples does to these figures.
+_CLEAR_DROP: Final = 0.1
 # Differences of accuracy that are beyond chance and yet too small to act on.
 FLATTERING_GAP: Final = 0.03
 DOMAIN_DROP: Final = 0.05
@@ -156,3 +161,39 @@ def _overconfidence(test: ClassificationMetrics, spec: FineTuneJobSpec | None) -
         evidence=f"The mean confidence on the test set is {test.confidence:.3f}, the accuracy {accuracy:.3f}.",
         advice=advice.against_overconfidence(spec),
     )
+
+
+def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
+    """A validation set that flatters, another domain: for figures that have no standard error.
+
+    Args:
+        given: of the run.
+        key: the leading figure.
+        words: its name at the start of a sentence.
+    """
+    here: float = given.test.summary[key]
+    validation = given.kept_validation_score
+    found = []
+    if validation is not None and validation - here > _CLEAR_DROP:
+        found.append(
+            Finding(
+                code="validation_above_test",
+                severity="warning",
+                title="The validation data flatters",
+                evidence=f"{words} is {validation:.3f} on validation and {here:.3f} on test.",
+                advice=advice.AGAINST_FLATTERY,
+            )
+        )
+    for name, metrics in given.extra_tests.items():
+        there: float = metrics.summary[key]
+        if here - there > _CLEAR_DROP:
+            found.append(
+                Finding(
+                    code="other_domain",
+                    severity="warning",
+                    title=f"Weaker on {name}",
+                    evidence=f"{words} falls from {here:.3f} on the test set to {there:.3f} on {name}.",
+                    advice=advice.against_other_domain(name),
+                )
+            )
+    return found

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.errors import PermanentError
 from graftwork_jobs.evaluation.calibration import CalibrationBin, calibration_bins, expected_calibration_error
+from graftwork_jobs.evaluation.soundness import refuse_no_numbers
 
 TOP_K: Final = 5
 _FEWEST_CLASSES = 2
@@ -133,12 +133,7 @@ def _check(scores: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[
         raise ValueError("received no examples, expected at least one")
     if labels.min() < 0 or labels.max() >= len(names):
         raise ValueError(f"received labels {labels.min()}..{labels.max()}, expected 0..{len(names) - 1}")
-    unusable = int((~np.isfinite(scores)).any(axis=1).sum())
-    if unusable:
-        raise PermanentError(
-            f"The model's scores are not numbers for {unusable:,} of {len(scores):,} test examples: training diverged. "
-            "Lower phases[].learningRate, or set training.gradientClipNorm to 1.0, and run the job again."
-        )
+    refuse_no_numbers(scores)
     sums = scores.sum(axis=1, dtype=np.float64)
     if scores.min() < 0 or np.abs(sums - 1).max() > _SUM_TOLERANCE:
         raise ValueError(

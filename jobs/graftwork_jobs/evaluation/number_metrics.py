@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.errors import PermanentError
+from graftwork_jobs.evaluation.soundness import refuse_no_numbers
 
 _FEWEST_FOR_R2 = 2
 
@@ -84,12 +84,7 @@ def number_metrics(
 
     if predictions.shape != truths.shape or predictions.shape[1:] != (len(names),) or not len(predictions):
         raise ValueError(f"received predictions {predictions.shape}, truths {truths.shape} and {len(names)} names")
-    unusable = int((~np.isfinite(predictions)).any(axis=1).sum())
-    if unusable:
-        raise PermanentError(
-            f"The model's answers are not numbers for {unusable:,} of {len(predictions):,} test examples: training "
-            "diverged. Lower phases[].learningRate, or set training.gradientClipNorm to 1.0, and run the job again."
-        )
+    refuse_no_numbers(predictions)
     wide, wanted = predictions.astype(np.float64), truths.astype(np.float64)
     mae = mean_absolute_error(wanted, wide, multioutput="raw_values")
     rmse = root_mean_squared_error(wanted, wide, multioutput="raw_values")

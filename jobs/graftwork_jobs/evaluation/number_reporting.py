@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from graftwork_jobs.evaluation import advice
 from graftwork_jobs.evaluation.charts import Theme, predicted_over_true
+from graftwork_jobs.evaluation.data_diagnosis import score_drops
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.kinds import Guess
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics
 
 if TYPE_CHECKING:
     from graftwork_jobs.evaluation.diagnosis import DiagnosisInput
-
-# A tenth of the variance is beyond what a draw of a hundred examples does to R2.
-_CLEAR_DROP: Final = 0.1
 
 
 class NumberReporting:
@@ -50,29 +47,4 @@ class NumberReporting:
 
     def findings(self, given: DiagnosisInput) -> list[Finding]:
         """A validation set that flatters, another domain."""
-        here: float = given.test.summary["r2"]
-        validation = given.kept_validation_score
-        found = []
-        if validation is not None and validation - here > _CLEAR_DROP:
-            found.append(
-                Finding(
-                    code="validation_above_test",
-                    severity="warning",
-                    title="The validation data flatters",
-                    evidence=f"R² is {validation:.3f} on validation and {here:.3f} on test.",
-                    advice=advice.AGAINST_FLATTERY,
-                )
-            )
-        for name, metrics in given.extra_tests.items():
-            there: float = metrics.summary["r2"]
-            if here - there > _CLEAR_DROP:
-                found.append(
-                    Finding(
-                        code="other_domain",
-                        severity="warning",
-                        title=f"Weaker on {name}",
-                        evidence=f"R² falls from {here:.3f} on the test set to {there:.3f} on {name}.",
-                        advice=advice.against_other_domain(name),
-                    )
-                )
-        return found
+        return score_drops(given, "r2", "R²")

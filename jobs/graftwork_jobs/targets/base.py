@@ -32,11 +32,13 @@ class Target(ABC):
     Attributes:
         kind: which kind.
         score: name of the epoch figure that stands beside the loss; higher is better.
+        settles: whether something is chosen on the validation data once training is over.
         names: what the predictions are called: classes, labels, targets or levels.
     """
 
     kind: ClassVar[TargetKind]
     score: ClassVar[str]
+    settles: ClassVar[bool] = False
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -101,6 +103,16 @@ class Target(ABC):
     @abstractmethod
     def finish(self, outputs: Any) -> Any:
         """The same as stock Keras layers on top of a symbolic output; the last one is called `scores`."""
+
+    def settled(self, predictions: NDArray[np.float32], targets: Targets) -> Target:
+        """The same with what is chosen on validation data, such as thresholds.
+
+        Args:
+            predictions: of the validation data by the finished network.
+            targets: its targets.
+        """
+        del predictions, targets
+        return self
 
     # Assessment
 

@@ -18,11 +18,26 @@ def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> 
         case "classes":
             from graftwork_jobs.targets.classes import ClassTarget
 
-            return ClassTarget(names, label_smoothing=spec.training.label_smoothing)
+            return ClassTarget(
+                names, label_smoothing=spec.training.label_smoothing, focal_gamma=spec.training.focal_gamma
+            )
+        case "multilabel":
+            from graftwork_jobs.targets.labels import LabelTarget
+
+            return LabelTarget(
+                names,
+                training,
+                balanced=spec.training.class_weights == "balanced",
+                label_smoothing=spec.training.label_smoothing,
+                focal_gamma=spec.training.focal_gamma,
+            )
         case "numbers":
             from graftwork_jobs.targets.regression import NumberTarget
 
-            loss = "mse" if spec.training.loss == "auto" else spec.training.loss
-            return NumberTarget(names, training, loss=loss)
+            match spec.training.loss:
+                case "mae" | "huber" as loss:
+                    return NumberTarget(names, training, loss=loss)
+                case _:
+                    return NumberTarget(names, training)
         case kind:
             raise NotImplementedError(kind)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -81,6 +83,7 @@ def make_optimizer(
     trainable: Sequence[keras.Variable],
     collectives: Collectives,
     tap: GradientTap | None = None,
+    rate_shares: Sequence[float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase, built for the variables that train in it.
 
@@ -90,6 +93,7 @@ def make_optimizer(
         trainable: variables that train; biases and normalisation (rank 0 and 1) get no weight decay.
         collectives: this worker's place among all workers.
         tap: is shown each averaged gradient; None for none.
+        rate_shares: what the learning rate is multiplied by for each variable; None for 1 throughout.
     """
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
@@ -97,16 +101,37 @@ def make_optimizer(
         "global_clipnorm": training.gradient_clip_norm,
         "gradient_accumulation_steps": training.gradient_accumulation if training.gradient_accumulation > 1 else None,
     }
+    with_average = partial(
+        averaging,
+        collectives=collectives,
+        tap=tap,
+        ema_decay=None if training.ema is None else training.ema.decay,
+        rate_shares=rate_shares,
+    )
     match training.optimizer:
         case "adam":
-            optimizer = averaging(keras.optimizers.Adam, collectives, tap)(**common)
+            optimizer = with_average(keras.optimizers.Adam)(**common)
         case "adamw":
             common["weight_decay"] = training.weight_decay
-            optimizer = averaging(keras.optimizers.AdamW, collectives, tap)(**common)
+            optimizer = with_average(keras.optimizers.AdamW)(**common)
         case "sgd":
-            optimizer = averaging(keras.optimizers.SGD, collectives, tap)(momentum=_SGD_MOMENTUM, **common)
+            optimizer = with_average(keras.optimizers.SGD)(momentum=_SGD_MOMENTUM, **common)
     if training.weight_decay:
         vectors = [variable for variable in trainable if len(variable.shape) <= 1]
         optimizer.exclude_from_weight_decay(var_list=vectors)
     optimizer.build(list(trainable))
     return optimizer
+
+
+@contextmanager
+def averaged_weights(optimizer: Any) -> Iterator[None]:
+    """Inside the block the trained variables hold their running averages, if the optimizer keeps any."""
+    pairs = list(zip(optimizer.averages, optimizer._trainable_variables, strict=False))  # noqa: SLF001 (as Keras names it)
+    before = [variable.numpy() for _, variable in pairs]
+    for average, variable in pairs:
+        variable.assign(average)
+    try:
+        yield
+    finally:
+        for (_, variable), value in zip(pairs, before, strict=True):
+            variable.assign(value)

@@ -20,7 +20,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.progress import SilentReporter
 from graftwork_jobs.data.batch_plan import BatchPlan
-from graftwork_jobs.data.index import DatasetIndex
+from graftwork_jobs.data.index import DatasetIndex, Split
 from graftwork_jobs.data.input_batches import InputBatches, PictureBatches
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.data.text_batches import TextBatches
@@ -37,9 +37,11 @@ from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
     import keras
+    from numpy.typing import NDArray
 
     from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.network import Network
+    from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
 
 
@@ -116,7 +118,7 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
         network=network,
         evaluator=Evaluator(network.model, target, collectives),
         target=target,
-        row_weights=target.row_weights(index.splits["train"].targets, spec.training.class_weights),
+        row_weights=_row_weights(target, index.splits["train"], spec.training.class_weights),
         inputs=_inputs(request),
         checkpointing=Checkpointing(
             host, every_s=spec.scaling.checkpoint_every_seconds, writes=request.writes_checkpoints
@@ -124,6 +126,15 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
     )
     run.tell("workers_started", workers=collectives.world)
     return run
+
+
+def _row_weights(target: Target, train: Split, class_weights: str) -> NDArray[np.float32] | None:
+    """How much each training example counts: by its class, by its column, or by the product of both."""
+    by_class = target.row_weights(train.targets, class_weights)
+    if by_class is None or train.weights is None:
+        return train.weights if by_class is None else by_class
+    product = by_class * train.weights
+    return np.asarray(product / product.mean(), np.float32)
 
 
 def _inputs(request: TrainRequest) -> InputBatches:
@@ -171,10 +182,11 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
     from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.adapters import merge_adapters
+    from graftwork_jobs.model.depth import rate_shares
     from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState, assign, values_of
     from graftwork_jobs.train.objective import Tally
-    from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, make_optimizer
+    from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, averaged_weights, make_optimizer
 
     spec = run.request.job.spec
     phase = spec.phases[number]
@@ -187,7 +199,9 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
     compares = run.collectives.world > 1 and spec.scaling.preflight == "auto" and not state.phase_ended
     learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
     tap = GradientTap() if compares else None
-    optimizer = make_optimizer(spec.training, learning_rate, part.model.trainable_variables, run.collectives, tap)
+    trained, decay = part.model.trainable_variables, spec.training.layer_decay
+    shares = None if decay is None else rate_shares(run.network, trained, decay)
+    optimizer = make_optimizer(spec.training, learning_rate, trained, run.collectives, tap, shares)
     tally = _compile(run, part.model, optimizer, Tally)
     best = values_of(run.network.model.variables)
     if checkpoint is not None and (state.epochs_done or state.steps_done):
@@ -205,7 +219,9 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
         epoch = state.epochs_done
         learning_rate.scale.assign(state.phase_state.learning_rate_scale)
         seconds = _finish_epoch(run, part, optimizer, tally, state, kept)
-        figures = _epoch_figures(run, part, tally, epoch)
+        with averaged_weights(optimizer):
+            figures = _epoch_figures(run, part, tally, epoch)
+            validated = values_of(run.network.model.variables)
         decision = decide(
             state.phase_state,
             epoch=epoch,
@@ -215,7 +231,7 @@ def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Ch
             reduce_on_plateau=spec.training.reduce_on_plateau,
         )
         if decision.is_best:
-            best = values_of(run.network.model.variables)
+            best = validated
         record = {
             "phase": phase.name,
             "epoch": epoch + 1,
@@ -356,10 +372,10 @@ def _restore_position(run: RunContext, checkpoint: Checkpoint | None) -> TrainSt
 
 
 def _predict(run: RunContext) -> dict[str, Path]:
-    """Score every test set; rank 0 writes."""
+    """Score every test set, and the validation data if something is chosen on it; rank 0 writes."""
     written: dict[str, Path] = {}
     for name, split in run.index.splits.items():
-        if name in {"train", "validation"}:
+        if name == "train" or (name == "validation" and not run.target.settles):
             continue
         predictions = run.evaluator.predictions(
             input_eval_batches(split, run.inputs, run.plan), examples=len(split), pulse=run.pulse

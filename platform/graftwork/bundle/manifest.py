@@ -95,7 +95,22 @@ class NumbersSignature(_Record):
         return self.deviations
 
 
-OutputSignature = Annotated[ScoresSignature | NumbersSignature, Field(discriminator="kind")]
+class LabelsSignature(_Record):
+    """What the model gives: a probability for each label by itself, shape (batch, len(labels)), float32."""
+
+    kind: Literal["labels"] = "labels"
+    labels: Annotated[list[str], Field(min_length=1)]
+    """Label names in the order of the probabilities."""
+    thresholds: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
+    """From which probability on each label is given; chosen on the validation data."""
+
+    @property
+    def scales(self) -> list[float]:
+        """What a difference of each number is measured in."""
+        return [1.0] * len(self.labels)
+
+
+OutputSignature = Annotated[ScoresSignature | NumbersSignature | LabelsSignature, Field(discriminator="kind")]
 """What a model gives."""
 
 

@@ -107,7 +107,13 @@ class Data(SpecModel):
     extra_tests: list[NamedDataSource] = Field(default_factory=list)
     """Further test sets, such as pictures from another camera: reported, not gated."""
     target_columns: Annotated[list[Text], Field(min_length=1)] | None = None
-    """Table columns with the numbers to predict, in all data sets alike; tasks of regression need them."""
+    """Table columns with what to predict, in all data sets alike: the numbers of a regression, or one column a label
+    (1 or 0, true or false) of a multi-label task. Regression needs them."""
+    label_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
+    """Multi-label tasks without `targetColumns`: what stands between the labels in a cell of `labelColumn`."""
+    weight_column: Text | None = None
+    """Column of the training table with how much each example counts in training, above 0; scaled to 1 on average.
+    Validation and test count each example once."""
     on_bad_image: Literal["fail", "skip"] = "fail"
     """What to do when a picture cannot be read: refuse the job and name each, or leave them out and say how many."""
 

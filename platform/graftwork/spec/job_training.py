@@ -51,9 +51,9 @@ def lora_words(lora: Lora) -> str:
     return f"lora rank {lora.rank}" + ("" if lora.alpha is None else f" alpha {lora.alpha:g}")
 
 
-def _unfreeze_tag(value: object) -> str:
-    """Which alternative of `unfreeze` is meant: errors then speak of that one only."""
-    return "some" if isinstance(value, (dict, Unfreeze)) else "word"
+def _tag(value: object) -> str:
+    """Which alternative is meant, a word or a section: errors then speak of that one only."""
+    return "some" if isinstance(value, (dict, SpecModel)) else "word"
 
 
 class Phase(SpecModel):
@@ -65,7 +65,7 @@ class Phase(SpecModel):
     """How often to go through the training data; early stopping may end it sooner."""
     unfreeze: Annotated[
         Annotated[Literal["none", "all", "lora"], Tag("word")] | Annotated[Unfreeze, Tag("some")],
-        Discriminator(_unfreeze_tag),
+        Discriminator(_tag),
     ] = "none"
     """Which backbone layers train: `none`, `all`, or one of `{lastLayers: N}`, `{fromLayer: NAME}`,
     `{fraction: F}`, `{lora: {rank: R}}` (`lora` stands for rank 8). The head always trains."""
@@ -150,6 +150,29 @@ class ReduceOnPlateau(SpecModel):
     """Never below this."""
 
 
+class Focal(SpecModel):
+    """How much less an example counts that is right already."""
+
+    gamma: Annotated[float, Field(ge=0, le=10)] = 2.0
+    """Each loss is multiplied by the remaining error to this power; 0 is cross-entropy."""
+
+
+class FocalLoss(SpecModel):
+    """Focal loss: hard and rare examples count more. Source: Lin et al. 2017 (arXiv:1708.02002)."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"focal": {"gamma": 2}}]})
+
+    focal: Focal
+    """Its strength."""
+
+
+class Ema(SpecModel):
+    """Keep a running average of the weights; validation, checkpoints of the best epoch and the bundle use it."""
+
+    decay: Annotated[float, Field(gt=0, lt=1)] = 0.99
+    """Share of the average that an update keeps; in the first updates less, `(1 + n) / (10 + n)` at most."""
+
+
 class Training(SpecModel):
     """How to train."""
 
@@ -165,7 +188,10 @@ class Training(SpecModel):
     """Decoupled weight decay; biases and normalisation are left out."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest global norm of the gradients."""
-    loss: Literal["auto", "mse", "mae", "huber"] = "auto"
+    loss: Annotated[
+        Annotated[Literal["auto", "mse", "mae", "huber"], Tag("word")] | Annotated[FocalLoss, Tag("some")],
+        Discriminator(_tag),
+    ] = "auto"
     """What is minimised. Regression: squared (`mse`, the default), absolute (`mae`) or Huber error of the standardised
     numbers; the last two mind outliers less. Classification: cross-entropy (`auto`)."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -178,12 +204,27 @@ class Training(SpecModel):
     layers are always in inference mode."""
     mixed_precision: Literal["auto", "none", "bfloat16"] = "auto"
     """Compute in bfloat16 with float32 weights. `auto`: on a GPU that has it, not on CPU."""
+    ema: Ema | None = None
+    """Average the weights over updates. Without it the last update's count."""
+    layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Lower the learning rate towards the input: the head has the phase's, and each block of the backbone below it
+    this share of the rate of the block above. Blocks are what layer names begin with, such as `block6a`."""
     early_stopping: EarlyStopping | None = None
     """When to end a phase before its last epoch."""
     reduce_on_plateau: ReduceOnPlateau | None = None
     """When to lower the learning rate."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seed of splits, shuffling, augmentation, initial weights and dropout."""
+
+    @property
+    def loss_name(self) -> str:
+        """The loss in one word."""
+        return self.loss if isinstance(self.loss, str) else "focal"
+
+    @property
+    def focal_gamma(self) -> float | None:
+        """Strength of the focal loss; None for any other."""
+        return None if isinstance(self.loss, str) else self.loss.focal.gamma
 
     @model_validator(mode="after")
     def _whole_pieces(self) -> Self:

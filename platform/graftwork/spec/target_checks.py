@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from graftwork.spec.base import Inconsistency
+from graftwork.spec.job_data import Data
 from graftwork.spec.target_metrics import SCORES, TEST_METRICS
 from graftwork.spec.tasks import TargetKind, target_kind
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJobSpec
 
-_LOSSES: dict[TargetKind, tuple[str, ...]] = {"classes": ("auto",), "numbers": ("auto", "mse", "mae", "huber")}
+_LOSSES: dict[TargetKind, tuple[str, ...]] = {
+    "classes": ("auto", "focal"),
+    "multilabel": ("auto", "focal"),
+    "numbers": ("auto", "mse", "mae", "huber"),
+}
 
 
 def target_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
@@ -21,19 +26,31 @@ def target_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
 
 
 def _columns(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
-    given = spec.data.target_columns is not None
-    if given == (kind == "numbers"):
-        return []
+    given, found = spec.data.target_columns is not None, []
+    separates = spec.data.label_separator != Data.model_fields["label_separator"].default
+    if separates and (kind != "multilabel" or given):
+        found.append(
+            _out_of_place(
+                spec,
+                ("data", "labelSeparator"),
+                f"`{spec.data.label_separator}`",
+                "nothing: it parts the labels in one column of a multi-label task",
+            )
+        )
+    if kind == "multilabel" or given == (kind == "numbers"):
+        return found
     if given:
-        return [_out_of_place(spec, ("data", "targetColumns"), "column names", "nothing: only regression has them")]
+        words = "nothing: classes are in `labelColumn`"
+        return [*found, _out_of_place(spec, ("data", "targetColumns"), "column names", words)]
     return [
+        *found,
         Inconsistency(
             at=("data",),
             received="no `targetColumns`",
             expected=f"the columns with the numbers to predict, as the task is {spec.task}",
             fix="Add data.targetColumns: [COLUMN, ...] and tables (CSV, Parquet) that have them.",
             involves=(("task",),),
-        )
+        ),
     ]
 
 
@@ -60,9 +77,9 @@ def _monitors(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
 
 def _training(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
     training, found = spec.training, []
-    if training.loss not in _LOSSES[kind]:
+    if training.loss_name not in _LOSSES[kind]:
         found.append(
-            _out_of_place(spec, ("training", "loss"), f"`{training.loss}`", f"one of {', '.join(_LOSSES[kind])}")
+            _out_of_place(spec, ("training", "loss"), f"`{training.loss_name}`", f"one of {', '.join(_LOSSES[kind])}")
         )
     if kind == "numbers" and training.label_smoothing:
         found.append(_out_of_place(spec, ("training", "labelSmoothing"), f"{training.label_smoothing:g}", "0"))

@@ -12,6 +12,9 @@ Metric = Literal[
     "precision_macro",
     "recall_macro",
     "f1_macro",
+    "f1_micro",
+    "map",
+    "exact_match",
     "auc_macro",
     "loss",
     "r2",
@@ -20,16 +23,17 @@ Metric = Literal[
 ]
 """A test metric that a gate can look at."""
 
-Monitor = Literal["val_loss", "val_accuracy", "val_r2"]
+Monitor = Literal["val_loss", "val_accuracy", "val_f1_macro", "val_r2"]
 """A validation figure that can steer training."""
 
 TEST_METRICS: Final[dict[TargetKind, tuple[Metric, ...]]] = {
     "classes": ("accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"),
+    "multilabel": ("f1_macro", "f1_micro", "map", "precision_macro", "recall_macro", "exact_match", "loss"),
     "numbers": ("r2", "mae", "rmse"),
 }
 """What a test set is judged by, for each kind of target."""
 
-SCORES: Final[dict[TargetKind, str]] = {"classes": "accuracy", "numbers": "r2"}
+SCORES: Final[dict[TargetKind, str]] = {"classes": "accuracy", "multilabel": "f1_macro", "numbers": "r2"}
 """The epoch figure beside the loss, for each kind of target; higher is better."""
 
 LOWER_IS_BETTER: Final = frozenset({"loss", "mae", "rmse"})

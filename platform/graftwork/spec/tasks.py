@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-Task = Literal["image-classification", "text-classification", "image-regression", "text-regression"]
+Task = Literal[
+    "image-classification",
+    "text-classification",
+    "image-multilabel-classification",
+    "text-multilabel-classification",
+    "image-regression",
+    "text-regression",
+]
 """What a model is to do; every one of these works end to end."""
 
 InputKind = Literal["image", "text"]
@@ -15,6 +22,14 @@ InputKind = Literal["image", "text"]
 
 TargetKind = Literal["classes", "multilabel", "numbers", "levels"]
 """What it is to find: one class of several, any number of labels, numbers, or one level of an order."""
+
+NAMES_ARE: dict[TargetKind, str] = {
+    "classes": "classes",
+    "multilabel": "labels",
+    "numbers": "numbers",
+    "levels": "levels",
+}
+"""What the names of the model's outputs are names of."""
 
 _TARGETS: dict[str, TargetKind] = {
     "classification": "classes",

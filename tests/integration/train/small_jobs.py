@@ -158,6 +158,14 @@ RECOVERY: dict[str, Any] = {
     "phases": [{**phase, "epochs": 40} for phase in PHASES],
     "augment": [{"flip": "horizontal"}],
     "head": {"dropout": 0.3},
-    "training": {"batchSize": 16, "batchNorm": "train", "gradientAccumulation": 2, "seed": 5},
+    "training": {
+        "batchSize": 16,
+        "batchNorm": "train",
+        "gradientAccumulation": 2,
+        "ema": {"decay": 0.9},
+        "layerDecay": 0.7,
+        "seed": 5,
+    },
 }
-"""A job whose every kind of state must survive: dropout seeds, moving statistics, accumulators, optimizer moments."""
+"""A job whose every kind of state must survive: dropout seeds, moving statistics, accumulators, optimizer moments,
+averaged weights."""

@@ -31,6 +31,9 @@ EVERYTHING = {
         "gradientClipNorm": 0.5,
         "classWeights": "balanced",
         "labelSmoothing": 0.1,
+        "loss": {"focal": {"gamma": 1.5}},
+        "ema": {"decay": 0.9},
+        "layerDecay": 0.7,
         "weightDecay": 0.01,
         "optimizer": "adamw",
         "batchNorm": "train",
@@ -56,7 +59,7 @@ def trained(
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_weights_do_not_depend_on_workers(trained: dict[int, TrainRequest], workers: int) -> None:
-    """Accumulation, clipping, dropout, augmentation, class weights and BatchNorm in training mode: the same weights."""
+    """Accumulation, clipping, dropout, augmentation, averages, rates by depth, BatchNorm in training mode and so on."""
     alone, together = weights_of(trained[1]), weights_of(trained[workers])
     assert alone.keys() == together.keys()
     for name, value in alone.items():

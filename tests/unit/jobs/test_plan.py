@@ -190,6 +190,13 @@ def test_problems_of_data_and_model_are_told_together(plan_of: MakePlan, tmp_pat
     assert "conv1" in raised.value.problems[2].fix
 
 
+def test_a_gate_on_the_best_five_of_two_classes_is_refused(plan_of: MakePlan) -> None:
+    """Before anything is trained: whatever the model says, the true class is among them."""
+    gates = [{"metric": "accuracy", "min": 0.1}, {"metric": "top5_accuracy", "min": 0.9}]
+    with pytest.raises(SpecError, match=r"gates\[1\].metric: received top5_accuracy with 2 classes"):
+        plan_of(evaluation={"gates": gates}, register={"model": "m"})
+
+
 def test_a_plan_is_json_ready(plan_of: MakePlan) -> None:
     """Nothing is lost on the way."""
     content = json.loads(json.dumps(plan_of().as_dict()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from graftwork.bundle.manifest import NumbersSignature, ScoresSignature
+from graftwork.bundle.manifest import LabelsSignature, NumbersSignature, ScoresSignature
 from graftwork_serving.answers import answers_for
 
 VALUES = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
@@ -26,3 +26,14 @@ def test_numbers_are_named_and_not_ranked() -> None:
     }
     assert answers.tensors() == {"values": ("FP32", [2])}
     assert answers.data("values", VALUES) == [0.25, 0.75, 0.5, 0.5]
+
+
+def test_labels_are_given_from_their_thresholds_on() -> None:
+    """Any number of them, each with a threshold of its own; those given are shown whatever `top` says."""
+    answers = answers_for(LabelsSignature(labels=["a", "b", "c"], thresholds=[0.2, 0.9, 0.5]))
+    row = np.array([0.25, 0.75, 0.5], np.float32)
+    assert answers.row(row, top=1) == {"labels": ["c", "a"], "scores": {"b": 0.75, "c": 0.5, "a": 0.25}}
+    assert answers.row(np.zeros(3, np.float32), top=1) == {"labels": [], "scores": {"a": 0.0}}
+    assert answers.tensors() == {"scores": ("FP32", [3]), "given": ("BOOL", [3])}
+    assert answers.data("given", row[None]) == [True, False, True]
+    assert answers.data("scores", row[None]) == [0.25, 0.75, 0.5]

@@ -36,7 +36,9 @@ def test_a_regression_with_its_own_metrics_is_valid() -> None:
 @pytest.mark.parametrize(
     ("base", "path", "value", "said"),
     [
-        (JOB, ("spec", "data", "targetColumns"), ["a"], "only regression"),
+        (JOB, ("spec", "data", "targetColumns"), ["a"], "classes are in `labelColumn`"),
+        (JOB, ("spec", "data", "labelSeparator"), ";", "`;` in a job of image-classification"),
+        (_NUMBERS, ("spec", "training", "loss"), {"focal": {"gamma": 2}}, "`focal` in a job of image-regression"),
         (JOB, ("spec", "training", "loss"), "mae", "`mae` in a job of image-classification"),
         (JOB, ("spec", "evaluation", "gates"), [{"metric": "r2", "min": 0.5}], "`r2` in a job"),
         (_NUMBERS, ("spec", "data", "targetColumns"), None, "no `targetColumns`"),

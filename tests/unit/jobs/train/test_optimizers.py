@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from graftwork.spec.fine_tune_job import Phase, Training
+from graftwork.spec.job_training import Ema, Phase, Training
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, make_optimizer
+from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, averaged_weights, make_optimizer
 
 ALONE = Collectives(rank=0, world=1)
 
@@ -85,3 +85,35 @@ def test_accumulation_updates_once_a_batch_at_its_own_rate() -> None:
     assert variable.numpy()[0] == 0.0
     optimizer.apply([tf.constant([3.0])])
     np.testing.assert_allclose(variable.numpy(), [-0.5 * 2.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_the_average_of_the_weights_counts_updates(pieces: int) -> None:
+    """As by hand: an update keeps `decay` of the average, less at first; pieces of a batch change nothing."""
+    variable = keras.Variable(np.ones(1, np.float32))
+    rate = ScheduledLearningRate(Schedule(base=0.5, kind="constant", warmup=0, total=9), pieces=pieces)
+    training = Training(optimizer="sgd", gradient_accumulation=pieces, batch_size=4, ema=Ema(decay=0.3))
+    optimizer = make_optimizer(training, rate, [variable], ALONE)
+    average = 1.0
+    for update in range(6):
+        for _ in range(pieces):
+            optimizer.apply([tf.constant([0.1 * (update + 1)])])
+        decay = min(0.3, (1 + update) / (10 + update))
+        average = decay * average + (1 - decay) * float(variable.numpy()[0])
+    last = variable.numpy().copy()
+    with averaged_weights(optimizer):
+        np.testing.assert_allclose(variable.numpy(), [average], rtol=1e-5)
+    np.testing.assert_array_equal(variable.numpy(), last)
+    assert any(each is optimizer.averages[0] for each in optimizer.variables)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw", "sgd"])
+def test_a_share_of_the_rate_is_a_share_of_the_step(kind: Literal["adam", "adamw", "sgd"]) -> None:
+    """Also for optimizers that do not care for the size of a gradient."""
+    variables = [keras.Variable(np.zeros(1, np.float32)) for _ in range(2)]
+    rate = ScheduledLearningRate(Schedule(base=0.1, kind="constant", warmup=0, total=1), pieces=1)
+    optimizer = make_optimizer(Training(optimizer=kind), rate, variables, ALONE, rate_shares=[1.0, 0.25])
+    optimizer.apply([tf.constant([2.0]), tf.constant([2.0])])
+    whole, part = (float(variable.numpy()[0]) for variable in variables)
+    assert part == pytest.approx(0.25 * whole, rel=1e-5)
+    assert whole < 0

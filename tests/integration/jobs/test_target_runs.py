@@ -1,4 +1,4 @@
-"""A regression from a table of real pictures to served numbers."""
+"""Tables of real pictures to served numbers and labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from graftwork.bundle.directory import open_bundle
-from graftwork.bundle.manifest import NumbersSignature
+from graftwork.bundle.manifest import LabelsSignature, NumbersSignature
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.served_model import load_model
@@ -77,3 +77,64 @@ def test_the_size_of_a_picture_is_learned_and_served(graft_home: GraftHome) -> N
     values = served.answers.row(served.predict([pixels], alone=True)[0], top=1)["values"]
     assert list(values) == ["side_px", "brightness"]
     assert list(values.values()) == pytest.approx(example.scores, abs=0.05)
+
+
+def _write_labelled(work: Path) -> None:
+    """Up to three emoji side by side on white, with the classes they are of, parted by semicolons."""
+    random = np.random.default_rng(6)
+    sources = {
+        name: sorted((_EXAMPLES / "emoji10" / "google-train" / name).glob("*.png"))
+        for name in sorted(path.name for path in (_EXAMPLES / "emoji10" / "google-train").iterdir())[:3]
+    }
+    (work / "mixed").mkdir()
+    lines = ["file,tags"]
+    for number in range(_PICTURES):
+        chosen = [name for name in sources if random.random() < 0.5]
+        ground = Image.new("RGBA", (_SIDE, _SIDE), "white")
+        for name, corner in zip(chosen, random.permutation(4), strict=False):
+            emoji = Image.open(sources[name][random.integers(len(sources[name]))]).convert("RGBA").resize((32, 32))
+            ground.alpha_composite(emoji, (32 * int(corner % 2), 32 * int(corner // 2)))
+        ground.convert("RGB").save(work / "mixed" / f"{number}.png")
+        lines.append(f"mixed/{number}.png,{';'.join(chosen)}")
+    (work / "mixed.csv").write_text("\n".join(lines))
+
+
+def test_labels_are_learned_and_served_with_their_thresholds(graft_home: GraftHome) -> None:
+    """A bundle answers with any number of labels, from the thresholds on that validation chose."""
+    _write_labelled(graft_home.work)
+    spec = write_job(
+        graft_home.work,
+        "mixed",
+        task="image-multilabel-classification",
+        backbone={"path": str(_EXAMPLES / "efficientnet_lite0" / "efficientnet_lite0.keras")},
+        input={"imageSize": [_SIDE, _SIDE]},
+        data={"train": {"uri": "mixed.csv", "pathColumn": "file", "labelColumn": "tags"}, "labelSeparator": ";"},
+        augment=[],
+        phases=[{"name": "head", "epochs": 20, "learningRate": 0.001, "schedule": "cosine"}],
+        training={"batchSize": 16, "seed": 5, "earlyStopping": {"monitor": "val_f1_macro", "patience": 20}},
+        evaluation={"gates": [{"metric": "map", "min": 0.6}, {"metric": "f1_micro", "min": 0.5}]},
+        register={"model": "mixed"},
+    )
+    ended = graft_home.graft("run", spec, "-o", "json")
+    assert ended.code == 0, ended.err
+    outcome = ended.json
+    assert outcome["summary"][0].startswith("macro F1 on test")
+    assert "precision_over_recall" in {file.stem for file in Path(outcome["report"]).parent.glob("*.png")}
+
+    bundle = open_bundle(Path(outcome["bundle"]))
+    signature = bundle.manifest.output
+    assert isinstance(signature, LabelsSignature)
+    assert any(threshold != 0.5 for threshold in signature.thresholds)
+    served = load_model(
+        ModelConfig(name="mixed", version="1", path=str(bundle.path)),
+        EngineOptions(threads=1, max_batch_size=1),
+        max_image_pixels=10_000,
+    )
+    for example in bundle.manifest.golden[:4]:
+        pixels = served.decode((bundle.path / example.file).read_bytes())
+        answer = served.answers.row(served.predict([pixels], alone=True)[0], top=3)
+        scores = dict(zip(signature.labels, example.scores, strict=True))
+        wanted = {
+            name for name, from_ in zip(signature.labels, signature.thresholds, strict=True) if scores[name] >= from_
+        }
+        assert set(answer["labels"]) == wanted

@@ -1,0 +1,144 @@
+"""Any number of labels: a sigmoid for each, binary cross-entropy, thresholds chosen on validation data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import copy
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from graftwork.bundle.manifest import LabelsSignature
+from graftwork_jobs.evaluation.label_metrics import LabelMetrics, best_thresholds, label_metrics
+from graftwork_jobs.evaluation.label_reporting import LabelReporting
+from graftwork_jobs.evaluation.mistakes import WrongAnswer
+from graftwork_jobs.targets.base import Target, Targets, Tensor
+
+_NO_LABEL = "no label"
+
+
+class LabelTarget(Target):
+    """Labels; targets are 1 where an example has the label, shape (rows, labels), float32; outputs are logits.
+
+    Attributes:
+        thresholds: from which probability on each label is given, shape (labels,); one half until `settled`.
+    """
+
+    kind = "multilabel"
+    score = "f1_macro"
+    settles = True
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        training: NDArray[np.float32],
+        *,
+        balanced: bool = False,
+        label_smoothing: float = 0.0,
+        focal_gamma: float | None = None,
+    ) -> None:
+        """From the names of the labels and the training data.
+
+        Args:
+            names: of the labels.
+            training: targets of the training data, shape (n, labels).
+            balanced: weigh yes and no of each label alike, whatever their numbers.
+            label_smoothing: share of each label moved towards one half.
+            focal_gamma: how much examples that are right already count less; None for cross-entropy.
+        """
+        super().__init__(names)
+        rows = max(len(training), 1)
+        share = np.clip(training.sum(axis=0) / rows, 0.5 / rows, 1.0 - 0.5 / rows)
+        self._share = share.astype(np.float64)
+        self._yes = (0.5 / share if balanced else np.ones_like(share)).astype(np.float32)
+        self._no = (0.5 / (1.0 - share) if balanced else np.ones_like(share)).astype(np.float32)
+        self._smoothing = label_smoothing
+        self._gamma = focal_gamma
+        self.thresholds = np.full(len(names), 0.5, np.float32)
+
+    def losses(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """Mean over the labels of binary cross-entropy, focal where the spec says so.
+
+        Source: Lin et al. 2017 (arXiv:1708.02002), equation 4.
+        """
+        from keras import ops
+
+        wanted, logits = ops.cast(targets, "float32"), ops.cast(outputs, "float32")
+        weights = wanted * self._yes + (1.0 - wanted) * self._no
+        soft = wanted * (1.0 - self._smoothing) + 0.5 * self._smoothing
+        each = ops.maximum(logits, 0.0) - logits * soft + ops.log1p(ops.exp(-ops.abs(logits)))
+        if self._gamma is not None:
+            probability = ops.sigmoid(logits)
+            weights = weights * ops.abs(wanted - probability) ** self._gamma
+        return ops.mean(each * weights, axis=-1)
+
+    @property
+    def tally_size(self) -> int:
+        """Three sums a label."""
+        return 3 * len(self.names)
+
+    def tally(self, targets: Tensor, outputs: Tensor) -> Tensor:
+        """For each label, at one half: given and right, given, to be given."""
+        from keras import ops
+
+        wanted = ops.cast(targets, "float32")
+        given = ops.cast(ops.cast(outputs, "float32") >= 0.0, "float32")
+        return ops.concatenate([wanted * given, given, wanted], axis=-1)
+
+    def figures(self, sums: NDArray[np.float64], rows: float) -> dict[str, float]:
+        """F1 at one half: its mean over the labels that occur, and that of all answers together."""
+        del rows
+        right, given, wanted = sums.reshape(3, -1)
+        f1 = 2 * right / np.maximum(given + wanted, 1.0)
+        occurs = wanted > 0
+        return {
+            "f1_macro": float(f1[occurs].mean()) if occurs.any() else 0.0,
+            "f1_micro": float(2 * right.sum() / max((given + wanted).sum(), 1.0)),
+        }
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """A probability for each label."""
+        from keras import ops
+
+        return ops.sigmoid(ops.cast(outputs, "float32"))
+
+    def finish(self, outputs: Any) -> Any:
+        """Sigmoid."""
+        import keras
+
+        return keras.layers.Activation("sigmoid", dtype="float32", name="scores")(outputs)
+
+    def settled(self, predictions: NDArray[np.float32], targets: Targets) -> Self:
+        """With the thresholds that give the highest F1 of each label on these validation data."""
+        chosen = copy(self)
+        chosen.thresholds = best_thresholds(predictions, targets)
+        return chosen
+
+    def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> LabelMetrics:
+        """F1, average precision and the like, of each label and on average."""
+        return label_metrics(predictions, targets, self.names, self.thresholds)
+
+    @property
+    def reporting(self) -> LabelReporting:
+        """F1, table of labels, precision over recall."""
+        return LabelReporting(share=self._share)
+
+    def worst(self, predictions: NDArray[np.float32], targets: Targets, *, limit: int) -> Sequence[WrongAnswer]:
+        """Answers with the surest wrong label, or the most surely missed one."""
+        given = predictions >= self.thresholds
+        error = np.abs(predictions - targets) * (given != (targets > 0))
+        order = [row for row in np.argsort(-error.max(axis=1), kind="stable")[:limit] if error[row].max() > 0]
+        return [WrongAnswer(row=int(row), truth=self.words(targets[row]), said=self.words(given[row])) for row in order]
+
+    def signature(self) -> LabelsSignature:
+        """Probabilities of the labels, and their thresholds."""
+        return LabelsSignature(labels=list(self.names), thresholds=[float(each) for each in self.thresholds])
+
+    def words(self, target: Any) -> str:
+        """The labels an example has."""
+        return ", ".join(name for name, has in zip(self.names, target, strict=True) if has) or _NO_LABEL
+
+    def counts(self, targets: Targets) -> Mapping[str, int]:
+        """Examples that have each label."""
+        return dict(zip(self.names, targets.sum(axis=0).astype(int).tolist(), strict=True))
