@@ -37,6 +37,8 @@ class EndpointState(BaseModel):
     """The file it was started from."""
     models: list[str]
     """`NAME VERSION` of what it serves."""
+    takes_text: bool = False
+    """Whether its first model takes texts; otherwise pictures."""
     ready: bool = False
     """Whether it answers requests."""
     revision: int = 0

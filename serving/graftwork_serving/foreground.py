@@ -204,6 +204,7 @@ def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
         process_started_at=process_started_at(pid),
         spec_file=str(loaded.file.absolute()),
         models=_served(models),
+        takes_text=models[0].takes_text,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork.bundle.directory import open_bundle
-from graftwork.bundle.manifest import MANIFEST_FILE
+from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
@@ -65,6 +65,7 @@ def _resolve(model: ServedModel, *, base_dir: Path, settings: Settings) -> Model
         name=model.name or source.name,
         version=source.version or bundle.digest[:_VERSION_DIGITS],
         path=str(source.path),
+        takes_text=isinstance(bundle.manifest.input, TextSignature),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork.spec.tasks import input_kind
 
 # Usual strengths, not optima: dropout 0.3 and 0.5 are the values of Srivastava et al. 2014 (JMLR 15) for dense layers;
 # label smoothing 0.1 is that of Szegedy et al. 2016 (arXiv:1512.00567); weight decay 1e-4 that of the ResNet paper
@@ -14,11 +15,11 @@ _CLIP_NORM = 1.0
 
 
 def against_overfitting(spec: FineTuneJobSpec | None, phase: str) -> tuple[str, ...]:
-    """Hold back: stop sooner, more noise, fewer free parameters, more pictures."""
+    """Hold back: stop sooner, more noise, fewer free parameters, more examples."""
     advice = []
     if spec is None or spec.training.early_stopping is None:
         advice.append("training.earlyStopping {patience: 3}")
-    if spec is None or not spec.augment:
+    if _takes_pictures(spec) and (spec is None or not spec.augment):
         advice.append("augment with flip, rotate and zoom, as far as they keep the class")
     if (dropout := _next_dropout(spec)) is not None:
         advice.append(f"head.dropout {dropout:g}")
@@ -26,12 +27,12 @@ def against_overfitting(spec: FineTuneJobSpec | None, phase: str) -> tuple[str, 
         advice.append(f"fewer unfrozen layers in phase {phase} (phases[].unfreeze) or a lower learningRate")
     if spec is None or spec.training.weight_decay < _WEIGHT_DECAY:
         advice.append(f"training.weightDecay {_WEIGHT_DECAY:g} with optimizer adamw")
-    advice.append("more training pictures (data.train)")
+    advice.append("more training examples (data.train)")
     return tuple(advice)
 
 
 def against_underfitting(spec: FineTuneJobSpec | None, phase: str) -> tuple[str, ...]:
-    """Let go: more free parameters, larger steps, larger pictures."""
+    """Let go: more free parameters, larger steps, a larger input."""
     advice = []
     if spec is None or not _everything_unfrozen(spec):
         advice.append("unfreeze more of the backbone in a last phase (phases[].unfreeze {fraction: 0.5} or all)")
@@ -40,7 +41,7 @@ def against_underfitting(spec: FineTuneJobSpec | None, phase: str) -> tuple[str,
         advice.append("a hidden layer (head.hidden [256])")
     if spec is None or spec.head.dropout > 0:
         advice.append("less head.dropout")
-    advice.append("a larger input.imageSize or a larger backbone")
+    advice.append("a larger input.imageSize or a larger backbone" if _takes_pictures(spec) else "a larger backbone")
     return tuple(advice)
 
 
@@ -51,7 +52,7 @@ def against_stagnation(spec: FineTuneJobSpec | None) -> tuple[str, ...]:
         advice.append("backbone.weights imagenet instead of none")
     if spec is None or spec.backbone.preprocessing != "auto":
         advice.append("backbone.preprocessing auto")
-    advice.append("a look at the pictures and labels of data.train: do they belong together?")
+    advice.append("a look at the examples and labels of data.train: do they belong together?")
     return tuple(advice)
 
 
@@ -75,7 +76,7 @@ def against_too_few_epochs(epochs: int, phase: str) -> tuple[str, ...]:
 def against_imbalance(spec: FineTuneJobSpec | None) -> tuple[str, ...]:
     """Give rare classes more weight."""
     balanced = spec is not None and spec.training.class_weights == "balanced"
-    collect = "more training pictures of these classes (data.train)"
+    collect = "more training examples of these classes (data.train)"
     return (collect,) if balanced else ("training.classWeights balanced", collect)
 
 
@@ -96,11 +97,12 @@ AGAINST_FLATTERY = (
 """A validation set that is easier than the test set."""
 
 
-def against_other_domain(name: str) -> tuple[str, ...]:
+def against_other_domain(name: str, spec: FineTuneJobSpec | None) -> tuple[str, ...]:
     """Cover what differs, or keep more of what the backbone knows."""
+    stronger = "stronger augment (contrast, brightness, zoom, rotate) that covers the difference"
     return (
         f"some examples like those of {name} in data.train",
-        "stronger augment that covers the difference",
+        *([stronger] if _takes_pictures(spec) else []),
         "fewer unfrozen layers (phases[].unfreeze), which keeps more of what the backbone knows",
     )
 
@@ -108,6 +110,10 @@ def against_other_domain(name: str) -> tuple[str, ...]:
 def _next_dropout(spec: FineTuneJobSpec | None) -> float | None:
     present = 0.0 if spec is None else spec.head.dropout
     return next((dropout for dropout in _DROPOUTS if dropout > present), None)
+
+
+def _takes_pictures(spec: FineTuneJobSpec | None) -> bool:
+    return spec is None or input_kind(spec.task) == "image"
 
 
 def _unfrozen(spec: FineTuneJobSpec, phase: str) -> bool:

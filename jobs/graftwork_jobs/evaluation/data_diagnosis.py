@@ -52,7 +52,7 @@ def data_findings(
     found = [
         _flattering_validation(test, kept_validation_accuracy, validation_examples),
         _weak_classes(test, train_counts, spec),
-        *(_other_domain(test, name, metrics) for name, metrics in extra_tests.items()),
+        *(_other_domain(test, name, metrics, spec) for name, metrics in extra_tests.items()),
         _overconfidence(test, spec),
     ]
     return [finding for finding in found if finding is not None]
@@ -73,11 +73,7 @@ def _flattering_validation(
         title="The validation data flatters",
         evidence=f"The accuracy is {validation:.3f} on validation and {accuracy:.3f} on test, more than chance "
         f"explains for {test.examples:,} test examples.",
-        advice=(
-            "a look for near-copies of training pictures in data.validation (frames of one film, crops of one photo)",
-            "a data.validation.uri of its own that resembles the test data",
-            "a larger data.validation.fraction",
-        ),
+        advice=advice.AGAINST_FLATTERY,
     )
 
 
@@ -116,7 +112,7 @@ def _weak_classes(
         severity="warning",
         title="Some classes are often missed" if len(weak) > 1 else f"Class {weak[0].label} is often missed",
         evidence=evidence,
-        advice=("a look at the labels of these classes in data.train", "more training pictures of them"),
+        advice=("a look at the labels of these classes in data.train", "more training examples of them"),
     )
 
 
@@ -130,7 +126,9 @@ def _describe(row: ClassMetrics, test: ClassificationMetrics, train_counts: Mapp
     return f"{row.recall or 0.0:.3f} of {row.label} ({', '.join(details)})"
 
 
-def _other_domain(test: ClassificationMetrics, name: str, other: ClassificationMetrics) -> Finding | None:
+def _other_domain(
+    test: ClassificationMetrics, name: str, other: ClassificationMetrics, spec: FineTuneJobSpec | None
+) -> Finding | None:
     here, there = test.summary["accuracy"], other.summary["accuracy"]
     error = math.hypot(standard_error(here, test.examples), standard_error(there, other.examples))
     if here - there < max(DOMAIN_DROP, SIGNIFICANT_ERRORS * error):
@@ -139,13 +137,9 @@ def _other_domain(test: ClassificationMetrics, name: str, other: ClassificationM
         code="other_domain",
         severity="warning",
         title=f"Weaker on {name}",
-        evidence=f"The accuracy falls from {here:.3f} on the test set to {there:.3f} on {name}: its pictures differ "
+        evidence=f"The accuracy falls from {here:.3f} on the test set to {there:.3f} on {name}: its examples differ "
         "from the training data.",
-        advice=(
-            f"some pictures like those of {name} in data.train",
-            "stronger augment (contrast, brightness, zoom, rotate) that covers the difference",
-            "fewer unfrozen layers (phases[].unfreeze), which keeps more of what the backbone knows",
-        ),
+        advice=advice.against_other_domain(name, spec),
     )
 
 
@@ -193,7 +187,7 @@ def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
                     severity="warning",
                     title=f"Weaker on {name}",
                     evidence=f"{words} falls from {here:.3f} on the test set to {there:.3f} on {name}.",
-                    advice=advice.against_other_domain(name),
+                    advice=advice.against_other_domain(name, given.spec),
                 )
             )
     return found

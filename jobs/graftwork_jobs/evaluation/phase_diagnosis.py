@@ -248,7 +248,7 @@ def _underfitting(phase: _Phase) -> Finding | None:
         severity="warning",
         title=f"Underfitting in phase {phase.name}",
         evidence=f"The training {phase.score} of the kept epoch {kept.epoch} is only {kept.score:.3f}{validation}: the "
-        "model does not fit the very pictures it learns from.",
+        "model does not fit the very examples it learns from.",
         advice=advice.against_underfitting(phase.spec, phase.name),
         phase=phase.name,
     )

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graftwork.spec.fine_tune_job import FineTuneJobSpec, Phase, Unfreeze
+from graftwork.spec.fine_tune_job import FineTuneJobSpec, Lora, Phase, Unfreeze
+from graftwork.spec.tasks import input_kind
 
 # Strengths as in `advice`, which names their sources.
 _DROPOUTS = (0.3, 0.5)
@@ -77,7 +78,7 @@ def _stagnation(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
             reason="the backbone must see inputs scaled as those it was trained on",
         )
     if spec.backbone.weights == "none":
-        yield Remedy(path="backbone.weights", value="imagenet", reason="random weights learn nothing from few pictures")
+        yield Remedy(path="backbone.weights", value="imagenet", reason="random weights learn nothing from few examples")
     if spec.search is None:
         low, high = phase.learning_rate / 30, min(phase.learning_rate * 30, _HIGHEST_RATE)
         space = {f"phases.{phase.name}.learningRate": {"logUniform": [_short(low), _short(high)]}}
@@ -89,11 +90,12 @@ def _stagnation(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
 
 
 def _overfitting(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
+    takes_pictures = input_kind(spec.task) == "image"
     yield from _stopping(spec, "training ends when the validation data shows no more progress")
     dropout = next((value for value in _DROPOUTS if value > spec.head.dropout), None)
     if dropout is not None:
         yield Remedy(path="head.dropout", value=dropout, reason="the head cannot rely on single features")
-    if not spec.augment:
+    if takes_pictures and not spec.augment:
         yield Remedy(
             path="augment", value=[dict(entry) for entry in _GENTLE], reason="no picture is seen twice the same way"
         )
@@ -118,9 +120,12 @@ def _more_layers(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     match phase.unfreeze:
         case Unfreeze(fraction=float(share)):
             value: Any = {"fraction": share * 2} if share * 2 < 1 else "all"
-            yield Remedy(path=path, value=value, reason="more layers may adapt to the pictures")
+            yield Remedy(path=path, value=value, reason="more layers may adapt to the data")
         case Unfreeze(last_layers=int(layers)):
-            yield Remedy(path=path, value={"lastLayers": layers * 2}, reason="more layers may adapt to the pictures")
+            yield Remedy(path=path, value={"lastLayers": layers * 2}, reason="more layers may adapt to the data")
+        case "lora" | Unfreeze(lora=Lora()):
+            reason = "adapters reach less far than the layers themselves"
+            yield Remedy(path=path, value="all", reason=reason)
         case "none" if all(entry.unfreeze == "none" for entry in spec.phases):
             names = {entry.name for entry in spec.phases}
             name = next(each for each in ("tune", "fine-tune", *(f"tune-{n}" for n in range(99))) if each not in names)
@@ -131,9 +136,7 @@ def _more_layers(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
                 "learningRate": _short(phase.learning_rate / 10),
             }
             kept = [entry.model_dump(mode="json", by_alias=True, exclude_unset=True) for entry in spec.phases]
-            yield Remedy(
-                path="phases", value=[*kept, further], reason="the upper layers may adapt to the pictures, too"
-            )
+            yield Remedy(path="phases", value=[*kept, further], reason="the upper layers may adapt to the data, too")
         case _:
             return
 
@@ -166,6 +169,8 @@ def _overconfidence(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
 
 
 def _other_domain(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
+    if input_kind(spec.task) != "image":
+        return
     present = [entry.model_dump(mode="json", by_alias=True, exclude_none=True) for entry in spec.augment]
     keys = {key for entry in present for key in entry}
     added = [dict(entry) for entry in _OTHER_CAMERA if not keys & set(entry)]
@@ -173,7 +178,7 @@ def _other_domain(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
         yield Remedy(
             path="augment",
             value=[*present, *added],
-            reason="the differences of the other pictures become part of training",
+            reason="the differences of the other examples become part of training",
         )
 
 
@@ -183,7 +188,7 @@ def _flattering(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
         yield Remedy(
             path="data.validation.fraction",
             value=_short(min(2 * share, _LARGEST_VALIDATION)),
-            reason="on more pictures the validation figures are less a matter of luck",
+            reason="on more examples the validation figures are less a matter of luck",
         )
 
 

@@ -80,7 +80,7 @@ def epoch_line(event: dict[str, Any]) -> str:
     line = (
         f"{event['phase']} {event['epoch']}/{event['epochs']}  "
         f"{'  '.join(_figure(name, event[name]) for name in event['figures'])}  "
-        f"{event['images_per_s']:.0f} images/s"
+        f"{event['images_per_s']:.0f} examples/s"
     )
     if event["is_best"]:
         line += "  best so far"

@@ -43,11 +43,16 @@ def command(file: Path, detach: bool, output: Output) -> None:  # noqa: FBT001 (
     )
 
 
+# What to send, with curl and with `graft predict`.
+_PICTURE = ("--data-binary @cat.jpg", "cat.jpg")
+
+
 def _announce(state: EndpointState, output: Output, reporter: Reporter, *, stop: bool) -> None:
     if output == "json":
         print_json(state.model_dump(mode="json"))
         return
     reporter.say(f"Endpoint {state.name} answers at {state.url} with {', '.join(state.models)}.")
-    reporter.say(f"  curl --data-binary @cat.jpg {state.url}/v1/endpoints/{state.name}/predict")
-    reporter.say(f"  graft predict {state.name} cat.jpg")
+    example = ("-H 'Content-Type: text/plain' -d 'some text'", "--text 'some text'") if state.takes_text else _PICTURE
+    reporter.say(f"  curl {example[0]} {state.url}/v1/endpoints/{state.name}/predict")
+    reporter.say(f"  graft predict {state.name} {example[1]}")
     reporter.say(f"Stop it with: graft endpoints stop {state.name}" if stop else "Stop it with Ctrl-C.")

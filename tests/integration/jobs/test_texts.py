@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,3 +114,13 @@ def test_adapters_learn(told: Told, graft_home: GraftHome) -> None:
     head, adapt = plan["phases"]
     assert head["trainable_parameters"] < adapt["trainable_parameters"] < adapt["total_parameters"] / 2
     assert adapt["unfreeze"] == "lora rank 2"
+
+
+def test_nobody_speaks_of_pictures(told: Told, graft_home: GraftHome) -> None:
+    """Neither the run nor the endpoint nor what the report shows."""
+    (run,) = graft_home.runs("opinions")
+    page = (run.report_dir / "report.html").read_text()
+    report = re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL)
+    said = f"{told.run.err} {told.served.out} {told.served.err} {report}"
+    assert re.findall(r"\b(?:pictures?|images?|cat\.jpg)\b", said, flags=re.IGNORECASE) == []
+    assert "--text" in told.served.out

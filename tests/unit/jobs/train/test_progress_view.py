@@ -90,7 +90,14 @@ def test_bar_does_not_run_backwards_after_a_restart() -> None:
 def test_epoch_is_one_line_with_its_figures() -> None:
     """Loss, accuracy, their validation counterparts, speed."""
     (line,) = _show([STARTED, {**EPOCH, "epoch": 1}]).lines
-    for part in ("head 1/2", "loss 0.5000", "accuracy 0.750", "val_loss 0.6000", "val_accuracy 0.700", "123 images/s"):
+    for part in (
+        "head 1/2",
+        "loss 0.5000",
+        "accuracy 0.750",
+        "val_loss 0.6000",
+        "val_accuracy 0.700",
+        "123 examples/s",
+    ):
         assert part in line
 
 
