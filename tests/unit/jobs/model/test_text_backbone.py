@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from graftwork.errors import SpecError
 from graftwork.preprocess.text import TextReader
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Backbone
+from graftwork_jobs.model.presets import prepared_preset
 from graftwork_jobs.model.text_backbone import LoadedTextBackbone, load_text_backbone
 from tests.support.tiny_bert import VOCABULARY, save_tiny_bert
 
@@ -82,21 +84,71 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
-def test_texts_become_the_vectors_that_keras_hub_makes_of_them(family: str, request: pytest.FixtureRequest) -> None:
-    """Tokenizer, padding, masks and pooling together, against KerasHub's preprocessor and backbone."""
-    folder = request.getfixturevalue(family)
+@pytest.fixture(scope="module", params=["Bert", "DistilBert", "Electra", "Roberta"])
+def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A family of backbones by its name in KerasHub, and a preset directory of a small one."""
+    if request.param in {"Bert", "Roberta"}:
+        return request.param, request.getfixturevalue(request.param.lower())
+    folder = tmp_path_factory.mktemp("presets") / request.param
+    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 8, "intermediate_dim": 16, "max_sequence_length": 48}
+    keras.utils.set_random_seed(3)
+    own = {"vocabulary_size": len(VOCABULARY)}
+    if request.param == "Electra":
+        own = {"vocab_size": len(VOCABULARY), "embedding_dim": 8}
+    backbone = getattr(keras_hub.models, f"{request.param}Backbone")(**own, **sizes)
+    backbone.save_to_preset(folder)
+    tokenizer = getattr(keras_hub.models, f"{request.param}Tokenizer")
+    tokenizer(vocabulary=list(VOCABULARY), lowercase=True).save_to_preset(folder)
+    return request.param, folder
+
+
+def test_texts_become_the_vectors_that_keras_hub_makes_of_them(family: tuple[str, Path]) -> None:
+    """Tokenizer, padding, masks and pooling together, against KerasHub's packing and backbone."""
+    name, folder = family
     tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(str(folder))
-    kind = {
-        "bert": keras_hub.models.BertTextClassifierPreprocessor,
-        "roberta": keras_hub.models.RobertaTextClassifierPreprocessor,
-    }[family]
-    given = kind(tokenizer=tokenizer, sequence_length=40)(list(_TEXTS))
-    outputs = keras_hub.models.Backbone.from_preset(str(folder))(given, training=False)
+    pack = keras_hub.layers.StartEndPacker(
+        sequence_length=40,
+        start_value=tokenizer.start_token_id,
+        end_value=tokenizer.end_token_id,
+        pad_value=tokenizer.pad_token_id,
+    )
+    ids = np.asarray(pack(tokenizer(list(_TEXTS))))
+    mask = (ids != tokenizer.pad_token_id).astype(np.float32)
+    given = {"token_ids": ids, "padding_mask": mask, "segment_ids": np.zeros_like(ids)}
+    backbone = keras_hub.models.Backbone.from_preset(str(folder))
+    outputs = backbone({each: given[each] for each in backbone.input}, training=False)
     sequence = np.asarray(outputs["sequence_output"] if isinstance(outputs, dict) else outputs)
-    expected = _means(sequence, np.asarray(given["padding_mask"], np.float32))
-    np.testing.assert_allclose(_vectors(_load(folder)), expected, atol=1e-5)
+    assert type(backbone).__name__ == f"{name}Backbone"
+    assert len(np.unique(ids)) > 8, "the texts must not be all unknown words"
+    np.testing.assert_allclose(_vectors(_load(folder)), _means(sequence, mask), atol=1e-5)
     np.testing.assert_allclose(_vectors(_load(folder, pooling="first")), sequence[:, 0], atol=1e-5)
+
+
+def test_a_preset_by_name_is_taken_from_the_prepared_folder(bert: Path, tmp_path: Path) -> None:
+    """Without network, a preset's name finds the folder that the error asked for."""
+    named = Backbone(preset="bert_tiny_en_uncased")
+
+    def load() -> LoadedTextBackbone:
+        return load_text_backbone(
+            named, pooling="avg", max_tokens=None, base_dir=tmp_path, weights_dir=tmp_path, reporter=SilentReporter()
+        )
+
+    shutil.copytree(bert, prepared_preset("bert_tiny_en_uncased", tmp_path))
+    assert load().source == "bert_tiny_en_uncased"
+    np.testing.assert_array_equal(_vectors(load()), _vectors(_load(bert)))
+
+
+def test_an_unknown_preset_lists_near_names(tmp_path: Path) -> None:
+    """A slip of the pen is put right."""
+    with pytest.raises(SpecError, match="bert_tiny_en_uncased"):
+        load_text_backbone(
+            Backbone(preset="bert_tiny_en_uncasd"),
+            pooling="avg",
+            max_tokens=None,
+            base_dir=tmp_path,
+            weights_dir=tmp_path,
+            reporter=SilentReporter(),
+        )
 
 
 def test_a_hugging_face_folder_gives_what_the_preset_gives(bert: Path, tmp_path: Path) -> None:
