@@ -20,7 +20,6 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase
-from graftwork.spec.job_training import lora_words
 from graftwork.spec.tasks import NAMES_ARE, input_kind, target_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
@@ -34,6 +33,7 @@ from graftwork_jobs.input_plan import (
     trial_batch,
     truncation_warnings,
 )
+from graftwork_jobs.plan_words import registration_words, unfreeze_words
 from graftwork_jobs.search.plan_search import KnownNetwork, SearchPlan, Variant, plan_search, plan_variants
 from graftwork_jobs.targets.choose import make_target
 
@@ -287,7 +287,7 @@ def _plan_scanned(
         ),
         estimated_s=_START_UP_S
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
-        registers=_registration(spec, settings),
+        registers=registration_words(spec, settings),
     )
     variants = plan_variants(
         job,
@@ -401,7 +401,7 @@ def _plan_phase(
         name=phase.name,
         epochs=phase.epochs,
         learning_rate=phase.learning_rate,
-        unfreeze=_unfreeze_words(phase),
+        unfreeze=unfreeze_words(phase),
         freeze_boundary=boundary.first_trainable_layer,
         trainable_parameters=boundary.trainable_parameters,
         total_parameters=boundary.total_parameters,
@@ -458,15 +458,6 @@ def _plan_features(
     ), ""
 
 
-def _unfreeze_words(phase: Phase) -> str:
-    if phase.lora is not None:
-        return lora_words(phase.lora)
-    if isinstance(phase.unfreeze, str):
-        return phase.unfreeze
-    (key, value), *_ = phase.unfreeze.model_dump(by_alias=True, exclude_none=True).items()
-    return f"{key} {value}"
-
-
 def _trainable_share(network: Network, boundary: FreezeBoundary, inputs: InputSpec) -> float:
     """Share of the forward pass that lies at or above the freeze boundary, judged by activation sizes."""
     sizes = _activation_sizes(network, inputs)
@@ -506,11 +497,3 @@ def _cores() -> int:
     import psutil
 
     return psutil.cpu_count() or 1
-
-
-def _registration(spec: FineTuneJobSpec, settings: Settings) -> str:
-    if spec.register_ is None:
-        return "nothing; the bundle stays in the run's folder"
-    alias = f", alias {spec.register_.alias}" if spec.register_.alias else ""
-    where = "the embedded registry" if settings.is_embedded_registry else "the MLflow registry"
-    return f"a new version of {spec.register_.model}{alias} in {where}"
