@@ -120,6 +120,8 @@ def _request(texts: _Texts, run_dir: Path, store: Path, phases: list[dict[str, A
                 "head": {"dropout": 0.2},
                 "phases": phases,
                 "training": {"batchSize": 8, "seed": 5},
+                # A checkpoint after each epoch, however short.
+                "scaling": {"checkpointEverySeconds": 1e-6},
             },
         }
     )
