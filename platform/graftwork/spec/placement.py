@@ -132,9 +132,9 @@ class JobPlacement(Placement):
     """How a job runs on Kubernetes; ignored by `graft run`."""
 
     storage: Uri | None = None
-    """Where checkpoints are kept; needed for more than one worker. A path on one of the `volumes` keeps runs as well, so
-    that a new cluster goes on where the last one was. A URI such as `s3://BUCKET/FOLDER` lets lost workers go on; a job
-    whose whole cluster was lost begins anew."""
+    """Where checkpoints are kept; needed for more than one worker. A path on one of the `volumes` keeps runs as well,
+    so that a new cluster goes on where the last one was. A URI such as `s3://BUCKET/FOLDER` lets lost workers go on; a
+    job whose whole cluster was lost begins anew."""
     suspend: bool = False
     """Whether to stop the job and give its pods back; set to false, it goes on from its last checkpoint."""
     retries: Annotated[int, Field(ge=0, le=100)] = 2
