@@ -25,6 +25,7 @@ from graftwork_serving.web.messages import (
     read_request,
 )
 from graftwork_serving.web.openapi import openapi_document
+from graftwork_serving.web.rest_of_body import WatchedBody
 from graftwork_serving.web.routes import (
     Route,
     RouteKind,
@@ -87,7 +88,9 @@ class EndpointApp:
         """ASGI entry."""
         match scope["type"]:
             case "http":
-                response = await self._respond(scope, receive)
+                body = WatchedBody(scope, receive)
+                response = await self._respond(scope, body.receive)
+                await body.discard_rest()
                 await response.send(send)
             case "lifespan":
                 await _live(receive, send)

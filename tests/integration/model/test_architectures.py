@@ -73,6 +73,9 @@ def _network(name: str, tmp_path: Path, *, batch_norm_training: bool = False) ->
         dropout_slice=DropoutSlice(rows=_ROWS, offset=0),
     )
     _let_signals_through(network)
+    # The last layer starts from zero, which would hide the backbone.
+    kernel = network.head.layers[-1].kernel
+    kernel.assign(np.random.default_rng(1).normal(scale=kernel.shape[0] ** -0.5, size=kernel.shape))
     return network
 
 

@@ -109,10 +109,48 @@ def test_a_bug_is_a_500_that_tells_nothing_of_the_inside(metrics: ServingMetrics
     assert "Traceback" not in answer["error"]
 
 
-def test_a_body_that_grows_beyond_the_limit_is_not_read_to_its_end(metrics: ServingMetrics, tmp_path: Path) -> None:
-    """Reading stops at the first byte too many, and the connection is closed."""
-    status, headers, _ = ask(make_app(FailingPool(ZeroDivisionError()), metrics, tmp_path), bytes(500_000), parts=50)
-    assert (status, headers[b"connection"]) == (413, b"close")
+def _refused(
+    metrics: ServingMetrics, tmp_path: Path, *, parts: int, path: str = PREDICT, length: int = 0
+) -> tuple[int, int]:
+    """Send parts of 10,000 bytes with the promise of more to come; gives status and how many parts were taken."""
+    app = make_app(FailingPool(ZeroDivisionError()), metrics, tmp_path)
+    taken = 0
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        nonlocal taken
+        if taken == parts:
+            await asyncio.Event().wait()
+        taken += 1
+        return {"type": "http.request", "body": bytes(10_000), "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-length", str(length).encode())] if length else []
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers, "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"
+    return sent[0]["status"], taken
+
+
+def test_a_refused_body_is_read_on_a_little_way(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """A megabyte of it at most, whether it is too large or not asked for: the ingress keeps the connection."""
+    status, taken = _refused(metrics, tmp_path, parts=1000)
+    assert status == 413
+    assert 100 < taken < 150
+    status, taken = _refused(metrics, tmp_path, parts=1000, path="/nowhere")
+    assert status == 404
+    assert 100 < taken < 110
+
+
+def test_a_refused_body_is_not_waited_for(
+    metrics: ServingMetrics, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is declared large is not read at all; one that does not come is given up."""
+    assert _refused(metrics, tmp_path, parts=1000, length=10**9) == (413, 0)
+    monkeypatch.setattr("graftwork_serving.web.rest_of_body._LONGEST_S", 0.05)
+    assert _refused(metrics, tmp_path, parts=3, path="/nowhere") == (404, 3)
 
 
 def test_requests_before_the_models_are_loaded_are_503(metrics: ServingMetrics, tmp_path: Path) -> None:
