@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from graftwork.errors import RequestError
 from graftwork_serving.service import OverloadedError, PredictionService
-from graftwork_serving.web import open_inference, plain, plain_text
+from graftwork_serving.web import binary_tensors, open_inference, plain, plain_text
 from graftwork_serving.web.messages import (
     HttpRequest,
     HttpResponse,
@@ -163,7 +163,9 @@ class EndpointApp:
         )
         outcome.examples = len(parsed.examples)
         prediction = await service.predict(model, parsed.examples)
-        return json_response(open_inference.encode_infer(prediction, parsed))
+        answer = open_inference.encode_infer(prediction, parsed)
+        response = json_response(answer.document)
+        return response if answer.behind is None else _with_values(response, answer.behind)
 
     def _count(self, service: PredictionService, outcome: _Outcome, status: int, seconds: float) -> None:
         endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
@@ -202,6 +204,16 @@ class EndpointApp:
         from graftwork.metrics import render_shared_metrics
 
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _with_values(head: HttpResponse, behind: bytes) -> HttpResponse:
+    """JSON with values behind it."""
+    length = str(len(head.body)).encode()
+    return HttpResponse(
+        body=head.body + behind,
+        content_type=binary_tensors.CONTENT_TYPE,
+        headers=((binary_tensors.LENGTH_HEADER, length),),
+    )
 
 
 def _ready(service: PredictionService) -> HttpResponse:

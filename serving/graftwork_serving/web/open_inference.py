@@ -1,7 +1,6 @@
-"""The Open Inference Protocol v2 with JSON tensors. Pure translation, no I/O.
+"""The Open Inference Protocol v2, tensors as JSON or behind it. Pure translation, no I/O.
 
-Source: https://github.com/kserve/open-inference-protocol (REST, version 2). Of its extensions none: the binary tensor
-extension is refused with an explanation.
+Source: https://github.com/kserve/open-inference-protocol (REST, version 2); `binary_tensors` has the extension.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
+from graftwork_serving.web import binary_tensors
 from graftwork_serving.web.messages import HttpRequest
 
 INPUT_NAME = "image"
 TEXT_NAME = "text"
 _MAX_PIXEL = 255
 _IMAGE_RANK = 4
-_BINARY_HEADER = b"inference-header-content-length"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,17 +37,30 @@ class InferRequest:
     Attributes:
         id: the client's, to be echoed.
         examples: pictures as files or texts in UTF-8; or pixels of the model's size.
-        outputs: names of the tensors wanted.
+        outputs: names of the tensors wanted; true for those whose values go behind the JSON.
     """
 
     id: str | None
     examples: list[bytes] | list[NDArray[np.uint8]]
-    outputs: tuple[str, ...]
+    outputs: dict[str, bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferAnswer:
+    """An answer.
+
+    Attributes:
+        document: its JSON.
+        behind: values that follow it; None where the client wants none there.
+    """
+
+    document: dict[str, Any]
+    behind: bytes | None
 
 
 def server_metadata() -> dict[str, Any]:
     """Answer of `GET /v2`."""
-    return {"name": "graftwork", "version": __version__, "extensions": []}
+    return {"name": "graftwork", "version": __version__, "extensions": [binary_tensors.EXTENSION]}
 
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:
@@ -89,44 +101,43 @@ def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...
     Raises:
         RequestError: anything about it is wrong (400, 415); the message names the field and the fix.
     """
-    if _BINARY_HEADER in request.headers:
-        raise RequestError(
-            400,
-            "The binary tensor extension is not supported. Send tensors as JSON: pictures as BYTES in base64, texts as "
-            "BYTES.",
-        )
-    if request.content_type not in {"application/json", "", "application/x-www-form-urlencoded"}:
+    is_binary = binary_tensors.LENGTH_HEADER in request.headers
+    if not is_binary and request.content_type not in {"application/json", "", "application/x-www-form-urlencoded"}:
         raise RequestError(
             415, f"Content-Type {request.content_type!r} is not supported here. Send JSON as application/json."
         )
-    document = _parse_json(request.body)
+    head, behind = binary_tensors.split_body(request)
+    document = _parse_json(head)
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
         raise _wrong("id", _kind(identity), "a string", "Quote it, or leave it out.")
     return InferRequest(
         id=identity,
-        examples=_parse_input(document.get("inputs"), inputs),
-        outputs=_parse_outputs(document.get("outputs"), tensors),
+        examples=_parse_input(document.get("inputs"), inputs, behind),
+        outputs=_parse_outputs(document, tensors),
     )
 
 
-def encode_infer(prediction: Prediction, request: InferRequest) -> dict[str, Any]:
+def encode_infer(prediction: Prediction, request: InferRequest) -> InferAnswer:
     """Answer of an inference request."""
     model, rows = prediction.model, len(prediction.scores)
     tensors = model.answers.tensors()
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         answer["id"] = request.id
-    answer["outputs"] = [
-        {
-            "name": name,
-            "datatype": tensors[name][0],
-            "shape": [rows, *tensors[name][1]],
-            "data": model.answers.data(name, prediction.scores),
-        }
-        for name in request.outputs
-    ]
-    return answer
+    answer["outputs"] = []
+    behind = []
+    for name, is_binary in request.outputs.items():
+        datatype, shape = tensors[name]
+        output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [rows, *shape]}
+        values = model.answers.data(name, prediction.scores)
+        if is_binary:
+            behind.append(binary_tensors.encode(values, datatype))
+            output["parameters"] = {"binary_data_size": len(behind[-1])}
+        else:
+            output["data"] = values
+        answer["outputs"].append(output)
+    return InferAnswer(document=answer, behind=b"".join(behind) if behind else None)
 
 
 def _parse_json(body: bytes) -> dict[str, Any]:
@@ -139,7 +150,7 @@ def _parse_json(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _parse_input(inputs: Any, spec: InputSpec) -> list[bytes] | list[NDArray[np.uint8]]:
+def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> list[bytes] | list[NDArray[np.uint8]]:
     wanted = INPUT_NAME if isinstance(spec, ImageSpec) else TEXT_NAME
     if not isinstance(inputs, list) or not inputs:
         received = "nothing" if inputs is None else "an empty list" if inputs == [] else _kind(inputs)
@@ -154,15 +165,14 @@ def _parse_input(inputs: Any, spec: InputSpec) -> list[bytes] | list[NDArray[np.
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
         raise _wrong("inputs[0].parameters", _kind(parameters), "an object", "Leave it out.")
-    if "binary_data_size" in parameters:
-        raise RequestError(400, "The binary tensor extension is not supported. Put the values into data as JSON.")
+    raw = binary_tensors.values_of(tensor, behind)
     if isinstance(spec, TextSpec):
-        return _parse_texts(tensor)
+        return _parse_texts(tensor, raw)
     match tensor.get("datatype"):
-        case "UINT8" | "FP32":
-            return _parse_pixels(tensor, spec)
+        case "UINT8" | "FP32" as datatype:
+            return _parse_pixels(tensor, spec, None if raw is None else binary_tensors.decode_numbers(raw, datatype))
         case "BYTES":
-            return _parse_encoded(tensor)
+            return _parse_encoded(tensor, raw)
         case other:
             raise _wrong(
                 "inputs[0].datatype", _short(other), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
@@ -176,7 +186,7 @@ def _parse_shape(tensor: dict[str, Any], rank: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def _parse_pixels(tensor: dict[str, Any], image: ImageSpec) -> list[NDArray[np.uint8]]:
+def _parse_pixels(tensor: dict[str, Any], image: ImageSpec, sent: NDArray[Any] | None) -> list[NDArray[np.uint8]]:
     shape = _parse_shape(tensor, _IMAGE_RANK)
     wanted = (image.height, image.width, 3)
     if shape[1:] != wanted:
@@ -186,7 +196,7 @@ def _parse_pixels(tensor: dict[str, Any], image: ImageSpec) -> list[NDArray[np.u
             str(["n", *wanted]).replace("'", ""),
             "Resize to that size, or send the picture files as BYTES and let the endpoint resize them.",
         )
-    values = _parse_numbers(tensor.get("data"))
+    values = _parse_numbers(tensor.get("data")) if sent is None else sent
     if values.size != int(np.prod(shape, dtype=np.int64)):
         raise _wrong(
             "inputs[0].data",
@@ -217,20 +227,33 @@ def _parse_numbers(data: Any) -> NDArray[Any]:
     return values
 
 
-def _parse_texts(tensor: dict[str, Any]) -> list[bytes]:
+def _parse_texts(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
     datatype = tensor.get("datatype")
     if datatype != "BYTES":
         raise _wrong("inputs[0].datatype", _short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
-    return [text_bytes(item, f"inputs[0].data[{index}]") for index, item in enumerate(_parse_strings(tensor))]
+    if raw is None:
+        texts = _parse_strings(tensor, tensor.get("data"))
+    else:
+        sent = _parse_strings(tensor, binary_tensors.decode_strings(raw))
+        texts = [_decode_text(item, index) for index, item in enumerate(sent)]
+    return [text_bytes(item, f"inputs[0].data[{index}]") for index, item in enumerate(texts)]
 
 
-def _parse_encoded(tensor: dict[str, Any]) -> list[bytes]:
-    return [_decode_base64(item, index) for index, item in enumerate(_parse_strings(tensor))]
+def _parse_encoded(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
+    if raw is not None:
+        return _parse_strings(tensor, binary_tensors.decode_strings(raw))
+    return [_decode_base64(item, index) for index, item in enumerate(_parse_strings(tensor, tensor.get("data")))]
 
 
-def _parse_strings(tensor: dict[str, Any]) -> list[Any]:
+def _decode_text(item: bytes, index: int) -> str:
+    try:
+        return item.decode()
+    except UnicodeDecodeError as error:
+        raise _wrong(f"inputs[0], element {index}", f"no UTF-8 ({error.reason})", "a text", "Send UTF-8.") from error
+
+
+def _parse_strings(tensor: dict[str, Any], data: Any) -> list[Any]:
     (count,) = _parse_shape(tensor, 1)
-    data = tensor.get("data")
     if not isinstance(data, list) or len(data) != count:
         received = f"{len(data)} values" if isinstance(data, list) else _kind(data)
         raise _wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
@@ -265,16 +288,29 @@ def _decode_base64(item: Any, index: int) -> bytes:
         ) from error
 
 
-def _parse_outputs(outputs: Any, known: tuple[str, ...]) -> tuple[str, ...]:
-    if outputs is None:
-        return known
+def _parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str, bool]:
+    outputs, usual = document.get("outputs"), _flag(document, "binary_data_output", "parameters", default=False)
+    if outputs is None or outputs == []:
+        return dict.fromkeys(known, usual)
     if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
         raise _wrong("outputs", _kind(outputs), "a list of objects with a name", "Leave it out to get all.")
-    names = tuple(item.get("name") for item in outputs)
-    for index, name in enumerate(names):
+    wanted = {}
+    for index, item in enumerate(outputs):
+        name = item.get("name")
         if name not in known:
             raise _wrong(f"outputs[{index}].name", _short(name), " or ".join(known), "Use one of these.")
-    return names or known
+        wanted[name] = _flag(item, "binary_data", f"outputs[{index}].parameters", default=usual)
+    return wanted
+
+
+def _flag(holder: dict[str, Any], name: str, where: str, *, default: bool) -> bool:
+    parameters = holder.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise _wrong(where, _kind(parameters), "an object", "Leave it out.")
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise _wrong(f"{where}.{name}", _kind(value), "true or false", "Leave it out to get JSON.")
+    return value
 
 
 def _wrong(where: str, received: str, expected: str, fix: str) -> RequestError:

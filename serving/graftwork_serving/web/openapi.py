@@ -69,6 +69,12 @@ _TEXTS = {
         },
     ]
 }
+_JSON_LENGTH = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "schema": {"type": "integer", "minimum": 0},
+    "description": "Bytes of JSON at the start of the body, where values follow it.",
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -181,16 +187,20 @@ def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
     }
     return {
         "operationId": "infer",
-        "summary": "Score tensors (Open Inference Protocol v2, JSON).",
-        "requestBody": {"required": True, "content": {"application/json": {"schema": request}}},
-        "responses": _responses(answer),
+        "summary": "Score tensors (Open Inference Protocol v2; values within the JSON, or behind it).",
+        "parameters": [_JSON_LENGTH],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": request}, "application/octet-stream": _BINARY},
+        },
+        "responses": _responses(answer, **{"application/octet-stream": _BINARY}),
     }
 
 
-def _responses(schema: dict[str, Any]) -> dict[str, Any]:
+def _responses(schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
     error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
-        "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}}},
+        "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}, **others}},
         **{status: {"description": text, "content": error} for status, text in _REFUSALS.items()},
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import socket
 import subprocess
 import sys
@@ -118,6 +119,46 @@ def test_the_three_ways_to_send_a_picture_agree(client: httpx.Client, small_bund
     assert [output["name"] for output in only["outputs"]] == ["label"]
 
 
+def test_values_behind_the_json_are_those_within(client: httpx.Client, small_bundle: Bundle) -> None:
+    """The binary extension, both ways."""
+    pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(3)])
+    within = client.post(INFER, json={"inputs": [tensor(pixels)]}).json()["outputs"]
+    entry = {name: value for name, value in tensor(pixels).items() if name != "data"}
+    entry["parameters"] = {"binary_data_size": pixels.nbytes}
+    head = json.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}}).encode()
+    headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
+    answer = client.post(INFER, content=head + pixels.tobytes(), headers=headers).raise_for_status()
+    assert answer.headers["content-type"] == "application/octet-stream"
+    end = int(answer.headers["inference-header-content-length"])
+    scores, label = json.loads(answer.content[:end])["outputs"]
+    size = scores["parameters"]["binary_data_size"]
+    values = np.frombuffer(answer.content[end : end + size], "<f4")
+    np.testing.assert_allclose(values, within[0]["data"], atol=1e-5)
+    strings = answer.content[end + size :]
+    assert len(strings) == label["parameters"]["binary_data_size"]
+    assert strings == b"".join(len(text).to_bytes(4, "little") + text.encode() for text in within[1]["data"])
+
+
+def test_tritons_client_works_unchanged(endpoint: EndpointState, client: httpx.Client, small_bundle: Bundle) -> None:
+    """The usual client of the protocol: metadata, and tensors in its default form, which is binary."""
+    triton = pytest.importorskip(
+        "tritonclient.http", reason="tritonclient is not installed; run with: pip install 'tritonclient[http]'"
+    )
+    pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(3)])
+    within = client.post(INFER, json={"inputs": [tensor(pixels)]}).json()["outputs"]
+    asked = triton.InferenceServerClient(endpoint.url.removeprefix("http://"))
+    assert asked.is_server_live()
+    assert asked.is_server_ready()
+    assert asked.is_model_ready("small")
+    assert asked.get_model_metadata("small")["inputs"][0]["name"] == "image"
+    sent = triton.InferInput("image", list(pixels.shape), "UINT8")
+    sent.set_data_from_numpy(pixels)
+    answer = asked.infer("small", [sent], request_id="7")
+    assert answer.get_response()["id"] == "7"
+    np.testing.assert_allclose(answer.as_numpy("scores").ravel(), within[0]["data"], atol=1e-5)
+    assert [text.decode() for text in answer.as_numpy("label")] == within[1]["data"]
+
+
 def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_bundle: Bundle) -> None:
     """A tensor of n pictures gets n rows, each as if it had been sent alone."""
     pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(5)])
@@ -129,7 +170,11 @@ def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_b
 
 def test_metadata_describes_what_works(client: httpx.Client, small_bundle: Bundle) -> None:
     """Metadata routes answer with and without the version, and describe the real tensors."""
-    assert client.get("/v2").json() == {"name": "graftwork", "version": __version__, "extensions": []}
+    assert client.get("/v2").json() == {
+        "name": "graftwork",
+        "version": __version__,
+        "extensions": ["binary_tensor_data"],
+    }
     model = client.get("/v2/models/small").json()
     version = small_bundle.digest[:12]
     assert model["versions"] == [version]

@@ -9,6 +9,7 @@ import pytest
 
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
+from graftwork.preprocess.text import TextSpec
 from graftwork_serving.web.messages import HttpRequest
 from graftwork_serving.web.open_inference import parse_infer
 
@@ -80,7 +81,12 @@ def test_encoded_pictures_arrive_as_sent() -> None:
         ({"inputs": [tensor(datatype="BYTES", shape=[1], data=["%%%"])]}, "base64"),
         ({"inputs": [tensor(datatype="BYTES", shape=[1], data=[5])]}, "inputs[0].data[0]"),
         ({"inputs": [tensor(datatype="BYTES", shape=[2], data=["aa=="])]}, "1 values"),
-        ({"inputs": [tensor(parameters={"binary_data_size": 36})]}, "binary tensor extension"),
+        (
+            {"inputs": [tensor(parameters={"binary_data_size": 36})]},
+            "inputs[0].parameters.binary_data_size: received 36",
+        ),
+        ({"inputs": [tensor()], "parameters": {"binary_data_output": 1}}, "parameters.binary_data_output: received a"),
+        ({"inputs": [tensor()], "outputs": [{"name": "label", "parameters": 1}]}, "outputs[0].parameters"),
         ({"inputs": [tensor(parameters=5)]}, "inputs[0].parameters"),
         ({"id": 5, "inputs": [tensor()]}, "id: received a number"),
         ({"inputs": [tensor()], "outputs": [{"name": "logits"}]}, "outputs[0].name"),
@@ -100,3 +106,77 @@ def test_a_wrong_content_type_is_refused() -> None:
     with pytest.raises(RequestError, match="image/png") as refused:
         parse_infer(request({"inputs": [tensor()]}, content_type="image/png"), IMAGE, TENSORS)
     assert refused.value.status == 415
+
+
+def binary_request(document: Any, values: bytes, *, length: int | str | None = None) -> HttpRequest:
+    head = json.dumps(document).encode()
+    headers = {b"inference-header-content-length": str(len(head) if length is None else length).encode()}
+    return HttpRequest(query={}, body=head + values, headers={**headers, b"content-type": b"application/octet-stream"})
+
+
+def behind(values: bytes, **changes: Any) -> dict[str, Any]:
+    """A tensor whose values are behind the JSON."""
+    entry = tensor(parameters={"binary_data_size": len(values)}) | changes
+    return {name: value for name, value in entry.items() if name != "data" or "data" in changes}
+
+
+@pytest.mark.parametrize(("datatype", "dtype"), [("UINT8", "u1"), ("FP32", "<f4")])
+def test_pixels_behind_the_json_arrive_as_sent(datatype: str, dtype: str) -> None:
+    """Little-endian, row by row."""
+    values = PIXELS.astype(dtype).tobytes()
+    document = {"inputs": [behind(values, datatype=datatype)], "parameters": {"binary_data_output": True}}
+    parsed = parse_infer(binary_request(document, values), IMAGE, TENSORS)
+    np.testing.assert_array_equal(np.stack(parsed.examples), PIXELS)
+    assert parsed.outputs == {"scores": True, "label": True}
+
+
+def test_files_behind_the_json_arrive_as_sent() -> None:
+    """Each with its length in front; no base64."""
+    files = [b"one", b"", bytes(range(256))]
+    values = b"".join(len(file).to_bytes(4, "little") + file for file in files)
+    document = {
+        "inputs": [behind(values, datatype="BYTES", shape=[3])],
+        "outputs": [{"name": "label"}, {"name": "scores", "parameters": {"binary_data": True}}],
+    }
+    parsed = parse_infer(binary_request(document, values), IMAGE, TENSORS)
+    assert parsed.examples == files
+    assert parsed.outputs == {"label": False, "scores": True}
+
+
+@pytest.mark.parametrize(
+    ("entry", "values", "length", "part"),
+    [
+        (behind(bytes(36)), bytes(35), None, "binary_data_size: received 36, expected 35"),
+        (behind(bytes(36), parameters={}), bytes(36), None, "binary_data_size: received None, expected 36"),
+        (behind(bytes(36), parameters={"binary_data_size": True}), b"x", None, "binary_data_size: received True"),
+        (behind(bytes(36), data=[1]), bytes(36), None, "both in the JSON and behind it"),
+        (behind(bytes(30)), bytes(30), None, "inputs[0].data: received 30 values"),
+        (behind(bytes(7), datatype="FP32"), bytes(7), None, "a multiple of 4"),
+        (behind(bytes(3), datatype="BYTES", shape=[1]), bytes(3), None, "element 0"),
+        (behind(b"\xff" * 8, datatype="BYTES", shape=[1]), b"\xff" * 8, None, "element 0"),
+        (behind(bytes(8), datatype="BYTES", shape=[3]), bytes(8), None, "2 values"),
+        (behind(b""), b"", 10**6, "Inference-Header-Content-Length"),
+        (behind(b""), b"", "-1", "Inference-Header-Content-Length"),
+        (behind(b""), b"", 5, "no JSON document"),
+    ],
+)
+def test_wrong_values_behind_the_json_are_refused(entry: Any, values: bytes, length: Any, part: str) -> None:
+    """Every mistake is a 400 that says what does not fit."""
+    with pytest.raises(RequestError) as refused:
+        parse_infer(binary_request({"inputs": [entry]}, values, length=length), IMAGE, TENSORS)
+    assert refused.value.status == 400
+    assert part in refused.value.message
+
+
+def test_texts_behind_the_json_must_be_texts() -> None:
+    """Strings as they are; what is no UTF-8 or empty is refused."""
+    spec = TextSpec(tokenizer="{}", pad_id=0, max_tokens=8)
+    values = b"".join(len(text).to_bytes(4, "little") + text for text in (b"good", "schön".encode()))
+    entry = {"name": "text", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": len(values)}}
+    parsed = parse_infer(binary_request({"inputs": [entry]}, values), spec, TENSORS)
+    assert parsed.examples == [b"good", "schön".encode()]
+    for bad, part in ((b"\xff", "UTF-8"), (b" ", "empty")):
+        values = len(bad).to_bytes(4, "little") + bad
+        entry = {"name": "text", "shape": [1], "datatype": "BYTES", "parameters": {"binary_data_size": len(values)}}
+        with pytest.raises(RequestError, match=part):
+            parse_infer(binary_request({"inputs": [entry]}, values), spec, TENSORS)
