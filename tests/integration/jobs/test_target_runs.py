@@ -41,6 +41,7 @@ def _write_table(work: Path) -> None:
     (work / "sized.csv").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_the_size_of_a_picture_is_learned_and_served(graft_home: GraftHome) -> None:
     """A frozen backbone sees how large an emoji is; the bundle answers in pixels, under the columns' names."""
     _write_table(graft_home.work)
