@@ -81,6 +81,7 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
     assert graft(home, "endpoints", "list").stdout.startswith("No endpoint runs here")
 
 
+@pytest.mark.slow
 def test_killing_the_process_leaves_nothing_listening(small_bundle: Bundle, home: Path, tmp_path: Path) -> None:
     """After kill -9 of `graft serve`, Ray and HAProxy end by themselves and the name is free again."""
     file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=free_port())

@@ -63,7 +63,11 @@ _KINDS = [
 ]
 
 
-@pytest.mark.parametrize("kind", _KINDS, ids=lambda kind: kind.task)
+@pytest.mark.parametrize(
+    "kind",
+    [_KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in _KINDS[1:])],
+    ids=lambda kind: kind.task,
+)
 def test_it_is_learned_alike_by_any_number_of_workers(
     kind: Kind, small_data: SmallData, local_ray: Path, tmp_path: Path
 ) -> None:
