@@ -16,6 +16,8 @@ class ModelConfig(BaseModel):
     """Version in answers: the registry's number, or the start of the bundle's digest."""
     path: str
     """Bundle directory."""
+    alias: str | None = None
+    """Alias by which the spec names it; the label of its version in requests."""
     takes_text: bool = False
     """Whether it takes texts; otherwise pictures."""
 

@@ -20,6 +20,7 @@ class _Source:
     name: str
     version: str | None
     path: Path
+    alias: str | None = None
 
 
 def resolve_models(endpoint: InferenceEndpoint, *, base_dir: Path, settings: Settings) -> list[ModelConfig]:
@@ -65,6 +66,7 @@ def _resolve(model: ServedModel, *, base_dir: Path, settings: Settings) -> Model
         name=model.name or source.name,
         version=source.version or bundle.digest[:_VERSION_DIGITS],
         path=str(source.path),
+        alias=source.alias,
         takes_text=isinstance(bundle.manifest.input, TextSignature),
     )
 
@@ -77,7 +79,12 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
     from graftwork.registry import Registry
 
     resolved = Registry(settings).resolve(reference)
-    return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path)
+    return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path, alias=named_alias(reference))
+
+
+def named_alias(reference: str) -> str | None:
+    """The alias in `NAME@ALIAS`."""
+    return reference.partition("@")[2] or None
 
 
 def _looks_registered(reference: str) -> bool:

@@ -28,6 +28,7 @@ class ServedModel:
     Attributes:
         name: in request URLs.
         version: in answers.
+        alias: label of this version in requests.
         digest: names the bundle's content.
         answers: puts what the model gives into words.
         reader: turns raw inputs into what the engine takes.
@@ -42,6 +43,7 @@ class ServedModel:
     reader: InputReader
     engine: Engine
     golden_difference: float
+    alias: str | None = None
 
     @property
     def batch_size(self) -> int:
@@ -77,6 +79,7 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
     return ServedModel(
         name=config.name,
         version=config.version,
+        alias=config.alias,
         digest=bundle.digest,
         answers=answers_for(bundle.manifest.output),
         reader=reader,

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import RequestError
 from graftwork_serving.service import OverloadedError, PredictionService
-from graftwork_serving.web import binary_tensors, open_inference, plain, plain_text
+from graftwork_serving.web import open_inference, tensorflow_serving
+from graftwork_serving.web.handlers import HANDLERS, Outcome
 from graftwork_serving.web.messages import (
-    HttpRequest,
     HttpResponse,
     Receive,
     Scope,
@@ -40,21 +40,9 @@ if TYPE_CHECKING:
     from graftwork_serving.served_model import ServedModel
     from graftwork_serving.work_pool import WorkPool
 
-_T = TypeVar("_T")
 _LOGGER = logging.getLogger(__name__)
-# JSON bodies above this size are parsed in a thread: a large tensor would stop the event loop for everyone.
-_LARGE_BODY_BYTES = 32 * 1024
 # An answer given before the body was read must end the connection, or the rest would be taken for the next request.
 _CLOSE = ((b"connection", b"close"),)
-
-
-@dataclass(kw_only=True)
-class _Outcome:
-    """What is known of a prediction request for the metrics."""
-
-    protocol: str
-    model: str = ""
-    examples: int = 0
 
 
 class EndpointApp:
@@ -111,20 +99,17 @@ class EndpointApp:
                 f"{path[:200]} does not take {method}. Use {allowed}.",
                 headers=(*_CLOSE, (b"allow", allowed.encode())),
             )
-        match route.kind:
-            case RouteKind.PREDICT | RouteKind.INFER:
-                return await self._predict(service, route, scope, receive)
-            case _:
-                return await self._inform(service, route)
+        if route.kind in HANDLERS:
+            return await self._predict(service, route, scope, receive)
+        return await self._inform(service, route)
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
-        outcome = _Outcome(protocol="v2" if route.kind is RouteKind.INFER else "plain")
+        protocol, answer = HANDLERS[route.kind]
+        outcome = Outcome(protocol=protocol)
+        read = partial(read_request, scope, receive, max_bytes=self._max_request_bytes)
         try:
-            if route.kind is RouteKind.INFER:
-                response = await self._infer_v2(service, route, scope, receive, outcome)
-            else:
-                response = await self._predict_plain(service, route, scope, receive, outcome)
+            response = await answer(service, route, read, outcome)
         except RequestError as error:
             response = error_response(error.status, error.message, headers=_CLOSE)
         except OverloadedError as error:
@@ -136,38 +121,7 @@ class EndpointApp:
         self._count(service, outcome, response.status, time.perf_counter() - started)
         return response
 
-    async def _predict_plain(
-        self, service: PredictionService, route: Route, scope: Scope, receive: Receive, outcome: _Outcome
-    ) -> HttpResponse:
-        if route.name != service.endpoint:
-            raise RequestError(
-                404, f"There is no endpoint {route.name!r} here. Use /v1/endpoints/{service.endpoint}/predict."
-            )
-        request = await read_request(scope, receive, max_bytes=self._max_request_bytes)
-        model = service.find(request.query["model"][-1] if "model" in request.query else None)
-        outcome.model = model.name
-        top = plain.parse_top(request, labels=len(model.answers.labels))
-        files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
-        outcome.examples = len(files)
-        prediction = await service.predict(model, [file.data for file in files])
-        return json_response(plain.encode_prediction(prediction, files, top=top))
-
-    async def _infer_v2(
-        self, service: PredictionService, route: Route, scope: Scope, receive: Receive, outcome: _Outcome
-    ) -> HttpResponse:
-        model = service.find(route.name, route.version)
-        outcome.model = model.name
-        request = await read_request(scope, receive, max_bytes=self._max_request_bytes)
-        parsed = await _off_loop(
-            request, lambda: open_inference.parse_infer(request, model.reader.spec, tuple(model.answers.tensors()))
-        )
-        outcome.examples = len(parsed.examples)
-        prediction = await service.predict(model, parsed.examples)
-        answer = open_inference.encode_infer(prediction, parsed)
-        response = json_response(answer.document)
-        return response if answer.behind is None else _with_values(response, answer.behind)
-
-    def _count(self, service: PredictionService, outcome: _Outcome, status: int, seconds: float) -> None:
+    def _count(self, service: PredictionService, outcome: Outcome, status: int, seconds: float) -> None:
         endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
         self._metrics.requests.labels(endpoint, model, protocol, str(status)).inc()
         self._metrics.request_seconds.labels(endpoint, model, protocol).observe(seconds)
@@ -206,16 +160,6 @@ class EndpointApp:
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
 
 
-def _with_values(head: HttpResponse, behind: bytes) -> HttpResponse:
-    """JSON with values behind it."""
-    length = str(len(head.body)).encode()
-    return HttpResponse(
-        body=head.body + behind,
-        content_type=binary_tensors.CONTENT_TYPE,
-        headers=((binary_tensors.LENGTH_HEADER, length),),
-    )
-
-
 def _ready(service: PredictionService) -> HttpResponse:
     if service.is_healthy:
         return json_response({"ready": True})
@@ -224,18 +168,22 @@ def _ready(service: PredictionService) -> HttpResponse:
 
 def _describe_model(service: PredictionService, route: Route) -> HttpResponse:
     try:
-        model = service.find(route.name, route.version)
+        if route.kind in {RouteKind.STATUS, RouteKind.SIGNATURES}:
+            model = service.find(route.name)
+            tensorflow_serving.find_version(model, route.version, route.label)
+        else:
+            model = service.find(route.name, route.version)
     except RequestError as error:
         return error_response(error.status, error.message)
-    if route.kind is RouteKind.MODEL_READY:
-        return json_response({"name": model.name, "ready": True})
-    return json_response(open_inference.model_metadata(model))
-
-
-async def _off_loop(request: HttpRequest, function: Callable[[], _T]) -> _T:
-    if len(request.body) < _LARGE_BODY_BYTES:
-        return function()
-    return await asyncio.to_thread(function)
+    match route.kind:
+        case RouteKind.STATUS:
+            return json_response(tensorflow_serving.model_status(model))
+        case RouteKind.SIGNATURES:
+            return json_response(tensorflow_serving.model_metadata(model))
+        case RouteKind.MODEL_READY:
+            return json_response({"name": model.name, "ready": True})
+        case _:
+            return json_response(open_inference.model_metadata(model))
 
 
 async def _live(receive: Receive, send: Send) -> None:

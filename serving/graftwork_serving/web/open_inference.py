@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +22,10 @@ from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors
 from graftwork_serving.web.messages import HttpRequest
+from graftwork_serving.web.values import kind_of, numbers, parse_object, pixels, short, text_bytes, text_of, wrong
 
 INPUT_NAME = "image"
 TEXT_NAME = "text"
-_MAX_PIXEL = 255
 _IMAGE_RANK = 4
 
 
@@ -107,10 +106,10 @@ def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...
             415, f"Content-Type {request.content_type!r} is not supported here. Send JSON as application/json."
         )
     head, behind = binary_tensors.split_body(request)
-    document = _parse_json(head)
+    document = parse_object(head, '{"inputs": [...]}')
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
-        raise _wrong("id", _kind(identity), "a string", "Quote it, or leave it out.")
+        raise wrong("id", kind_of(identity), "a string", "Quote it, or leave it out.")
     return InferRequest(
         id=identity,
         examples=_parse_input(document.get("inputs"), inputs, behind),
@@ -140,31 +139,21 @@ def encode_infer(prediction: Prediction, request: InferRequest) -> InferAnswer:
     return InferAnswer(document=answer, behind=b"".join(behind) if behind else None)
 
 
-def _parse_json(body: bytes) -> dict[str, Any]:
-    try:
-        document = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f'The request body is no JSON document: {error}. Send {{"inputs": [...]}}.') from error
-    if not isinstance(document, dict):
-        raise _wrong("request body", _kind(document), "a JSON object", 'Send {"inputs": [...]}.')
-    return document
-
-
 def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> list[bytes] | list[NDArray[np.uint8]]:
     wanted = INPUT_NAME if isinstance(spec, ImageSpec) else TEXT_NAME
     if not isinstance(inputs, list) or not inputs:
-        received = "nothing" if inputs is None else "an empty list" if inputs == [] else _kind(inputs)
-        raise _wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{wanted}", ...}}.')
+        received = "nothing" if inputs is None else "an empty list" if inputs == [] else kind_of(inputs)
+        raise wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{wanted}", ...}}.')
     if len(inputs) > 1:
-        raise _wrong("inputs", f"{len(inputs)} tensors", "one", f'Send the tensor "{wanted}" only.')
+        raise wrong("inputs", f"{len(inputs)} tensors", "one", f'Send the tensor "{wanted}" only.')
     tensor = inputs[0]
     if not isinstance(tensor, dict):
-        raise _wrong("inputs[0]", _kind(tensor), "an object", "Give it name, shape, datatype and data.")
+        raise wrong("inputs[0]", kind_of(tensor), "an object", "Give it name, shape, datatype and data.")
     if tensor.get("name") != wanted:
-        raise _wrong("inputs[0].name", _short(tensor.get("name")), f'"{wanted}"', "Use that name.")
+        raise wrong("inputs[0].name", short(tensor.get("name")), f'"{wanted}"', "Use that name.")
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
-        raise _wrong("inputs[0].parameters", _kind(parameters), "an object", "Leave it out.")
+        raise wrong("inputs[0].parameters", kind_of(parameters), "an object", "Leave it out.")
     raw = binary_tensors.values_of(tensor, behind)
     if isinstance(spec, TextSpec):
         return _parse_texts(tensor, raw)
@@ -174,15 +163,15 @@ def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> list[bytes] | l
         case "BYTES":
             return _parse_encoded(tensor, raw)
         case other:
-            raise _wrong(
-                "inputs[0].datatype", _short(other), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
+            raise wrong(
+                "inputs[0].datatype", short(other), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
             )
 
 
 def _parse_shape(tensor: dict[str, Any], rank: int) -> tuple[int, ...]:
     shape = tensor.get("shape")
     if not isinstance(shape, list) or len(shape) != rank or not all(type(size) is int and size >= 1 for size in shape):
-        raise _wrong("inputs[0].shape", _short(shape), f"a list of {rank} positive integers", "Give the data's shape.")
+        raise wrong("inputs[0].shape", short(shape), f"a list of {rank} positive integers", "Give the data's shape.")
     return tuple(shape)
 
 
@@ -190,52 +179,32 @@ def _parse_pixels(tensor: dict[str, Any], image: ImageSpec, sent: NDArray[Any] |
     shape = _parse_shape(tensor, _IMAGE_RANK)
     wanted = (image.height, image.width, 3)
     if shape[1:] != wanted:
-        raise _wrong(
+        raise wrong(
             "inputs[0].shape",
             str(list(shape)),
             str(["n", *wanted]).replace("'", ""),
             "Resize to that size, or send the picture files as BYTES and let the endpoint resize them.",
         )
-    values = _parse_numbers(tensor.get("data")) if sent is None else sent
+    values = numbers(tensor.get("data"), "inputs[0].data") if sent is None else sent
     if values.size != int(np.prod(shape, dtype=np.int64)):
-        raise _wrong(
+        raise wrong(
             "inputs[0].data",
             f"{values.size} values",
             f"{int(np.prod(shape, dtype=np.int64))}",
             "Make it fit the shape.",
         )
-    fits = bool(((values >= 0) & (values <= _MAX_PIXEL)).all())  # false for NaN
-    if not fits or (values.dtype.kind == "f" and not bool((values == np.floor(values)).all())):
-        raise _wrong(
-            "inputs[0].data",
-            "values outside or between",
-            "whole numbers 0..255",
-            "Send RGB pixels as they are; scaling is part of the model.",
-        )
-    return list(values.astype(np.uint8).reshape(shape))
-
-
-def _parse_numbers(data: Any) -> NDArray[Any]:
-    if not isinstance(data, list):
-        raise _wrong("inputs[0].data", _kind(data), "a list of numbers", "Send a flat or a nested list.")
-    try:
-        values = np.asarray(data)
-    except (ValueError, OverflowError) as error:
-        raise _wrong("inputs[0].data", "a ragged list", "rows of equal length", "Make it fit the shape.") from error
-    if values.dtype.kind not in "iuf":
-        raise _wrong("inputs[0].data", "something that is no number", "numbers only", "Send RGB pixels 0..255.")
-    return values
+    return list(pixels(values, "inputs[0].data").reshape(shape))
 
 
 def _parse_texts(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
     datatype = tensor.get("datatype")
     if datatype != "BYTES":
-        raise _wrong("inputs[0].datatype", _short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
+        raise wrong("inputs[0].datatype", short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
     if raw is None:
         texts = _parse_strings(tensor, tensor.get("data"))
     else:
         sent = _parse_strings(tensor, binary_tensors.decode_strings(raw))
-        texts = [_decode_text(item, index) for index, item in enumerate(sent)]
+        texts = [text_of(item, f"inputs[0], element {index}") for index, item in enumerate(sent)]
     return [text_bytes(item, f"inputs[0].data[{index}]") for index, item in enumerate(texts)]
 
 
@@ -245,45 +214,22 @@ def _parse_encoded(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
     return [_decode_base64(item, index) for index, item in enumerate(_parse_strings(tensor, tensor.get("data")))]
 
 
-def _decode_text(item: bytes, index: int) -> str:
-    try:
-        return item.decode()
-    except UnicodeDecodeError as error:
-        raise _wrong(f"inputs[0], element {index}", f"no UTF-8 ({error.reason})", "a text", "Send UTF-8.") from error
-
-
 def _parse_strings(tensor: dict[str, Any], data: Any) -> list[Any]:
     (count,) = _parse_shape(tensor, 1)
     if not isinstance(data, list) or len(data) != count:
-        received = f"{len(data)} values" if isinstance(data, list) else _kind(data)
-        raise _wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
+        received = f"{len(data)} values" if isinstance(data, list) else kind_of(data)
+        raise wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
     return data
-
-
-def text_bytes(item: Any, where: str) -> bytes:
-    """A text of a JSON document as the model's reader takes it.
-
-    Raises:
-        RequestError: it is no text, or empty (400).
-    """
-    if not isinstance(item, str):
-        raise _wrong(where, _kind(item), "a string", "Send each text as a string.")
-    if not item.strip():
-        raise _wrong(where, "an empty text", "some text", "Leave it out.")
-    try:
-        return item.encode()
-    except UnicodeEncodeError as error:
-        raise _wrong(where, "half of a character (a lone surrogate)", "valid Unicode", "Send UTF-8.") from error
 
 
 def _decode_base64(item: Any, index: int) -> bytes:
     where = f"inputs[0].data[{index}]"
     if not isinstance(item, str):
-        raise _wrong(where, _kind(item), "a string", "Send the picture file in base64.")
+        raise wrong(where, kind_of(item), "a string", "Send the picture file in base64.")
     try:
         return base64.b64decode(item, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _wrong(
+        raise wrong(
             where, f"no base64 ({error})", "a picture file in base64", "Encode it: base64 -w0 cat.jpg."
         ) from error
 
@@ -293,12 +239,12 @@ def _parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str
     if outputs is None or outputs == []:
         return dict.fromkeys(known, usual)
     if not isinstance(outputs, list) or not all(isinstance(item, dict) for item in outputs):
-        raise _wrong("outputs", _kind(outputs), "a list of objects with a name", "Leave it out to get all.")
+        raise wrong("outputs", kind_of(outputs), "a list of objects with a name", "Leave it out to get all.")
     wanted = {}
     for index, item in enumerate(outputs):
         name = item.get("name")
         if name not in known:
-            raise _wrong(f"outputs[{index}].name", _short(name), " or ".join(known), "Use one of these.")
+            raise wrong(f"outputs[{index}].name", short(name), " or ".join(known), "Use one of these.")
         wanted[name] = _flag(item, "binary_data", f"outputs[{index}].parameters", default=usual)
     return wanted
 
@@ -306,33 +252,8 @@ def _parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str
 def _flag(holder: dict[str, Any], name: str, where: str, *, default: bool) -> bool:
     parameters = holder.get("parameters", {})
     if not isinstance(parameters, dict):
-        raise _wrong(where, _kind(parameters), "an object", "Leave it out.")
+        raise wrong(where, kind_of(parameters), "an object", "Leave it out.")
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise _wrong(f"{where}.{name}", _kind(value), "true or false", "Leave it out to get JSON.")
+        raise wrong(f"{where}.{name}", kind_of(value), "true or false", "Leave it out to get JSON.")
     return value
-
-
-def _wrong(where: str, received: str, expected: str, fix: str) -> RequestError:
-    return RequestError(400, f"{where}: received {received}, expected {expected}. {fix}")
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "a boolean"
-        case int() | float():
-            return "a number"
-        case str():
-            return "a string"
-        case list():
-            return "a list"
-        case _:
-            return "an object"
-
-
-def _short(value: Any, limit: int = 60) -> str:
-    text = json.dumps(value)
-    return "nothing" if value is None else text if len(text) <= limit else f"{text[:limit]}..."

@@ -7,6 +7,8 @@ from typing import Any
 
 from graftwork import __version__
 from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
+from graftwork_serving.web.openapi_parts import path_parameter, plain_get, responses
+from graftwork_serving.web.openapi_rows import tensorflow_serving_paths
 from graftwork_serving.web.plain import DEFAULT_TOP
 from graftwork_serving.web.routes import predict_path
 
@@ -51,14 +53,6 @@ _TENSOR = {
 }
 _NAMED = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
-_REFUSALS = {
-    "400": "The request is wrong; the message says how to mend it.",
-    "404": "No such endpoint or model.",
-    "405": "Wrong method.",
-    "413": "The body or a picture is too large.",
-    "415": "Wrong content type.",
-    "503": "Too many requests wait; try again after Retry-After seconds.",
-}
 _TEXTS = {
     "oneOf": [
         {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}},
@@ -98,20 +92,21 @@ def openapi_document(
         "paths": {
             predict_path(endpoint): {"post": _predict_operation(takes_text)},
             "/v2/models/{model}/infer": {
-                "parameters": [_path_parameter("model")],
+                "parameters": [path_parameter("model")],
                 "post": _infer_operation(takes_text),
             },
-            "/v2/models/{model}": {"parameters": [_path_parameter("model")], "get": _plain_get("Describe a model.")},
+            **tensorflow_serving_paths(),
+            "/v2/models/{model}": {"parameters": [path_parameter("model")], "get": plain_get("Describe a model.")},
             "/v2/models/{model}/ready": {
-                "parameters": [_path_parameter("model")],
-                "get": _plain_get("Whether a model is ready."),
+                "parameters": [path_parameter("model")],
+                "get": plain_get("Whether a model is ready."),
             },
-            "/v2": {"get": _plain_get("Describe the server.")},
-            "/v2/health/live": {"get": _plain_get("Whether the server is alive.")},
-            "/v2/health/ready": {"get": _plain_get("Whether the server takes requests.")},
-            "/healthz": {"get": _plain_get("Whether the endpoint is alive.")},
-            "/readyz": {"get": _plain_get("Whether the endpoint takes requests.")},
-            "/metrics": {"get": _plain_get("Prometheus metrics.", media_type="text/plain")},
+            "/v2": {"get": plain_get("Describe the server.")},
+            "/v2/health/live": {"get": plain_get("Whether the server is alive.")},
+            "/v2/health/ready": {"get": plain_get("Whether the server takes requests.")},
+            "/healthz": {"get": plain_get("Whether the endpoint is alive.")},
+            "/readyz": {"get": plain_get("Whether the endpoint takes requests.")},
+            "/metrics": {"get": plain_get("Prometheus metrics.", media_type="text/plain")},
         },
         "components": {"schemas": {"Predictions": _PREDICTIONS, "Tensor": _TENSOR, "Error": _ERROR}},
     }
@@ -159,7 +154,7 @@ def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
             "required": True,
             "content": _predict_content(takes_text),
         },
-        "responses": _responses({"$ref": "#/components/schemas/Predictions"}),
+        "responses": responses({"$ref": "#/components/schemas/Predictions"}),
     }
 
 
@@ -193,25 +188,5 @@ def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": request}, "application/octet-stream": _BINARY},
         },
-        "responses": _responses(answer, **{"application/octet-stream": _BINARY}),
+        "responses": responses(answer, **{"application/octet-stream": _BINARY}),
     }
-
-
-def _responses(schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
-    return {
-        "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}, **others}},
-        **{status: {"description": text, "content": error} for status, text in _REFUSALS.items()},
-    }
-
-
-def _plain_get(summary: str, *, media_type: str = "application/json") -> dict[str, Any]:
-    schema = {"type": "object"} if media_type == "application/json" else {"type": "string"}
-    return {
-        "summary": summary,
-        "responses": {"200": {"description": "The answer.", "content": {media_type: {"schema": schema}}}},
-    }
-
-
-def _path_parameter(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}

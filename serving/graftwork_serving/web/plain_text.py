@@ -7,8 +7,8 @@ from typing import Any
 
 from graftwork.errors import RequestError
 from graftwork_serving.web.messages import HttpRequest
-from graftwork_serving.web.open_inference import text_bytes
 from graftwork_serving.web.plain import UNSPECIFIC_TYPES, UploadedFile, parse_form
+from graftwork_serving.web.values import text_bytes
 
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 

@@ -21,6 +21,11 @@ class RouteKind(Enum):
     MODEL_READY = auto()
     INFER = auto()
     PREDICT = auto()
+    STATUS = auto()
+    SIGNATURES = auto()
+    ROWS_PREDICT = auto()
+    CLASSIFY = auto()
+    REGRESS = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +36,13 @@ class Route:
         kind: what it stands for.
         name: endpoint (predict) or model (all others) it names.
         version: model version it names.
+        label: label of a version it names (TensorFlow Serving).
     """
 
     kind: RouteKind
     name: str | None = None
     version: str | None = None
+    label: str | None = None
 
 
 _FIXED = {
@@ -48,6 +55,8 @@ _FIXED = {
     "/v2/health/live": Route(kind=RouteKind.LIVE),
     "/v2/health/ready": Route(kind=RouteKind.READY),
 }
+_VERBS = {"predict": RouteKind.ROWS_PREDICT, "classify": RouteKind.CLASSIFY, "regress": RouteKind.REGRESS}
+_POSTED = frozenset({RouteKind.INFER, RouteKind.PREDICT, *_VERBS.values()})
 _OF_MODEL = {"": RouteKind.MODEL_METADATA, "ready": RouteKind.MODEL_READY, "infer": RouteKind.INFER}
 
 
@@ -60,6 +69,8 @@ def match_route(path: str) -> Route | None:
     match path.split("/")[1:]:
         case ["v1", "endpoints", name, "predict"]:
             return Route(kind=RouteKind.PREDICT, name=name)
+        case ["v1", "models", name, *more]:
+            return _match_tensorflow_serving([name, *more])
         case ["v2", "models", name]:
             return Route(kind=RouteKind.MODEL_METADATA, name=name)
         case ["v2", "models", name, "versions", version]:
@@ -72,9 +83,32 @@ def match_route(path: str) -> Route | None:
             return None
 
 
+def _match_tensorflow_serving(rest: list[str]) -> Route | None:
+    """What follows `/v1/models/`: a name, a version or a label of it, and a verb or `metadata`."""
+    kind = RouteKind.STATUS
+    if rest[-1] == "metadata" and len(rest) in {2, 4}:
+        kind, rest = RouteKind.SIGNATURES, rest[:-1]
+    else:
+        last, separator, verb = rest[-1].partition(":")
+        if separator and verb not in _VERBS:
+            return None
+        kind, rest = _VERBS[verb] if separator else kind, [*rest[:-1], last]
+    if not all(rest):
+        return None
+    match rest:
+        case [name]:
+            return Route(kind=kind, name=name)
+        case [name, "versions", version]:
+            return Route(kind=kind, name=name, version=version)
+        case [name, "labels", label]:
+            return Route(kind=kind, name=name, label=label)
+        case _:
+            return None
+
+
 def allowed_methods(kind: RouteKind) -> tuple[str, ...]:
     """HTTP methods that a route takes."""
-    return ("POST",) if kind in {RouteKind.INFER, RouteKind.PREDICT} else ("GET", "HEAD")
+    return ("POST",) if kind in _POSTED else ("GET", "HEAD")
 
 
 def predict_path(endpoint: str) -> str:
@@ -91,6 +125,8 @@ def describe_routes(endpoint: str, models: list[str]) -> dict[str, Any]:
             "predict": f"POST {predict_path(endpoint)}",
             "infer": "POST /v2/models/{model}/infer",
             "model": "GET /v2/models/{model}",
+            "rows": "POST /v1/models/{model}:predict, :classify or :regress",
+            "signatures": "GET /v1/models/{model}/metadata",
             "live": "GET /healthz",
             "ready": "GET /readyz",
             "metrics": "GET /metrics",

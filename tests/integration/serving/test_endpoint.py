@@ -159,6 +159,39 @@ def test_tritons_client_works_unchanged(endpoint: EndpointState, client: httpx.C
     assert [text.decode() for text in answer.as_numpy("label")] == within[1]["data"]
 
 
+def test_tensorflow_serving_requests_get_the_plain_routes_scores(client: httpx.Client) -> None:
+    """Rows, columns, pixels and examples all give what the plain route gives for the same picture."""
+    picture = picture_bytes(seed=5)
+    scores = client.post(PREDICT, content=picture).json()["predictions"][0]["scores"]
+    expected, encoded = [scores[label] for label in SMALL_LABELS], {"b64": base64.b64encode(picture).decode()}
+    pixels = decode_image(picture, IMAGE).tolist()
+    for rows in ([encoded], [{"image": encoded}], [pixels]):
+        (row,) = client.post("/v1/models/small:predict", json={"instances": rows}).json()["predictions"]
+        np.testing.assert_allclose(row["scores"], expected, atol=1e-6)
+        assert row["label"] == max(scores, key=lambda name: scores[name])
+    asked = {"signature_name": "scores", "inputs": [encoded, encoded]}
+    columns = client.post("/v1/models/small:predict", json=asked).json()["outputs"]
+    np.testing.assert_allclose(columns, [expected, expected], atol=1e-6)
+    (classes,) = client.post("/v1/models/small:classify", json={"examples": [{"image": encoded}]}).json()["results"]
+    assert [label for label, _ in classes] == list(SMALL_LABELS)
+    np.testing.assert_allclose([score for _, score in classes], expected, atol=1e-6)
+
+
+def test_tensorflow_serving_metadata_is_what_its_own_messages_take(client: httpx.Client, small_bundle: Bundle) -> None:
+    """Signatures parse as TensorFlow's SignatureDef; the version in the status names the model."""
+    from google.protobuf import json_format
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    signatures = client.get("/v1/models/small/metadata").json()["metadata"]["signature_def"]["signature_def"]
+    assert set(signatures) == {"serving_default", "scores", "classification"}
+    for signature in signatures.values():
+        parsed = json_format.ParseDict(signature, meta_graph_pb2.SignatureDef())
+        assert list(parsed.inputs) == ["image"]
+    (status,) = client.get("/v1/models/small").json()["model_version_status"]
+    assert (status["state"], int(status["version"])) == ("AVAILABLE", int(small_bundle.digest[:12], 16))
+    assert client.get(f"/v1/models/small/versions/{status['version']}").status_code == 200
+
+
 def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_bundle: Bundle) -> None:
     """A tensor of n pictures gets n rows, each as if it had been sent alone."""
     pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(5)])
@@ -216,6 +249,14 @@ GOOD_TENSOR = tensor(np.zeros((1, 32, 32, 3), dtype=np.uint8))
         ("POST", INFER, {"json": {"inputs": [GOOD_TENSOR | {"datatype": "INT32"}]}}, 400, "datatype"),
         ("POST", INFER, {"json": {"inputs": [GOOD_TENSOR | {"data": [1, 2]}]}}, 400, "data"),
         ("POST", INFER, {"content": PICTURE, "headers": {"content-type": "image/png"}}, 415, "image/png"),
+        ("GET", "/v1/models/other", {}, 404, "other"),
+        ("GET", "/v1/models/small/versions/7", {}, 404, "version"),
+        ("GET", "/v1/models/small:predict", {}, 405, "POST"),
+        ("POST", "/v1/models/other:predict", {"json": {"instances": [1]}}, 404, "other"),
+        ("POST", "/v1/models/small/labels/stable:predict", {"json": {"instances": [1]}}, 400, "label"),
+        ("POST", "/v1/models/small:predict", {"content": b"{"}, 400, "JSON"),
+        ("POST", "/v1/models/small:predict", {"json": {"instances": [{"b64": "aaaa"}]}}, 400, "no picture"),
+        ("POST", "/v1/models/small:regress", {"json": {"examples": [{"image": 1}]}}, 400, ":predict"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(

@@ -15,5 +15,5 @@ def test_aliases_become_what_the_operator_says(tmp_path: Path, settings: Setting
     told = {"endpoint": endpoint, "resolved": {"flowers@champion": str(bundle.path)}}
     config = resolved_config(told, settings)
     (model,) = config["models"]
-    assert (model["name"], model["path"]) == ("flowers", str(bundle.path))
+    assert (model["name"], model["path"], model["alias"]) == ("flowers", str(bundle.path), "champion")
     assert config["endpoint"] == "flowers"

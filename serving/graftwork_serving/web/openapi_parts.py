@@ -1,0 +1,37 @@
+"""What the operations of the OpenAPI document have in common. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_REFUSALS = {
+    "400": "The request is wrong; the message says how to mend it.",
+    "404": "No such endpoint or model.",
+    "405": "Wrong method.",
+    "413": "The body or a picture is too large.",
+    "415": "Wrong content type.",
+    "503": "Too many requests wait; try again after Retry-After seconds.",
+}
+
+
+def responses(schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
+    """Answers of a prediction route: JSON (or another media type), and every refusal."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {
+        "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}, **others}},
+        **{status: {"description": text, "content": error} for status, text in _REFUSALS.items()},
+    }
+
+
+def plain_get(summary: str, *, media_type: str = "application/json") -> dict[str, Any]:
+    """A GET operation that always answers."""
+    schema = {"type": "object"} if media_type == "application/json" else {"type": "string"}
+    return {
+        "summary": summary,
+        "responses": {"200": {"description": "The answer.", "content": {media_type: {"schema": schema}}}},
+    }
+
+
+def path_parameter(name: str) -> dict[str, Any]:
+    """A parameter within the path."""
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
