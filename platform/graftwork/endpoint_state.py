@@ -29,6 +29,8 @@ class EndpointState(BaseModel):
     """Endpoint's name."""
     url: str
     """Where it answers, without a path."""
+    grpc: str | None = None
+    """Where it answers gRPC, as HOST:PORT; None nowhere."""
     pid: int
     """Process that runs it."""
     process_started_at: float

@@ -12,8 +12,12 @@ from graftwork_serving.served_model import ServedModel, load_model
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
+    from graftwork_serving.rpc.server import GrpcServer
     from graftwork_serving.web.app import EndpointApp
     from graftwork_serving.work_pool import Work
+
+# Calls that a server which goes may still finish; below the time Serve gives a replica.
+_GRPC_GRACE_S = 15.0
 
 
 class EndpointReplica:
@@ -39,6 +43,7 @@ class EndpointReplica:
         self._pool = WorkPool(threads=threads, on_batch=self._count_batch)
         self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
         self._published: frozenset[tuple[str, ...]] = frozenset()
+        self._grpc: GrpcServer | None = None
 
     def __serve_build_asgi_app__(self) -> EndpointApp:
         """The application that answers HTTP."""
@@ -53,6 +58,25 @@ class EndpointReplica:
         models = await asyncio.to_thread(_load_models, config, self._threads)
         self._app.configure(config, models)
         self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
+        await self._follow_grpc(config)
+
+    async def _follow_grpc(self, config: ReplicaConfig) -> None:
+        """Listen for gRPC as configured; a server that has to change is replaced by another beside it."""
+        before, wanted = self._grpc, config.grpc
+        if before and (before.config, before.max_request_bytes) == (wanted, config.max_request_bytes):
+            return
+        self._grpc = None
+        if wanted is not None:
+            from graftwork_serving.rpc.server import start_server
+
+            self._grpc = await start_server(self._app, wanted, max_request_bytes=config.max_request_bytes)
+        if before is not None:
+            await before.stop(_GRPC_GRACE_S)
+
+    async def __del__(self) -> None:
+        """Let gRPC calls in progress finish. Serve calls and awaits this when the replica goes."""
+        if self._grpc is not None:
+            await self._grpc.stop(_GRPC_GRACE_S)
 
     def _count_batch(self, model: Work, examples: int) -> None:
         if isinstance(model, ServedModel):

@@ -22,6 +22,17 @@ class ModelConfig(BaseModel):
     """Whether it takes texts; otherwise pictures."""
 
 
+class GrpcConfig(BaseModel):
+    """Where replicas listen for gRPC."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    """Address."""
+    port: int
+    """TCP port, which the replicas of a machine share."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -39,3 +50,5 @@ class ReplicaConfig(BaseModel):
     """Largest picture."""
     max_queued_requests: int
     """Requests that may wait in one replica."""
+    grpc: GrpcConfig | None = None
+    """Where replicas listen for gRPC; None nowhere."""

@@ -21,7 +21,7 @@ from graftwork.endpoint_state import (
 from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
-from graftwork.spec.inference_endpoint import HttpListener
+from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, InferenceEndpoint
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.resolve import replica_config, resolve_models
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
@@ -53,36 +53,50 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
                 f"`graft endpoints update {name}`.",
             )
         )
-    check_port(loaded.endpoint.spec.http, file=loaded.file)
+    spec = loaded.endpoint.spec
+    check_port(spec.http, at="spec.http", file=loaded.file)
+    if spec.grpc is not None:
+        check_port(spec.grpc, at="spec.grpc", file=loaded.file)
     return resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
 
 
-def check_port(http: HttpListener, *, file: Path) -> None:
+def check_port(listener: HttpListener | GrpcListener, *, at: str, file: Path) -> None:
     """Make sure that nothing listens there yet.
+
+    Args:
+        listener: where.
+        at: its place in the spec.
+        file: the spec.
 
     Raises:
         SpecError: the port is taken, or the address is not this machine's.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            http.host, http.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except socket.gaierror as error:
-        raise _wrong_listener(file, "host", repr(http.host), "an address of this machine", "Use 127.0.0.1.") from error
+        raise _wrong_listener(
+            file, f"{at}.host", repr(listener.host), "an address of this machine", "Use 127.0.0.1."
+        ) from error
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise _wrong_listener(
                 file,
-                "port",
-                f"{http.port}, which is in use on {http.host}",
+                f"{at}.port",
+                f"{listener.port}, which is in use on {listener.host}",
                 "a free port",
                 "Stop what listens there, or choose another port.",
             ) from error
         raise _wrong_listener(
-            file, "host", f"{http.host!r} ({error.strerror})", "an address this user may listen on", "Use 127.0.0.1."
+            file,
+            f"{at}.host",
+            f"{listener.host!r} ({error.strerror})",
+            "an address this user may listen on",
+            "Use 127.0.0.1.",
         ) from error
 
 
@@ -156,6 +170,7 @@ def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:
         "metadata.name": (before.endpoint.metadata.name, after.endpoint.metadata.name),
         "spec.http.host": (before.endpoint.spec.http.host, after.endpoint.spec.http.host),
         "spec.http.port": (before.endpoint.spec.http.port, after.endpoint.spec.http.port),
+        "spec.grpc": (_grpc_address(before.endpoint), _grpc_address(after.endpoint)),
         "spec.resources.cpus": (before.endpoint.spec.resources.cpus, after.endpoint.spec.resources.cpus),
         "spec.autoscaling.maxReplicas": (
             before.endpoint.spec.autoscaling.max_replicas,
@@ -195,11 +210,11 @@ def _received_signals() -> Iterator[Iterator[int]]:
 
 
 def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
-    http, pid = loaded.endpoint.spec.http, os.getpid()
-    host = "127.0.0.1" if http.host in _ANY_HOST else http.host
+    pid = os.getpid()
     return EndpointState(
         name=loaded.endpoint.metadata.name,
-        url=f"http://[{host}]:{http.port}" if ":" in host else f"http://{host}:{http.port}",
+        url=f"http://{_address(loaded.endpoint.spec.http)}",
+        grpc=_grpc_address(loaded.endpoint),
         pid=pid,
         process_started_at=process_started_at(pid),
         spec_file=str(loaded.file.absolute()),
@@ -208,9 +223,19 @@ def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
     )
 
 
+def _grpc_address(endpoint: InferenceEndpoint) -> str | None:
+    return None if endpoint.spec.grpc is None else _address(endpoint.spec.grpc)
+
+
+def _address(listener: HttpListener | GrpcListener) -> str:
+    """Where a client on this machine finds it."""
+    host = "127.0.0.1" if listener.host in _ANY_HOST else listener.host
+    return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
+
+
 def _served(models: list[ModelConfig]) -> list[str]:
     return [f"{model.name} {model.version}" for model in models]
 
 
-def _wrong_listener(file: Path, key: str, received: str, expected: str, fix: str) -> SpecError:
-    return SpecError(Problem(file=str(file), where=f"spec.http.{key}", received=received, expected=expected, fix=fix))
+def _wrong_listener(file: Path, where: str, received: str, expected: str, fix: str) -> SpecError:
+    return SpecError(Problem(file=str(file), where=where, received=received, expected=expected, fix=fix))

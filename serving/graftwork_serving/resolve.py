@@ -10,7 +10,7 @@ from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
-from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
+from graftwork_serving.endpoint_config import GrpcConfig, ModelConfig, ReplicaConfig
 
 _VERSION_DIGITS = 12
 
@@ -56,6 +56,7 @@ def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> Re
         max_request_bytes=spec.limits.max_request_bytes,
         max_image_pixels=spec.limits.max_image_pixels,
         max_queued_requests=spec.limits.max_queued_requests,
+        grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
     )
 
 

@@ -145,7 +145,9 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
             }
         }
     # Neither how pods are placed nor how many there are is a replica's business.
-    told = {key: value for key, value in run.content.items() if key not in {"kubernetes", "autoscaling", "http"}}
+    told = {
+        key: value for key, value in run.content.items() if key not in {"kubernetes", "autoscaling", "http", "grpc"}
+    }
     deployment = {
         "name": DEPLOYMENT,
         "user_config": {

@@ -120,6 +120,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             "(has(x.name) ? x.name : x.model) == (has(y.name) ? y.name : y.model)))",
             message="two models of one name: give each a `name` of its own",
         ),
+        Rule(
+            rule="!has(self.grpc) || self.grpc.port != self.http.port",
+            message="expected `grpc.port` and `http.port` to differ",
+        ),
     ),
     "Phase": (
         Rule(rule="self.warmupEpochs < double(self.epochs)", message="expected fewer `warmupEpochs` than `epochs`"),

@@ -84,6 +84,15 @@ class HttpListener(SpecModel):
     """TCP port."""
 
 
+class GrpcListener(SpecModel):
+    """Where the endpoint listens for the Open Inference Protocol over gRPC on one machine."""
+
+    host: Text = "127.0.0.1"
+    """Address to listen on."""
+    port: Annotated[int, Field(ge=1, le=65535)] = 8001
+    """TCP port."""
+
+
 class InferenceEndpointSpec(SpecModel):
     """Which bundles to serve, and with how much."""
 
@@ -101,8 +110,25 @@ class InferenceEndpointSpec(SpecModel):
     """What a request may be."""
     http: HttpListener = HttpListener()
     """Where the endpoint listens on one machine."""
+    grpc: GrpcListener | None = None
+    """Where the endpoint listens for gRPC on one machine (`{}` for the default port). Default: nowhere."""
     kubernetes: EndpointPlacement = EndpointPlacement()
     """How the endpoint runs on Kubernetes; ignored on one machine."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("grpc", "port"),
+                received=f"{self.http.port}, which is `http.port` too",
+                expected="a port of its own",
+                fix="Choose another one.",
+                involves=(("http", "port"),),
+            )
+            if self.grpc is not None and self.grpc.port == self.http.port
+            else None
+        )
+        return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:

@@ -54,5 +54,7 @@ def _announce(state: EndpointState, output: Output, reporter: Reporter, *, stop:
     reporter.say(f"Endpoint {state.name} answers at {state.url} with {', '.join(state.models)}.")
     example = ("-H 'Content-Type: text/plain' -d 'some text'", "--text 'some text'") if state.takes_text else _PICTURE
     reporter.say(f"  curl {example[0]} {state.url}/v1/endpoints/{state.name}/predict")
+    if state.grpc is not None:
+        reporter.say(f"  gRPC (Open Inference Protocol): {state.grpc}")
     reporter.say(f"  graft predict {state.name} {example[1]}")
     reporter.say(f"Stop it with: graft endpoints stop {state.name}" if stop else "Stop it with Ctrl-C.")

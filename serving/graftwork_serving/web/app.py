@@ -72,6 +72,13 @@ class EndpointApp:
         """The endpoint's name; empty before it is configured."""
         return self._service.endpoint if self._service is not None else ""
 
+    @property
+    def service(self) -> PredictionService:
+        """What answers, once it is configured."""
+        if self._service is None:
+            raise RuntimeError("the endpoint is not configured yet")
+        return self._service
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         match scope["type"]:
@@ -118,10 +125,18 @@ class EndpointApp:
         except Exception:
             _LOGGER.exception("A prediction request failed.")
             response = error_response(500, "The endpoint failed to answer; its log says why. The request may be fine.")
-        self._count(service, outcome, response.status, time.perf_counter() - started)
+        self.count(service, outcome, response.status, time.perf_counter() - started)
         return response
 
-    def _count(self, service: PredictionService, outcome: Outcome, status: int, seconds: float) -> None:
+    def count(self, service: PredictionService, outcome: Outcome, status: int, seconds: float) -> None:
+        """Count a prediction request.
+
+        Args:
+            service: that was asked.
+            outcome: what is known of it.
+            status: HTTP status code, of other protocols too.
+            seconds: until its answer.
+        """
         endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
         self._metrics.requests.labels(endpoint, model, protocol, str(status)).inc()
         self._metrics.request_seconds.labels(endpoint, model, protocol).observe(seconds)

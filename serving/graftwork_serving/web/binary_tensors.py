@@ -72,6 +72,19 @@ def values_of(tensor: dict[str, Any], behind: bytes) -> bytes | None:
     return behind
 
 
+def decode(raw: bytes, datatype: Any) -> NDArray[Any] | list[bytes]:
+    """A tensor's values: elements of a BYTES tensor, else flat numbers (none of a datatype that models do not take).
+
+    Raises:
+        RequestError: the bytes are no whole number of values (400).
+    """
+    if datatype == "BYTES":
+        return decode_strings(raw)
+    if not isinstance(datatype, str) or datatype not in _NUMPY_TYPES:
+        return np.zeros(0)
+    return decode_numbers(raw, datatype)
+
+
 def decode_numbers(raw: bytes, datatype: str) -> NDArray[Any]:
     """Values of a tensor of numbers, flat.
 

@@ -15,7 +15,7 @@ from graftwork_serving.web.routes import Route, RouteKind
 
 _T = TypeVar("_T")
 # JSON bodies above this size are parsed in a thread: a large tensor would stop the event loop for everyone.
-_LARGE_BODY_BYTES = 32 * 1024
+LARGE_BODY_BYTES = 32 * 1024
 
 Read = Callable[[], Awaitable[HttpRequest]]
 
@@ -113,6 +113,6 @@ def _with_values(head: HttpResponse, behind: bytes) -> HttpResponse:
 
 
 async def _off_loop(request: HttpRequest, function: Callable[[], _T]) -> _T:
-    if len(request.body) < _LARGE_BODY_BYTES:
+    if len(request.body) < LARGE_BODY_BYTES:
         return function()
     return await asyncio.to_thread(function)

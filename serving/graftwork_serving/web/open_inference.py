@@ -28,6 +28,8 @@ INPUT_NAME = "image"
 TEXT_NAME = "text"
 _IMAGE_RANK = 4
 
+Examples = list[bytes] | list[NDArray[np.uint8]]
+
 
 @dataclass(frozen=True, kw_only=True)
 class InferRequest:
@@ -40,7 +42,7 @@ class InferRequest:
     """
 
     id: str | None
-    examples: list[bytes] | list[NDArray[np.uint8]]
+    examples: Examples
     outputs: dict[str, bool]
 
 
@@ -113,7 +115,7 @@ def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...
     return InferRequest(
         id=identity,
         examples=_parse_input(document.get("inputs"), inputs, behind),
-        outputs=_parse_outputs(document, tensors),
+        outputs=parse_outputs(document, tensors),
     )
 
 
@@ -139,8 +141,41 @@ def encode_infer(prediction: Prediction, request: InferRequest) -> InferAnswer:
     return InferAnswer(document=answer, behind=b"".join(behind) if behind else None)
 
 
-def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> list[bytes] | list[NDArray[np.uint8]]:
-    wanted = INPUT_NAME if isinstance(spec, ImageSpec) else TEXT_NAME
+def parse_tensor(tensor: dict[str, Any], spec: InputSpec, sent: NDArray[Any] | list[bytes] | None) -> Examples:
+    """The examples in a model's input tensor.
+
+    Args:
+        tensor: its name, datatype and shape, and `data` if the values are in the JSON.
+        spec: what the model takes.
+        sent: values that came otherwise: flat numbers, or elements of a BYTES tensor; None without.
+
+    Raises:
+        RequestError: anything about it is wrong (400); the message names the field and the fix.
+    """
+    wanted, datatype = _input_name(spec), tensor.get("datatype")
+    if tensor.get("name") != wanted:
+        raise wrong("inputs[0].name", short(tensor.get("name")), f'"{wanted}"', "Use that name.")
+    match spec, datatype, sent:
+        case TextSpec(), "BYTES", [*_] | None:
+            return _parse_texts(tensor, sent)
+        case TextSpec(), _, _:
+            raise wrong("inputs[0].datatype", short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
+        case ImageSpec(), "BYTES", [*_] | None:
+            return _parse_encoded(tensor, sent)
+        case ImageSpec(), "UINT8" | "FP32", np.ndarray() | None:
+            return _parse_pixels(tensor, spec, sent)
+        case _:
+            raise wrong(
+                "inputs[0].datatype", short(datatype), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
+            )
+
+
+def _input_name(spec: InputSpec) -> str:
+    return INPUT_NAME if isinstance(spec, ImageSpec) else TEXT_NAME
+
+
+def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> Examples:
+    wanted = _input_name(spec)
     if not isinstance(inputs, list) or not inputs:
         received = "nothing" if inputs is None else "an empty list" if inputs == [] else kind_of(inputs)
         raise wrong("inputs", received, "a list with one tensor", f'Add {{"name": "{wanted}", ...}}.')
@@ -149,23 +184,11 @@ def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> list[bytes] | l
     tensor = inputs[0]
     if not isinstance(tensor, dict):
         raise wrong("inputs[0]", kind_of(tensor), "an object", "Give it name, shape, datatype and data.")
-    if tensor.get("name") != wanted:
-        raise wrong("inputs[0].name", short(tensor.get("name")), f'"{wanted}"', "Use that name.")
     parameters = tensor.get("parameters", {})
     if not isinstance(parameters, dict):
         raise wrong("inputs[0].parameters", kind_of(parameters), "an object", "Leave it out.")
     raw = binary_tensors.values_of(tensor, behind)
-    if isinstance(spec, TextSpec):
-        return _parse_texts(tensor, raw)
-    match tensor.get("datatype"):
-        case "UINT8" | "FP32" as datatype:
-            return _parse_pixels(tensor, spec, None if raw is None else binary_tensors.decode_numbers(raw, datatype))
-        case "BYTES":
-            return _parse_encoded(tensor, raw)
-        case other:
-            raise wrong(
-                "inputs[0].datatype", short(other), "UINT8, FP32 or BYTES", "Send pixels as UINT8 or files as BYTES."
-            )
+    return parse_tensor(tensor, spec, None if raw is None else binary_tensors.decode(raw, tensor.get("datatype")))
 
 
 def _parse_shape(tensor: dict[str, Any], rank: int) -> tuple[int, ...]:
@@ -196,21 +219,18 @@ def _parse_pixels(tensor: dict[str, Any], image: ImageSpec, sent: NDArray[Any] |
     return list(pixels(values, "inputs[0].data").reshape(shape))
 
 
-def _parse_texts(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
-    datatype = tensor.get("datatype")
-    if datatype != "BYTES":
-        raise wrong("inputs[0].datatype", short(datatype), "BYTES", "Send texts as a BYTES tensor of strings.")
-    if raw is None:
+def _parse_texts(tensor: dict[str, Any], sent: list[bytes] | None) -> list[bytes]:
+    if sent is None:
         texts = _parse_strings(tensor, tensor.get("data"))
     else:
-        sent = _parse_strings(tensor, binary_tensors.decode_strings(raw))
-        texts = [text_of(item, f"inputs[0], element {index}") for index, item in enumerate(sent)]
+        elements = _parse_strings(tensor, sent)
+        texts = [text_of(item, f"inputs[0], element {index}") for index, item in enumerate(elements)]
     return [text_bytes(item, f"inputs[0].data[{index}]") for index, item in enumerate(texts)]
 
 
-def _parse_encoded(tensor: dict[str, Any], raw: bytes | None) -> list[bytes]:
-    if raw is not None:
-        return _parse_strings(tensor, binary_tensors.decode_strings(raw))
+def _parse_encoded(tensor: dict[str, Any], sent: list[bytes] | None) -> list[bytes]:
+    if sent is not None:
+        return _parse_strings(tensor, sent)
     return [_decode_base64(item, index) for index, item in enumerate(_parse_strings(tensor, tensor.get("data")))]
 
 
@@ -234,7 +254,12 @@ def _decode_base64(item: Any, index: int) -> bytes:
         ) from error
 
 
-def _parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str, bool]:
+def parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str, bool]:
+    """Names of the tensors that a request wants; true for those whose values go behind the JSON.
+
+    Raises:
+        RequestError: the model gives no such tensor, or the request is malformed there (400).
+    """
     outputs, usual = document.get("outputs"), _flag(document, "binary_data_output", "parameters", default=False)
     if outputs is None or outputs == []:
         return dict.fromkeys(known, usual)

@@ -21,7 +21,7 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork_serving.answers import Answers
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
-from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
+from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME, Examples
 from graftwork_serving.web.values import kind_of, numbers, parse_object, pixels, short, text_bytes, text_of, wrong
 
 DEFAULT_SIGNATURE: Final = "serving_default"
@@ -31,8 +31,6 @@ _EXAMPLE = '{"instances": [...]}'
 _TYPES = {"FP32": "DT_FLOAT", "BYTES": "DT_STRING", "BOOL": "DT_BOOL"}
 _SCORES = "scores"
 _NUMBERS = "values"
-
-Examples = list[bytes] | list[NDArray[np.uint8]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,6 +111,8 @@ def pixels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     Raises:
         RequestError: some are no whole numbers 0..255 (400).
     """
+    if values.dtype == np.uint8:
+        return values
     fits = bool(((values >= 0) & (values <= _MAX_PIXEL)).all())  # false for NaN
     if not fits or (values.dtype.kind == "f" and not bool((values == np.floor(values)).all())):
         raise wrong(

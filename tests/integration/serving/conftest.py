@@ -78,6 +78,7 @@ def endpoint(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
         small_bundle.path,
         port=free_port(),
         limits={"maxRequestBytes": 200_000, "maxImagePixels": 1_000_000},
+        grpc={"port": free_port()},
     )
     environment = {"GRAFT_HOME": str(folder), "PATH": "/usr/bin:/bin"}
     log = folder / "serve.log"

@@ -22,6 +22,7 @@ from graftwork.endpoint_state import EndpointState
 from graftwork.preprocess.image import ImageSpec, decode_image
 from tests.integration.serving.conftest import GRAFT
 from tests.support.bundles import SMALL_LABELS, SMALL_SIDE, keras_scores, picture_bytes
+from tests.support.grpc_clients import ReflectedClient
 
 if TYPE_CHECKING:
     import keras
@@ -190,6 +191,61 @@ def test_tensorflow_serving_metadata_is_what_its_own_messages_take(client: httpx
     (status,) = client.get("/v1/models/small").json()["model_version_status"]
     assert (status["state"], int(status["version"])) == ("AVAILABLE", int(small_bundle.digest[:12], 16))
     assert client.get(f"/v1/models/small/versions/{status['version']}").status_code == 200
+
+
+def test_grpc_says_what_http_says(endpoint: EndpointState, client: httpx.Client) -> None:
+    """A client made by reflection alone: pixels typed and raw, files as they are, and the scores of the plain route."""
+    picture = picture_bytes(seed=5)
+    pixels = decode_image(picture, IMAGE)[None]
+    scores = client.post(PREDICT, content=picture).json()["predictions"][0]["scores"]
+    expected = [scores[label] for label in SMALL_LABELS]
+    sent = {"name": "image", "datatype": "UINT8", "shape": list(pixels.shape)}
+    asked = {"model_name": "small", "id": "7"}
+    assert endpoint.grpc is not None
+    with ReflectedClient(endpoint.grpc) as grpc_client:
+        raw = grpc_client.call("ModelInfer", **asked, inputs=[sent], raw_input_contents=[pixels.tobytes()])
+        np.testing.assert_allclose(np.frombuffer(raw.raw_output_contents[0], "<f4"), expected, atol=1e-6)
+        typed = sent | {"contents": {"uint_contents": pixels.ravel().tolist()}}
+        file = sent | {"datatype": "BYTES", "shape": [1], "contents": {"bytes_contents": [picture]}}
+        for tensors in ([typed], [file]):
+            answer = grpc_client.call("ModelInfer", **asked, inputs=tensors)
+            assert answer.id == "7"
+            np.testing.assert_allclose(answer.outputs[0].contents.fp32_contents, expected, atol=1e-6)
+            assert answer.outputs[1].contents.bytes_contents[0].decode() == max(scores, key=lambda name: scores[name])
+
+
+def test_a_triton_client_works_over_grpc(endpoint: EndpointState, client: httpx.Client) -> None:
+    """The usual client of the protocol: metadata, and tensors."""
+    triton = pytest.importorskip(
+        "tritonclient.grpc", reason="tritonclient is not installed; run with: pip install 'tritonclient[grpc]'"
+    )
+    pixels = np.stack([decode_image(picture_bytes(seed=seed), IMAGE) for seed in range(3)])
+    within = client.post(INFER, json={"inputs": [tensor(pixels)]}).json()["outputs"]
+    asked = triton.InferenceServerClient(endpoint.grpc)
+    assert asked.is_server_live()
+    assert asked.is_server_ready()
+    assert asked.is_model_ready("small")
+    assert asked.get_model_metadata("small").inputs[0].name == "image"
+    sent = triton.InferInput("image", list(pixels.shape), "UINT8")
+    sent.set_data_from_numpy(pixels)
+    answer = asked.infer("small", [sent], request_id="7")
+    assert answer.get_response().id == "7"
+    np.testing.assert_allclose(answer.as_numpy("scores").ravel(), within[0]["data"], atol=1e-5)
+    assert [text.decode() for text in answer.as_numpy("label")] == within[1]["data"]
+    asked.close()
+
+
+def test_grpc_listens_on_its_address_only(endpoint: EndpointState) -> None:
+    """The replica's gRPC port is on loopback."""
+    assert endpoint.grpc is not None
+    port = int(endpoint.grpc.rpartition(":")[2])
+    listening = {
+        connection.laddr.ip.removeprefix("::ffff:")  # how an IPv6 socket writes an IPv4 address
+        for process in psutil.Process(endpoint.pid).children(recursive=True)
+        for connection in process.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    }
+    assert listening == {"127.0.0.1"}
 
 
 def test_a_batch_of_tensors_is_answered_row_by_row(client: httpx.Client, small_bundle: Bundle) -> None:

@@ -44,11 +44,6 @@ class FailingPool(WorkPool):
         raise self._error
 
 
-@pytest.fixture(scope="module")
-def metrics() -> ServingMetrics:
-    return ServingMetrics()
-
-
 def make_app(pool: WorkPool, metrics: ServingMetrics, tmp_path: Path, *, configured: bool = True) -> EndpointApp:
     app = EndpointApp(pool, metrics=metrics, metrics_dir=tmp_path)
     model = ServedModel(

@@ -92,6 +92,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
     "no engine": _endpoint("engine", ("engine",), "magic"),
     "port out of range": _endpoint("port", ("http", "port"), 70000),
+    "one port for two protocols": _endpoint("grpc.port", ("grpc",), {"port": 8001}),
 }
 
 # What structural schemas and CEL cannot say; the operator refuses these with a condition.

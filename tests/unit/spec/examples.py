@@ -63,6 +63,7 @@ ENDPOINT: dict[str, Any] = {
         "resources": {"cpus": 2},
         "limits": {"maxRequestBytes": 1048576},
         "http": {"host": "127.0.0.1", "port": 8001},
+        "grpc": {"host": "127.0.0.1", "port": 8002},
     },
 }
 

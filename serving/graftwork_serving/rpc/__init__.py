@@ -1,0 +1,1 @@
+"""The gRPC side of an endpoint: messages, translation, servicer, server."""

@@ -1,0 +1,126 @@
+"""The methods of `inference.GRPCInferenceService`, asked of the service that all protocols share."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import grpc
+
+from graftwork.errors import RequestError
+from graftwork_serving.rpc import translate
+from graftwork_serving.rpc.messages import message_class, methods
+from graftwork_serving.service import OverloadedError, PredictionService
+from graftwork_serving.web import open_inference
+from graftwork_serving.web.handlers import LARGE_BODY_BYTES, Outcome
+
+if TYPE_CHECKING:
+    from graftwork_serving.web.app import EndpointApp
+
+_LOGGER = logging.getLogger(__name__)
+_CODES: Final = {
+    HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
+}
+# After how long gRPC clients with a retry policy come back. Source: gRPC proposal A6, server pushback.
+_PUSHBACK: Final = "grpc-retry-pushback-ms"
+
+
+class InferenceServicer:
+    """Answers the methods.
+
+    Args:
+        app: has the models and counts requests.
+    """
+
+    def __init__(self, app: EndpointApp) -> None:
+        self._app = app
+
+    def handlers(self) -> dict[str, grpc.RpcMethodHandler]:
+        """A handler for each method."""
+        answers: dict[str, Callable[[Any, Any], Awaitable[Any]]] = {
+            "ServerLive": self._server_live,
+            "ServerReady": self._server_ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+            "ModelInfer": self._model_infer,
+        }
+        return {
+            name: grpc.unary_unary_rpc_method_handler(
+                answers[name],
+                request_deserializer=request.FromString,
+                response_serializer=answer.SerializeToString,
+            )
+            for name, (request, answer) in methods().items()
+        }
+
+    async def _server_live(self, request: Any, context: Any) -> Any:
+        return message_class("ServerLiveResponse")(live=True)
+
+    async def _server_ready(self, request: Any, context: Any) -> Any:
+        return message_class("ServerReadyResponse")(ready=self._app.service.is_healthy)
+
+    async def _model_ready(self, request: Any, context: Any) -> Any:
+        try:
+            self._app.service.find(request.name or None, request.version or None)
+        except RequestError as error:
+            return await _refuse(context, error.status, error.message)
+        return message_class("ModelReadyResponse")(ready=self._app.service.is_healthy)
+
+    async def _server_metadata(self, request: Any, context: Any) -> Any:
+        about = open_inference.server_metadata()
+        return message_class("ServerMetadataResponse")(name=about["name"], version=about["version"])
+
+    async def _model_metadata(self, request: Any, context: Any) -> Any:
+        try:
+            model = self._app.service.find(request.name or None, request.version or None)
+        except RequestError as error:
+            return await _refuse(context, error.status, error.message)
+        about = open_inference.model_metadata(model)
+        del about["parameters"]  # has no place in the message
+        return message_class("ModelMetadataResponse")(**about)
+
+    async def _model_infer(self, request: Any, context: Any) -> Any:
+        started, service = time.perf_counter(), self._app.service
+        outcome, status, refusal = Outcome(protocol="grpc"), HTTPStatus.OK.value, ""
+        answer: Any = None
+        try:
+            answer = await _infer(service, request, outcome)
+        except RequestError as error:
+            status, refusal = error.status, error.message
+        except OverloadedError as error:
+            status, refusal = (
+                HTTPStatus.SERVICE_UNAVAILABLE.value,
+                "Too many requests wait at this endpoint. Try again.",
+            )
+            context.set_trailing_metadata(((_PUSHBACK, str(error.retry_after_s * 1000)),))
+        except Exception:
+            _LOGGER.exception("A gRPC prediction request failed.")
+            status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+            refusal = "The endpoint failed to answer; its log says why. The request may be fine."
+        self._app.count(service, outcome, status, time.perf_counter() - started)
+        return answer if answer is not None else await _refuse(context, status, refusal)
+
+
+async def _infer(service: PredictionService, request: Any, outcome: Outcome) -> Any:
+    model = service.find(request.model_name or None, request.model_version or None)
+    outcome.model = model.name
+    tensors = tuple(model.answers.tensors())
+    if request.raw_input_contents or request.ByteSize() < LARGE_BODY_BYTES:
+        parsed = translate.parse_infer(request, model.reader.spec, tensors)
+    else:
+        parsed = await asyncio.to_thread(translate.parse_infer, request, model.reader.spec, tensors)
+    outcome.examples = len(parsed.examples)
+    return translate.encode_infer(await service.predict(model, parsed.examples), parsed)
+
+
+async def _refuse(context: Any, status: int, message: str) -> NoReturn:
+    """End the call; `status` is what an HTTP request would get."""
+    await context.abort(_CODES.get(HTTPStatus(status), grpc.StatusCode.INVALID_ARGUMENT), message)
+    raise AssertionError("abort raises")  # pragma: no cover
