@@ -117,7 +117,10 @@ def serve_endpoint(
     state = _state(loaded, models)
     write_state(directory, state)
     try:
-        with start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster:
+        with (
+            _reserved(loaded.endpoint.spec.grpc),
+            start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster,
+        ):
             with reporter.task("Load models", None):
                 _deploy(cluster, loaded, models)
             state = state.model_copy(update={"ready": True})
@@ -130,6 +133,23 @@ def serve_endpoint(
                 reporter.say("Stopping; requests in progress are answered first.")
     finally:
         remove_state(directory, name, pid=os.getpid())
+
+
+@contextmanager
+def _reserved(listener: GrpcListener | None) -> Iterator[None]:
+    """Keep a port for the replicas, which listen on it later, and again when one of them is replaced.
+
+    A socket that is bound and does not listen gets no connections. Without it, any process that asks the system for
+    some free port could be given this one before a replica binds it.
+    """
+    if listener is None:
+        yield
+        return
+    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((listener.host, listener.port))
+        yield
 
 
 def _deploy(cluster: LocalCluster, loaded: EndpointFile, models: list[ModelConfig]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import socket
 import subprocess
 import sys
@@ -51,10 +52,15 @@ def wrong_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port nobody listens on, and that the system hands to nobody who asks for just any (it does so above 32767)."""
+    while True:
+        port = secrets.randbelow(10_000) + 20_000
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def write_endpoint(file: Path, bundle: Path, *, port: int, name: str = "small", **spec: object) -> Path:
