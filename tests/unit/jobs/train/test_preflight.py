@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from graftwork.errors import PermanentError
 from graftwork_jobs.data.batch_plan import BatchPlan
@@ -43,7 +44,9 @@ class Setting:
         plan: of a worker; may be given another one.
         batch_norm: collectives that BatchNorm uses.
         dropout_offset: first row of a worker's dropout masks.
-        prepare: last touch on the network and the elements that a worker is fed.
+        prepare: last touch on the network.
+        feed: last touch on the elements that a worker is fed.
+        activation: of the backbone.
     """
 
     trains: bool = True
@@ -53,6 +56,7 @@ class Setting:
     prepare: Callable[[int, keras.Model], None] = lambda _, __: None
     feed: Callable[[int, Any], Any] = lambda _, dataset: dataset
     optimizer: type[keras.optimizers.Optimizer] = field(default=keras.optimizers.Adam)
+    activation: Any = "relu"
 
 
 def _dense(units: int, name: str, seed: int) -> keras.layers.Layer:
@@ -63,7 +67,7 @@ def _subject(collectives: Collectives, setting: Setting) -> Subject:
     plan = BatchPlan(batch_size=BATCH, pieces=PIECES, rank=collectives.rank, world=collectives.world)
     image = keras.Input((SIDE,))
     inner = keras.layers.BatchNormalization(name="bn")(_dense(8, "first", 1)(image))
-    backbone = keras.Model(image, keras.layers.ReLU()(inner))
+    backbone = keras.Model(image, keras.layers.Activation(setting.activation)(inner))
     crossing = keras.Input((8,))
     dropout = SlicedDropout(0.4, seed=5, rows=plan.micro_rows, offset=setting.dropout_offset(plan), name="drop")
     head = keras.Model(crossing, _dense(3, "logits", 2)(dropout(crossing)))
@@ -224,6 +228,33 @@ def test_an_optimizer_that_is_not_asked_to_average_is_found(monkeypatch: pytest.
     # The workers' weights part ways first or the missing average is told: either way nobody trains.
     for text in run_world(1, work):
         assert "the optimizer averaged 0 gradients, expected 6" in text
+
+
+def _steepen(_: int, network: keras.Model) -> None:
+    """So steep that a change in a weight's last bit moves gradients by several hundredths, through a sine."""
+    kernel = next(variable for variable in network.trainable_variables if variable.path.endswith("first/kernel"))
+    kernel.assign(kernel * 5e5)
+
+
+def _shifted(share: float) -> Callable[[int, Any], Any]:
+    def feed(rank: int, dataset: Any) -> Any:
+        factor = 1.0 + share * rank
+        return dataset.map(
+            lambda inputs, labels, weights: (tf.nest.map_structure(lambda x: x * factor, inputs), labels, weights)
+        )
+
+    return feed
+
+
+def test_a_network_that_rounding_moves_far_is_no_fault() -> None:
+    """Where workers round differently and the network makes much of it, so does one worker; a real fault is found."""
+    rounded = Setting(trains=False, activation=keras.ops.sin, prepare=_steepen, feed=_shifted(1.2e-7))
+
+    def work(collectives: Collectives) -> Passed:
+        return preflight(_subject(collectives, rounded), collectives, updates=1)
+
+    assert len(run_world(2, work)) == 2
+    assert "on 2 workers" in _refusal(replace(rounded, feed=_shifted(1e-2)))
 
 
 def test_a_gradient_that_is_not_a_number_is_left_to_training() -> None:
