@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from graftwork.settings import Settings
 
+_INTEGRATION = Path(__file__).parent / "integration"
 _LEFT_OUT = {
     "slow": "takes minutes; run with: pytest -m slow",
     "gpu": "needs a GPU; run with: pytest -m gpu",
@@ -20,7 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kubeconfig", help="kubeconfig of the cluster that tests/e2e runs on")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
+    """Skip what a default run leaves out, and group what processes that run side by side must not tear apart."""
+    _skip_left_out(config, items)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    yield
+    # The long ones first: the processes then end at about the same time.
+    items.sort(key=lambda item: not _is_integration(item))
+
+
+def _skip_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what a default run leaves out, and say how to run it; `-m` chooses by itself."""
     if config.option.markexpr:
         return
@@ -28,6 +41,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for marker, reason in _LEFT_OUT.items():
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))
+
+
+def _is_integration(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(_INTEGRATION)
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests that share what is made once: those of a file, or of a folder of integration tests."""
+    path = item.path.parent if _is_integration(item) else item.path
+    return path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""How long a user waits for the smallest things. `tests/benchmarks/bench_cli_start.py` prints the figures."""
+"""What a user waits for before anything happens. `tests/benchmarks/bench_cli_start.py` prints the times."""
 
 from __future__ import annotations
 
@@ -6,17 +6,6 @@ import subprocess
 import sys
 
 import pytest
-
-from tests.benchmarks.bench_cli_start import CASES, Case, median_s
-
-# Machines that run tests are busy; the promise is for a quiet one.
-_PATIENCE = 3
-
-
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_starts_quickly(case: Case) -> None:
-    """Importing the core and asking for help take no longer than promised."""
-    assert median_s(case.command, rounds=5) < case.limit_s * _PATIENCE
 
 
 @pytest.mark.parametrize("code", ["import graftwork", "from graftwork.cli.main import cli; cli(['--help'])"])
