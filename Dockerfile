@@ -1,31 +1,57 @@
-# syntax=docker/dockerfile:1
-# Images of Graftwork. Targets: operator, train-cpu, serve-cpu. Build one with
+# Images of Graftwork. Targets: operator, train-cpu, train-gpu, serve-cpu, registry. Build one with
 #   docker build --target operator -t graftwork-operator:0.1.0 .
-# Every target runs as user 1000, needs no writable root file system, and holds what uv.lock says and no compiler.
+# or all that a cluster needs with `sh scripts/images.sh`.
+#
+# Every target runs as user 1000, needs no writable root file system, holds what uv.lock says and no compiler, and lists
+# its contents in /opt/graftwork/sbom.cdx.json (CycloneDX). What Graftwork depends on and Graftwork itself are layers of
+# their own: another version of it is a small download.
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV UV_PROJECT_ENVIRONMENT=/opt/graftwork UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV UV_PROJECT_ENVIRONMENT=/opt/graftwork UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_PYTHON_DOWNLOADS=never \
+    UV_HTTP_TIMEOUT=300 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # A network that looks into TLS passes its certificate as a secret: --secret id=ca,src=FILE
-RUN --mount=type=secret,id=ca,target=/run/ca.crt \
-    PIP_CERT=$([ -e /run/ca.crt ] && echo /run/ca.crt) pip install --no-cache-dir "uv>=0.9,<1"
-COPY pyproject.toml uv.lock README.md LICENSE ./
+RUN printf '#!/bin/sh\n[ ! -e /run/ca.crt ] || export PIP_CERT=/run/ca.crt SSL_CERT_FILE=/run/ca.crt\nexec "$@"\n' \
+    >/usr/local/bin/trusting && chmod 755 /usr/local/bin/trusting
+RUN --mount=type=secret,id=ca,target=/run/ca.crt trusting pip install --no-cache-dir "uv>=0.9,<1"
+COPY pyproject.toml uv.lock ./
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
+    UV_PROJECT_ENVIRONMENT=/opt/sbom trusting uv sync --frozen --no-install-project --only-group sbom
+# dependencies EXTRA...: what Graftwork with these extras depends on, and the list of it. C++ headers serve nobody here.
+RUN printf '%s\n' '#!/bin/sh' 'set -e' \
+    'for extra; do options="$options --extra $extra"; done' \
+    'trusting uv sync --frozen --no-dev --no-install-project $options' \
+    'rm -rf /opt/graftwork/lib/python3*/site-packages/tensorflow/include' \
+    '/opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --of JSON \' \
+    '  -o /opt/graftwork/sbom.cdx.json /opt/graftwork' \
+    >/usr/local/bin/dependencies && chmod 755 /usr/local/bin/dependencies
+
+FROM build AS wheel
+COPY README.md LICENSE ./
 COPY platform platform
 COPY jobs jobs
 COPY serving serving
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
+    trusting uv build --wheel --out-dir /dist
 
 FROM build AS build-operator
-RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.crt ] && echo /run/ca.crt) \
-    uv sync --frozen --no-dev --no-editable --no-cache --extra operator
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies operator
 
-FROM build AS build-train
-RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.crt ] && echo /run/ca.crt) \
-    uv sync --frozen --no-dev --no-editable --no-cache --extra train --extra cluster
+FROM build AS build-train-cpu
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies train cluster
 
-FROM build AS build-serve
-RUN --mount=type=secret,id=ca,target=/run/ca.crt SSL_CERT_FILE=$([ -e /run/ca.crt ] && echo /run/ca.crt) \
-    uv sync --frozen --no-dev --no-editable --no-cache --extra serve --extra cluster
+FROM build AS build-train-gpu
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
+    dependencies train cluster gpu
+
+FROM build AS build-serve-cpu
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies serve cluster
+
+FROM build AS build-registry
+WORKDIR /registry
+COPY images/registry ./
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies
 
 FROM ${PYTHON} AS base
 RUN useradd --uid 1000 --create-home --home-dir /home/graft graft
@@ -34,20 +60,48 @@ WORKDIR /home/graft
 
 FROM base AS operator
 COPY --from=build-operator /opt/graftwork /opt/graftwork
+RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
+    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz')"]
 CMD ["python", "-m", "graftwork.controller.operator_main"]
+
+FROM base AS registry
+COPY --from=build-registry /opt/graftwork /opt/graftwork
+USER 1000:1000
+EXPOSE 5000
+HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/health')"]
+CMD ["mlflow", "server", "--host", "127.0.0.1", "--port", "5000"]
 
 FROM base AS ray
 # KubeRay's probes and init containers call these.
 RUN apt-get update && apt-get install -y --no-install-recommends wget procps && rm -rf /var/lib/apt/lists/*
 
 FROM ray AS train-cpu
-COPY --from=build-train /opt/graftwork /opt/graftwork
+COPY --from=build-train-cpu /opt/graftwork /opt/graftwork
+RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
+    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
+# No health check: a job ends; while it runs, Ray watches its workers and KubeRay its pods.
+HEALTHCHECK NONE
+CMD ["graft", "--help"]
+
+FROM ray AS train-gpu
+COPY --from=build-train-gpu /opt/graftwork /opt/graftwork
+RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
+    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+# Asked of NVIDIA's container runtime; CUDA itself stands in the environment.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER 1000:1000
+HEALTHCHECK NONE
 CMD ["graft", "--help"]
 
 FROM ray AS serve-cpu
-COPY --from=build-serve /opt/graftwork /opt/graftwork
+COPY --from=build-serve-cpu /opt/graftwork /opt/graftwork
+RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
+    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
+EXPOSE 8000
+HEALTHCHECK --start-period=90s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready')"]
 CMD ["graft", "--help"]

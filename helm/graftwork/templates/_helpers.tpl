@@ -14,8 +14,33 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{- define "graftwork.mlflowSelector" -}}
+app.kubernetes.io/name: graftwork-mlflow
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "graftwork.mlflowLabels" -}}
+{{ include "graftwork.mlflowSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end }}
+
 {{- define "graftwork.image" -}}
 {{ .image.repository }}:{{ .image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{- define "graftwork.mlflow" -}}
+{{ printf "%s-mlflow" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The MLflow server that everything uses; empty without one. */}}
+{{- define "graftwork.trackingUri" -}}
+{{- if .Values.mlflow.trackingUri -}}
+{{ .Values.mlflow.trackingUri }}
+{{- else if .Values.mlflow.server.enabled -}}
+http://{{ include "graftwork.mlflow" . }}.{{ .Release.Namespace }}:5000
+{{- end }}
 {{- end }}
 
 {{/* What the operator may do where its objects are. */}}

@@ -1,11 +1,13 @@
 #!/bin/bash
 # control-plane.sh up|down: etcd, API server, controller manager and scheduler on 127.0.0.1, as the invoking user.
 # `up` prints `export KUBECONFIG=...`; GRAFT_E2E_RUN names the folder for state, keys and logs (default: below /tmp).
+# node.sh calls it inside the node's namespaces, with the address of the node as GRAFT_E2E_BIND.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 run=${GRAFT_E2E_RUN:-${TMPDIR:-/tmp}/graftwork-e2e-$(id -u)}
 pki=$run/pki
 port=${GRAFT_E2E_PORT:-16443}
+bind=${GRAFT_E2E_BIND:-127.0.0.1}
 etcd_port=$((port + 1))
 
 start() { # start NAME COMMAND...
@@ -35,7 +37,10 @@ up() {
   bin=$(sh "$here/build.sh" helm)
   mkdir -p "$run/log" "$run/pid" "$pki"
   chmod 700 "$run"
-  bash "$here/keys.sh" "$pki" "https://127.0.0.1:$port"
+  bash "$here/keys.sh" "$pki" "https://$bind:$port" "$bind"
+  # Without a node there is nobody who would reach the API server through its Service.
+  local reached=(--endpoint-reconciler-type=none)
+  [ "$bind" = 127.0.0.1 ] || reached=(--advertise-address="$bind" --allow-privileged=true)
   local kubectl=("$bin/kubectl" --kubeconfig "$pki/admin.kubeconfig")
   start etcd "$bin/etcd" --data-dir "$run/etcd" --unsafe-no-fsync --log-level warn \
     --listen-client-urls "http://127.0.0.1:$etcd_port" --advertise-client-urls "http://127.0.0.1:$etcd_port" \
@@ -43,10 +48,12 @@ up() {
     --initial-advertise-peer-urls "http://127.0.0.1:$((etcd_port + 1))" \
     --initial-cluster "default=http://127.0.0.1:$((etcd_port + 1))"
   start kube-apiserver "$bin/kube-apiserver" --etcd-servers="http://127.0.0.1:$etcd_port" \
-    --bind-address=127.0.0.1 --secure-port="$port" --endpoint-reconciler-type=none \
+    --bind-address="$bind" --secure-port="$port" "${reached[@]}" \
     --tls-cert-file="$pki/apiserver.crt" --tls-private-key-file="$pki/apiserver.key" --client-ca-file="$pki/ca.crt" \
     --service-account-issuer=https://kubernetes.default.svc.cluster.local --service-account-key-file="$pki/sa.pub" \
     --service-account-signing-key-file="$pki/sa.key" --authorization-mode=Node,RBAC \
+    --kubelet-client-certificate="$pki/kubelet-client.crt" --kubelet-client-key="$pki/kubelet-client.key" \
+    --kubelet-certificate-authority="$pki/ca.crt" --kubelet-preferred-address-types=InternalIP \
     --service-cluster-ip-range=10.96.0.0/16 --profiling=false
   wait_for kube-apiserver "${kubectl[@]}" get --raw /readyz
   start kube-controller-manager "$bin/kube-controller-manager" --kubeconfig="$pki/controller-manager.kubeconfig" \

@@ -1,9 +1,11 @@
 #!/bin/bash
-# keys.sh FOLDER SERVER: a certificate authority, and keys and kubeconfigs signed by it, for one test cluster.
+# keys.sh FOLDER SERVER ADDRESS: a certificate authority, and keys and kubeconfigs signed by it, for one test cluster whose
+# API server listens at an address, as does its node, if it has one.
 set -euo pipefail
 mkdir -p "$1"
 cd "$1"
 server=$2
+address=$3
 umask 077
 
 new_key() { openssl ecparam -name prime256v1 -genkey -noout -out "$1"; }
@@ -39,8 +41,11 @@ EOF
 }
 
 certify apiserver /CN=kube-apiserver \
-  "IP:127.0.0.1,IP:10.96.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
+  "IP:127.0.0.1,IP:$address,IP:10.96.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc"
 certify admin /O=system:masters/CN=admin
 certify controller-manager /CN=system:kube-controller-manager
 certify scheduler /CN=system:kube-scheduler
-for name in admin controller-manager scheduler; do kubeconfig "$name"; done
+certify kubelet-client /O=system:masters/CN=kube-apiserver-kubelet-client
+certify proxy /CN=system:kube-proxy
+certify kubelet /O=system:nodes/CN=system:node:node1 "IP:$address,DNS:node1"
+for name in admin controller-manager scheduler proxy kubelet; do kubeconfig "$name"; done

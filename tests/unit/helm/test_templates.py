@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,18 @@ pytestmark = pytest.mark.skipif(HELM is None, reason="needs helm: run `sh tests/
 VALUES: dict[str, dict[str, Any]] = {
     "defaults": {},
     "namespaced": {"namespaces": ["team-a", "team-b"]},
+    "registry": {"mlflow": {"server": {"enabled": True}}},
     "everything": {
         "metrics": {"monitors": True, "alerts": True},
-        "mlflow": {"trackingUri": "http://mlflow:5000"},
+        "mlflow": {
+            "server": {
+                "enabled": True,
+                "databaseSecret": "database",
+                "artifacts": "s3://bucket/models",
+                "envFrom": ["storage"],
+                "hosts": ["mlflow.example.org"],
+            }
+        },
         "podSecrets": ["storage"],
         "imagePullSecrets": ["registry"],
         "priorityClassName": "high",
@@ -52,6 +62,16 @@ def _rendered(values: dict[str, Any]) -> list[dict[str, Any]]:
     answer = _helm("template", "graft", str(CHART_DIR), "--namespace", "graft-system", values=values)
     assert answer.returncode == 0, answer.stderr
     return [document for document in yaml.safe_load_all(answer.stdout) if document]
+
+
+def _one(kind: str, name: str, rendered: list[dict[str, Any]]) -> dict[str, Any]:
+    (found,) = [each for each in rendered if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def _environment(deployment: dict[str, Any]) -> dict[str, Any]:
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    return {each["name"]: each.get("value", each.get("valueFrom")) for each in container["env"]}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -101,13 +121,13 @@ def test_no_rights_beyond_the_work(name: str) -> None:
         assert not {"impersonate", "escalate", "bind"} & set(rule["verbs"])
 
 
-def test_operator_passes_the_restricted_standard() -> None:
-    """Non-root, nothing writable but its own folder.
+@pytest.mark.parametrize("name", ["graft-operator", "graft-mlflow"])
+def test_pods_pass_the_restricted_standard(name: str) -> None:
+    """Non-root, nothing writable but its own folders.
 
     Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
     """
-    (deployment,) = [each for each in _rendered({}) if each["kind"] == "Deployment"]
-    pod = deployment["spec"]["template"]["spec"]
+    pod = _one("Deployment", name, _rendered(VALUES["registry"]))["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     (container,) = pod["containers"]
@@ -116,6 +136,41 @@ def test_operator_passes_the_restricted_standard() -> None:
         "capabilities": {"drop": ["ALL"]},
         "readOnlyRootFilesystem": True,
     }
+
+
+def test_own_mlflow_server_is_the_one_that_is_used() -> None:
+    """The operator's address of the server is one that the server answers to, on its Service's port."""
+    rendered = _rendered(VALUES["registry"])
+    uri = _environment(_one("Deployment", "graft-operator", rendered))["MLFLOW_TRACKING_URI"]
+    service = _one("Service", "graft-mlflow", rendered)
+    assert uri == f"http://graft-mlflow.graft-system:{service['spec']['ports'][0]['port']}"
+    served = _environment(_one("Deployment", "graft-mlflow", rendered))
+    assert uri.removeprefix("http://") in served["MLFLOW_SERVER_ALLOWED_HOSTS"].split(",")
+
+
+def test_mlflow_server_with_a_database_and_a_bucket_has_no_volume() -> None:
+    """The database's address comes from the Secret, and nothing is kept on a volume that nobody needs."""
+    rendered = _rendered(VALUES["everything"])
+    served = _environment(_one("Deployment", "graft-mlflow", rendered))
+    assert served["MLFLOW_BACKEND_STORE_URI"] == {"secretKeyRef": {"name": "database", "key": "uri"}}
+    assert served["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://bucket/models"
+    assert not [each for each in rendered if each["kind"] == "PersistentVolumeClaim"]
+
+
+def test_registry_outlives_the_release() -> None:
+    """Helm is told to keep the volume with the models."""
+    claim = _one("PersistentVolumeClaim", "graft-mlflow", _rendered(VALUES["registry"]))
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_mlflow_server_is_of_the_version_of_its_clients() -> None:
+    """The image's own lock and the project's name one version."""
+    root = CHART_DIR.parents[1]
+    server = tomllib.loads((root / "images" / "registry" / "uv.lock").read_text())["package"]
+    clients = tomllib.loads((root / "uv.lock").read_text())["package"]
+    (served,) = [each["version"] for each in server if each["name"] == "mlflow"]
+    (used,) = [each["version"] for each in clients if each["name"] == "mlflow-skinny"]
+    assert served == used
 
 
 @pytest.mark.parametrize(
