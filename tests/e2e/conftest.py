@@ -63,9 +63,15 @@ class Kubectl:
 
 
 @pytest.fixture(scope="session")
-def kubectl(pytestconfig: pytest.Config) -> Kubectl:
+def kubectl_bare(pytestconfig: pytest.Config) -> Kubectl:
+    """The cluster as it is."""
+    return Kubectl(str(pytestconfig.getoption("--kubeconfig")))
+
+
+@pytest.fixture(scope="session")
+def kubectl(kubectl_bare: Kubectl) -> Kubectl:
     """The cluster, with the CRDs installed."""
-    kubectl = Kubectl(str(pytestconfig.getoption("--kubeconfig")))
+    kubectl = kubectl_bare
     installed = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
     assert installed.returncode == 0, installed.stderr
     waited = kubectl(

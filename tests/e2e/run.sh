@@ -9,4 +9,4 @@ if [ -z "${KUBECONFIG:-}" ]; then
     eval "$started"
     trap 'bash tests/e2e/cluster/control-plane.sh down' EXIT
 fi
-.venv/bin/python -m pytest tests/e2e -m e2e --kubeconfig "$KUBECONFIG" "$@"
+.venv/bin/python -m pytest tests/e2e -m "e2e and not node" --kubeconfig "$KUBECONFIG" "$@"

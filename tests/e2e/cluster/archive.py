@@ -1,4 +1,4 @@
-"""`python3 archive.py NAME:TAG PROGRAM[=PATH]`: a container image of one static program, as `docker save` writes it, to stdout.
+"""`python3 archive.py NAME:TAG PROGRAM[=PATH]` prints a container image of one static program, as `docker save` does.
 
 How programs built here get into containerd without a registry and without docker.
 """
@@ -8,6 +8,7 @@ import io
 import json
 import sys
 import tarfile
+from pathlib import Path
 
 
 def main() -> None:
@@ -17,8 +18,7 @@ def main() -> None:
     target = target or "/" + source.rpartition("/")[2]
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as files:
-        with open(source, "rb") as file:
-            _add(files, target.lstrip("/"), file.read(), mode=0o755)
+        _add(files, target.lstrip("/"), Path(source).read_bytes(), mode=0o755)
     digest = hashlib.sha256(layer.getvalue()).hexdigest()
     settings = {
         "architecture": "amd64",

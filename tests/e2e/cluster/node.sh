@@ -7,11 +7,14 @@
 # else inside the namespaces only. `load` brings images from the local docker daemon into the node, or from `docker save`
 # archives. `sh` runs a command inside. KUBERAY_SOURCE (a checkout of KubeRay 1.7.0) adds KubeRay.
 # Needs root, and of Debian's packages: runc, nftables, conntrack, iproute2, socat, openssl.
+# GRAFT_E2E_CPUS (default 8) is how many CPUs the node says it has, if the machine has fewer: pods that ask for whole ones
+# then fit and share.
 # GRAFT_E2E_RUN names the folder for state, keys and logs. Removed by `down`, with all that runs inside.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 run=${GRAFT_E2E_RUN:-${TMPDIR:-/tmp}/graftwork-e2e-node}
 door=${GRAFT_E2E_DOOR:-26443}
+cpus=${GRAFT_E2E_CPUS:-8}
 address=10.123.0.1
 cgroup=graftwork-e2e
 controllers="cpu cpuacct cpuset memory pids devices blkio freezer systemd"
@@ -78,6 +81,32 @@ make_cgroups() {
   [ -d /sys/fs/cgroup/memory ] || { mkdir -p "/sys/fs/cgroup/$cgroup"; return; }
   for controller in $controllers; do mkdir -p "/sys/fs/cgroup/$controller/$cgroup"; done
   for file in cpuset.cpus cpuset.mems; do cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset/$cgroup/$file"; done
+}
+
+# The kubelet counts CPUs in /sys; start_kubelet puts this in its place, for the kubelet alone.
+count_cpus() {
+  local node=$run/sys/node0 last=$((cpus - 1)) cpu
+  for cpu in $(seq 0 $last); do
+    mkdir -p "$node/cpu$cpu/topology"
+    echo "$cpu" >"$node/cpu$cpu/topology/core_id"
+    echo 0 >"$node/cpu$cpu/topology/physical_package_id"
+  done
+  mkdir -p "$node/hugepages"
+  cat /sys/devices/system/node/node0/meminfo >"$node/meminfo"
+  echo 10 >"$node/distance"
+  echo "0-$last" >"$run/sys/online"
+}
+
+start_kubelet() {
+  local kubelet=("$bin/kubelet" --config="$run/kubelet.yaml" --kubeconfig="$run/pki/kubelet.kubeconfig"
+    --hostname-override=node1 --node-ip="$address" --root-dir=/var/lib/kubelet)
+  if [ "$cpus" -le "$(nproc)" ]; then start_inside kubelet "${kubelet[@]}"; return; fi
+  count_cpus
+  start_inside kubelet unshare --mount --propagation unchanged bash -ec "
+    mount --make-rprivate /sys
+    mount --bind '$run/sys' /sys/devices/system/node
+    mount --bind '$run/sys/online' /sys/devices/system/cpu/online
+    exec \"\$@\"" kubelet "${kubelet[@]}"
 }
 
 write_settings() {
@@ -167,8 +196,7 @@ up() {
     XDG_CACHE_HOME="${XDG_CACHE_HOME:-$HOME/.cache}" bash "$here/control-plane.sh" up >/dev/null
   until_true containerd inside ctr version
   import_own_images
-  start_inside kubelet "$bin/kubelet" --config="$run/kubelet.yaml" --kubeconfig="$run/pki/kubelet.kubeconfig" \
-    --hostname-override=node1 --node-ip=$address --root-dir=/var/lib/kubelet
+  start_kubelet
   start_inside kube-proxy "$bin/kube-proxy" --config="$run/proxy.yaml"
   # A door on loopback to the API server, through a socket in the file system, which both sides see.
   start_inside door-in socat "UNIX-LISTEN:$run/api.sock,fork,unlink-early" "TCP:$address:16443"

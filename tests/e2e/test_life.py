@@ -1,0 +1,126 @@
+"""A whole life on a cluster that runs pods: chart, training, serving, a new model, load, upgrade, uninstall.
+
+One test, because each step needs what the one before left: run it with `-s` to see how long each takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e import life
+from tests.e2e.conftest import Kubectl
+from tests.e2e.life import Team, Times, answered
+from tests.e2e.test_chart import Helm
+
+pytestmark = [pytest.mark.node, pytest.mark.timeout(3600)]
+RELEASE = "graft-system"
+VALUES = ("--set", "mlflow.server.enabled=true,replicas=1")
+
+
+@pytest.fixture
+def team(kubectl_bare: Kubectl) -> Iterator[Team]:
+    """A namespace under the "restricted" standard, with data on a volume."""
+    nodes = kubectl_bare.get("nodes")["items"]
+    if not nodes:
+        pytest.skip("needs a node that runs pods: sh tests/e2e/run-node.sh")
+    for name in ("e2e-life", RELEASE):
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        kubectl_bare.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    team = Team(kubectl_bare, "e2e-life")
+    yield team
+    kubectl_bare("delete", "finetunejobs,inferenceendpoints", "--all", "-n", team.namespace)
+    for name in ("e2e-life", RELEASE):
+        kubectl_bare("delete", "namespace", name, "--timeout=110s")
+
+
+def test_life(team: Team) -> None:
+    """Trains through the loss of a worker, registers, serves, follows the alias, scales, and outlives its operator."""
+    times = Times()
+    helm = Helm(team.kubectl.kubeconfig, RELEASE)
+    with times.step("helm install, with an MLflow server, until all is ready"):
+        helm("upgrade", "--install", "graft", str(life.CHART), *VALUES, "--wait", "--timeout", "5m")
+    with times.step("data copied to a volume"):
+        _bring_data(team)
+    _train_through_a_loss(team, times)
+    _serve(team, times)
+    _follow(team, times)
+    _scale(team, times)
+    with times.step("helm upgrade; the endpoint goes on answering"):
+        asking = team.asking(seconds=20)
+        helm("upgrade", "graft", str(life.CHART), *VALUES, "--set", "resources.limits.memory=600Mi", "--wait")
+        assert set(answered(asking, within_s=60)["outcomes"]) == {"200"}
+    with times.step("helm uninstall leaves CRDs, jobs, endpoints and the registry's volume"):
+        helm("uninstall", "graft", "--wait")
+        assert set(answered(team.asking(seconds=5), within_s=60)["outcomes"]) == {"200"}
+        assert len(team.get("finetunejobs")["items"]) == 2
+        assert [each["metadata"]["name"] for each in team.kubectl.get("pvc", "-n", RELEASE)["items"]] == [
+            "graft-mlflow"
+        ]
+        assert team.kubectl.get("deployments", "-n", RELEASE)["items"] == []
+
+
+def _bring_data(team: Team) -> None:
+    team.apply(life.claim())
+    team.apply(life.client_pod())
+    ready = team.kubectl("wait", "pod/client", "-n", team.namespace, "--for=condition=Ready", "--timeout=110s")
+    assert ready.returncode == 0, ready.stderr
+    examples = life.ROOT / "examples"
+    picture = min((examples / "emoji10" / "google-test").glob("*/*.png"))
+    team.copy_to_volume(
+        {name: examples / name for name in ("emoji10", "efficientnet_lite0")} | {Path(life.PICTURE).name: picture}
+    )
+
+
+def _train_through_a_loss(team: Team, times: Times) -> None:
+    team.apply(life.job("first", epochs=8, learning_rate=1e-4))
+    with times.step("job applied -> driver and two workers train"):
+        team.until(lambda: bool(team.status("finetunejob", "first").get("progress")), "training", 600)
+    workers = team.pods("graftwork.dev/job=first,ray.io/node-type=worker")
+    assert len(workers) == 2
+    with times.step("worker pod deleted -> a new pod trains"):
+        team.until(lambda: team.status("finetunejob", "first").get("progress", "").startswith("tune"), "tuning", 600)
+        team.kubectl("delete", "pod", workers[0], "-n", team.namespace, "--wait=false", "--grace-period=0", "--force")
+        team.until(
+            lambda: len(set(team.pods("graftwork.dev/job=first,ray.io/node-type=worker")) - {workers[0]}) == 2,
+            "another worker",
+            300,
+        )
+    with times.step("training, test, gate, registration"):
+        status = team.wait_for_phase("finetunejob", "first", "Succeeded", within_s=1200)
+    assert status["model"] == "emoji/1"
+    assert len(team.get("rayjobs")["items"]) == 1
+
+
+def _serve(team: Team, times: Times) -> None:
+    team.apply(life.endpoint(max_replicas=2))
+    with times.step("endpoint applied -> Ready"):
+        team.wait_for_phase("inferenceendpoint", "emoji", "Ready", within_s=600)
+    with times.step("10 s of requests through its Service"):
+        result = answered(team.asking(seconds=10), within_s=60)
+    assert set(result["outcomes"]) == {"200"}
+    assert set(result["versions"]) == {"1"}
+
+
+def _follow(team: Team, times: Times) -> None:
+    """Another job moves the alias while the endpoint is asked all the time."""
+    asking = team.asking(seconds=1800, pause_s=0.5, until_version="2")
+    team.apply(life.job("second", epochs=3, learning_rate=2e-4))
+    with times.step("second job applied -> registered as champion"):
+        assert team.wait_for_phase("finetunejob", "second", "Succeeded", within_s=1800)["model"] == "emoji/2"
+    with times.step("alias moved -> answered by the new version"):
+        result = answered(asking, within_s=180)
+    assert set(result["outcomes"]) == {"200"}, "a request failed while the model changed"
+    assert set(result["versions"]) == {"1", "2"}
+    assert len(team.get("rayclusters", "-l", "ray.io/originated-from-crd=RayService")["items"]) == 1
+
+
+def _scale(team: Team, times: Times) -> None:
+    with times.step("load -> a second replica in a pod of its own"):
+        asking = team.asking(seconds=150, connections=16, pause_s=0)
+        labels = "graftwork.dev/endpoint=emoji,ray.io/node-type=worker"
+        team.until(lambda: len(team.pods(labels)) == 2, "a second pod", 150)
+        team.until(lambda: team.status("inferenceendpoint", "emoji").get("replicas") == 2, "two replicas", 120)
+    assert set(answered(asking, within_s=240)["outcomes"]) == {"200"}
