@@ -153,14 +153,15 @@ class Team:
         code = (Path(__file__).parent / "ask.py").read_text()
         arguments = [url, PICTURE, str(seconds), str(connections), str(pause_s)]
         arguments += [] if until_version is None else [until_version]
-        return self._exec("client", "python", "-c", code, *arguments, stdout=subprocess.PIPE)
+        return self._exec("client", "python", "-c", code, *arguments)
 
-    def _exec(self, pod: str, *command: str, **streams: Any) -> subprocess.Popen[bytes]:
+    def _exec(self, pod: str, *command: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
         kubectl = shutil.which("kubectl")
         assert kubectl is not None, "kubectl is not on PATH"
-        interactive = ["-i"] if "stdin" in streams else []
+        interactive = [] if stdin is None else ["-i"]
         where = ["--kubeconfig", self.kubectl.kubeconfig, "-n", self.namespace]
-        return subprocess.Popen([kubectl, *where, "exec", *interactive, pod, "--", *command], **streams)
+        full = [kubectl, *where, "exec", *interactive, pod, "--", *command]
+        return subprocess.Popen(full, stdin=stdin, stdout=subprocess.PIPE)
 
 
 def answered(process: subprocess.Popen[bytes], *, within_s: float) -> dict[str, Any]:
