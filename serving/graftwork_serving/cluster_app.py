@@ -55,8 +55,7 @@ def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, An
             resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings), named_models, strict=True
         )
     ]
-    # Pods listen for HTTP only: a cluster has no Service for another port.
-    return replica_config(endpoint, models).model_copy(update={"grpc": None}).model_dump(mode="json")
+    return replica_config(endpoint, models).model_dump(mode="json")
 
 
 def build(arguments: Mapping[str, Any]) -> Application:

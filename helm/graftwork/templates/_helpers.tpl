@@ -61,7 +61,7 @@ http://{{ include "graftwork.mlflow" . }}.{{ .Release.Namespace }}:5000
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
-  resources: [serviceaccounts]
+  resources: [serviceaccounts, services]
   verbs: [create, patch, delete]
 - apiGroups: [""]
   resources: [events]

@@ -35,6 +35,7 @@ _PLURALS: Final[Mapping[str, str]] = {
     "RayService": "rayservices",
     "Role": "roles",
     "RoleBinding": "rolebindings",
+    "Service": "services",
     "ServiceAccount": "serviceaccounts",
     "Workload": "workloads",
 }

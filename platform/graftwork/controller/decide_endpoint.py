@@ -12,9 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from graftwork.controller import names
-from graftwork.controller.actions import Action, Again, Apply, Emit, SetStatus
+from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
 from graftwork.controller.conditions import Finding, conditions_after, plain
-from graftwork.controller.endpoint_objects import PORT, EndpointRun, endpoint_objects
+from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, endpoint_objects
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import problem_words, read_object
 from graftwork.errors import SpecError
@@ -123,7 +123,15 @@ def _wanted(ray_service: Object | None, run: EndpointRun) -> list[Action]:
         applied = ray_service["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
         if applied == objects[-1]["metadata"]["annotations"][names.APPLIED_ANNOTATION]:
             return []
-    return [Apply(manifest=manifest) for manifest in objects]
+    return [*_no_longer_wanted(run), *(Apply(manifest=manifest) for manifest in objects)]
+
+
+def _no_longer_wanted(run: EndpointRun) -> list[Action]:
+    """What an earlier spec asked for."""
+    if run.endpoint.spec.grpc is not None:
+        return []
+    name = names.grpc_service_name(run.endpoint.metadata.name)
+    return [Delete(api_version="v1", kind="Service", namespace=run.namespace, name=name)]
 
 
 def _not_ready(phase: EndpointPhase, reason: str, message: str) -> _State:
@@ -218,10 +226,11 @@ def _report(
         "conditions": conditions_after(status.conditions, (*valid, *state.findings), now=now, generation=generation),
     }
     if run is not None:
-        first = run.endpoint.spec.models[0].model
+        first, grpc = run.endpoint.spec.models[0].model, run.endpoint.spec.grpc is not None
         update |= {
             "ray_service": run.name,
             "url": f"http://{names.serve_host(name, run.namespace)}:{PORT}",
+            "grpc_address": f"{names.grpc_service_name(name)}.{run.namespace}:{GRPC_PORT}" if grpc else None,
             "models": models,
             "model": resolved.get(first, first),
             "max_replicas": run.endpoint.spec.autoscaling.max_replicas,

@@ -1,4 +1,4 @@
-"""From an InferenceEndpoint to the objects that answer: RayService, ServiceAccount, NetworkPolicy, budget. Pure."""
+"""From an InferenceEndpoint to the objects that answer: RayService, Service, ServiceAccount, policies. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from graftwork.controller.pods import CONTAINER_SECURITY, RAY_VERSION, Pod, PodD
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 
 PORT: Final = 8000
+GRPC_PORT: Final = 8001
 APPLICATION: Final = "endpoint"
 DEPLOYMENT: Final = "EndpointReplica"
 BUILDER: Final = "graftwork_serving.cluster_app:build"
@@ -57,7 +58,8 @@ class EndpointRun:
 def endpoint_objects(run: EndpointRun) -> list[dict[str, Any]]:
     """All objects of an endpoint, in the order in which they are needed."""
     own_account = [_service_account(run)] if run.endpoint.spec.kubernetes.service_account is None else []
-    return [*own_account, _network_policy(run), _budget(run), ray_service(run)]
+    grpc = [_grpc_service(run)] if run.endpoint.spec.grpc is not None else []
+    return [*own_account, _network_policy(run), _budget(run), *grpc, ray_service(run)]
 
 
 def ray_service(run: EndpointRun) -> dict[str, Any]:
@@ -78,9 +80,9 @@ def ray_service(run: EndpointRun) -> dict[str, Any]:
     return manifest
 
 
-def _metadata(run: EndpointRun) -> dict[str, Any]:
+def _metadata(run: EndpointRun, name: str | None = None) -> dict[str, Any]:
     metadata: dict[str, Any] = {
-        "name": run.name,
+        "name": name or run.name,
         "namespace": run.namespace,
         "labels": {names.MANAGED_LABEL: names.MANAGED_BY, names.ENDPOINT_LABEL: run.endpoint.metadata.name},
     }
@@ -108,7 +110,20 @@ def _service_account(run: EndpointRun) -> dict[str, Any]:
 
 
 def _network_policy(run: EndpointRun) -> dict[str, Any]:
-    return network_policy(_metadata(run), _selector(run), open_to_all=(PORT,))
+    ports = (PORT, GRPC_PORT) if run.endpoint.spec.grpc is not None else (PORT,)
+    return network_policy(_metadata(run), _selector(run), open_to_all=ports)
+
+
+def _grpc_service(run: EndpointRun) -> dict[str, Any]:
+    """The replicas' own gRPC servers; KubeRay's Service is for HTTP, which goes through Serve's proxies."""
+    workers = {names.ENDPOINT_LABEL: run.endpoint.metadata.name, names.RAY_NODE_TYPE_LABEL: "worker"}
+    port = {"name": "grpc", "port": GRPC_PORT, "targetPort": GRPC_PORT, "appProtocol": "kubernetes.io/h2c"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(run, names.grpc_service_name(run.endpoint.metadata.name)),
+        "spec": {"selector": workers, "ports": [port]},
+    }
 
 
 def _budget(run: EndpointRun) -> dict[str, Any]:
@@ -144,10 +159,12 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
                 "target_ongoing_requests": scaling.target_ongoing_requests,
             }
         }
-    # Neither how pods are placed nor how many there are is a replica's business.
+    # Neither how pods are placed nor how many there are is a replica's business; where they listen is the same for all.
     told = {
         key: value for key, value in run.content.items() if key not in {"kubernetes", "autoscaling", "http", "grpc"}
     }
+    if spec.grpc is not None:
+        told["grpc"] = {"host": "0.0.0.0", "port": GRPC_PORT}  # noqa: S104 (inside the pod)
     deployment = {
         "name": DEPLOYMENT,
         "user_config": {

@@ -262,7 +262,8 @@ def _workers(run: JobRun) -> dict[str, Any]:
 
 
 def _submitter(run: JobRun) -> Pod:
-    return Pod(**_common(run), container="ray-job-submitter", cpus=0.5, memory=_SUBMITTER_MEMORY)
+    """Hands the driver to the cluster and then only passes its words on."""
+    return Pod(**_common(run), container="ray-job-submitter", cpus=1, requested_cpus=0.1, memory=_SUBMITTER_MEMORY)
 
 
 def _common(run: JobRun) -> dict[str, Any]:

@@ -19,6 +19,7 @@ QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
 RAY_CLUSTER_LABEL: Final = "ray.io/cluster"
+RAY_NODE_TYPE_LABEL: Final = "ray.io/node-type"
 
 _DIGEST_LENGTH = 8
 
@@ -47,6 +48,11 @@ def progress_name(run: str) -> str:
 def service_name(endpoint: str) -> str:
     """Name of an endpoint's RayService, and of all that belongs to it."""
     return endpoint
+
+
+def grpc_service_name(endpoint: str) -> str:
+    """Name of the Service through which an endpoint answers gRPC."""
+    return f"{service_name(endpoint)}-grpc"
 
 
 def serve_host(endpoint: str, namespace: str) -> str:

@@ -45,7 +45,8 @@ class Pod:
         image: default image.
         placement: what the spec says.
         defaults: what the operator was installed with.
-        cpus: cores: requested and at most.
+        cpus: cores at most, and requested unless `requested_cpus` says less.
+        requested_cpus: cores set aside for a pod that mostly waits.
         memory: requested and at most.
         gpus: whole GPUs.
         env: further variables.
@@ -61,6 +62,7 @@ class Pod:
     placement: Placement
     defaults: PodDefaults
     cpus: float
+    requested_cpus: float | None = None
     memory: str
     gpus: int = 0
     env: Mapping[str, str] = field(default_factory=dict)
@@ -115,11 +117,12 @@ def _container(pod: Pod) -> dict[str, Any]:
     amounts: dict[str, str] = {"cpu": f"{pod.cpus:g}", "memory": pod.memory}
     if pod.gpus:
         amounts["nvidia.com/gpu"] = str(pod.gpus)
+    set_aside = {} if pod.requested_cpus is None else {"cpu": f"{pod.requested_cpus:g}"}
     container: dict[str, Any] = {
         "name": pod.container,
         "image": pod.placement.image or pod.image,
         "env": _environment(pod),
-        "resources": {"requests": amounts, "limits": amounts},
+        "resources": {"requests": {**amounts, **set_aside}, "limits": amounts},
         "securityContext": dict(CONTAINER_SECURITY),
         "volumeMounts": [
             {"name": "home", "mountPath": HOME},

@@ -57,7 +57,7 @@ if [ "$level" = node ]; then
   for plugin in main/bridge main/loopback ipam/host-local; do
     build cni "github.com/containernetworking/plugins/plugins/$plugin" "$(basename $plugin)"
   done
-  build coredns github.com/coredns/coredns coredns
+  build coredns . coredns
   build pause . pause
 fi
 echo "$bin"

@@ -415,6 +415,18 @@ def test_a_moved_alias_changes_the_configuration_only(setting: Setting) -> None:
     assert "ModelChanged" in setting.events()
 
 
+def test_grpc_comes_and_goes_with_its_spec(setting: Setting) -> None:
+    """The Service for gRPC is there while the spec asks for it, and its address is told."""
+    setting.submit(PLAIN_ENDPOINT)  # with gRPC
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.named("Service") == ("flowers-grpc",)
+    assert setting.status("InferenceEndpoint")["grpcAddress"] == "flowers-grpc.team:8001"
+    del setting.cluster.objects["InferenceEndpoint", "team", "flowers"]["spec"]["grpc"]
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.named("Service") == ()
+    assert "grpcAddress" not in setting.status("InferenceEndpoint")
+
+
 def test_a_silent_registry_changes_nothing(setting: Setting) -> None:
     """What is served goes on while MLflow is away, and the endpoint says that it may be old."""
     setting.submit(PLAIN_ENDPOINT)

@@ -46,6 +46,7 @@ def _endpoint(**changes: Any) -> list[dict[str, Any]]:
     content = ENDPOINT
     for key, value in changes.items():
         content = changed(content, ("spec", key), value)
+    content = {**content, "spec": {key: value for key, value in content["spec"].items() if value is not None}}
     endpoint = InferenceEndpoint.model_validate(content)
     return endpoint_objects(
         EndpointRun(
@@ -93,7 +94,10 @@ def test_every_pod_passes_the_restricted_standard(objects: list[dict[str, Any]])
             assert security["allowPrivilegeEscalation"] is False
             assert security["capabilities"] == {"drop": ["ALL"]}
             assert security["readOnlyRootFilesystem"] is True
-            assert container["resources"]["limits"] == container["resources"]["requests"]
+            resources = container["resources"]
+            assert resources["limits"]["memory"] == resources["requests"]["memory"]
+            # Whoever computes has what it may use; only the submitter waits.
+            assert container["name"] == "ray-job-submitter" or resources["limits"] == resources["requests"]
 
 
 def test_ray_is_the_locked_one() -> None:
@@ -188,6 +192,35 @@ def test_endpoint_scales_between_its_bounds() -> None:
     assert deployment["autoscaling_config"]["max_replicas"] == 5
     (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 5)
+
+
+def test_grpc_has_a_service_to_the_replicas() -> None:
+    """With `grpc` there is a Service, its port is the one that replicas are told, and the NetworkPolicy opens it."""
+    objects = _endpoint(grpc={"port": 9999})
+    (service,) = [each for each in objects if each["kind"] == "Service"]
+    (port,) = service["spec"]["ports"]
+    (application,) = yaml.safe_load(objects[-1]["spec"]["serveConfigV2"])["applications"]
+    told = application["deployments"][0]["user_config"]["endpoint"]["spec"]["grpc"]
+    assert told == {"host": "0.0.0.0", "port": port["targetPort"]}
+    labels = objects[-1]["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["metadata"]["labels"]
+    # The node type is KubeRay's own label.
+    assert service["spec"]["selector"].items() <= {**labels, "ray.io/node-type": "worker"}.items()
+    (policy,) = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    assert port["targetPort"] in {each["port"] for rule in policy["spec"]["ingress"] for each in rule.get("ports", ())}
+
+
+def test_without_grpc_nothing_listens_for_it() -> None:
+    """Neither a Service nor an open port, and replicas are told of none."""
+    objects = _endpoint(grpc=None)
+    assert "grpc" not in yaml.safe_dump(objects).lower()
+    assert not [each for each in objects if each["kind"] == "Service"]
+
+
+def test_the_submitter_sets_little_aside() -> None:
+    """For as long as a job trains, the pod that passes its words on takes no core from others."""
+    resources = _pod(_job(**PLACEMENT), "ray-job-submitter")["containers"][0]["resources"]
+    assert float(resources["requests"]["cpu"]) < 0.2
+    assert float(resources["limits"]["cpu"]) >= 1
 
 
 def test_no_right_is_given_to_an_endpoint() -> None:
