@@ -25,6 +25,7 @@ class FakeCluster:
         before_write: called before each write; may raise `KilledError`.
         after_write: called after each write; may raise `KilledError`.
         has_kuberay: whether ray.io is served.
+        has_gateway_api: whether gateway.networking.k8s.io is.
     """
 
     def __init__(self) -> None:
@@ -34,6 +35,7 @@ class FakeCluster:
         self.before_write: Callable[[], None] = lambda: None
         self.after_write: Callable[[], None] = lambda: None
         self.has_kuberay = True
+        self.has_gateway_api = True
         self._uids = itertools.count(1)
         self._versions = itertools.count(1)
 
@@ -102,7 +104,7 @@ class FakeCluster:
         return True
 
     def knows(self, api_version: str) -> bool:
-        return self.has_kuberay
+        return self.has_kuberay if api_version.startswith("ray.io") else self.has_gateway_api
 
     def named(self, kind: str) -> tuple[str, ...]:
         """Names of all objects of a kind."""

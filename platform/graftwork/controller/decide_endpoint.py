@@ -15,6 +15,8 @@ from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
 from graftwork.controller.conditions import Finding, conditions_after, plain
 from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, endpoint_objects
+from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
+from graftwork.controller.exposure import url as external_url
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import problem_words, read_object
 from graftwork.errors import SpecError
@@ -26,6 +28,7 @@ Object = Mapping[str, Any]
 _NO_KUBERAY_RETRY_S = 60.0
 _FOREIGN_RETRY_S = 30.0
 _ALIAS_LOOK_S = 30.0
+_TO_BE_MENDED = frozenset({"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound"})
 _ALIAS = re.compile(r"^[^/@]+@[^/@]+$")
 
 
@@ -39,6 +42,7 @@ class EndpointObserved:
         resolved: `NAME/VERSION` of the aliases that could be looked up.
         unresolved: why the others could not, by `NAME@ALIAS`.
         has_kuberay: whether the cluster knows RayServices.
+        has_gateway_api: whether it knows HTTPRoutes; asked only where that matters.
     """
 
     endpoint: Object
@@ -46,6 +50,7 @@ class EndpointObserved:
     resolved: Mapping[str, str] = field(default_factory=dict)
     unresolved: Mapping[str, str] = field(default_factory=dict)
     has_kuberay: bool = True
+    has_gateway_api: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +92,13 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
         message = f"There is a RayService {name} that this endpoint did not make. Delete it, or rename the endpoint."
         state = _not_ready("Pending", "NameTaken", message)
         return [*_report(observed, status, state, now, {}), Again(after_s=_FOREIGN_RETRY_S)]
+    exposure = endpoint.spec.kubernetes.expose
+    if exposure is not None and exposure.gateway is not None and not observed.has_gateway_api:
+        message = (
+            "The cluster does not know HTTPRoutes. Install the Gateway API, or use spec.kubernetes.expose.ingress."
+        )
+        state = _not_ready("Pending", "GatewayApiMissing", message)
+        return [*_report(observed, status, state, now, {}), Again(after_s=_NO_KUBERAY_RETRY_S)]
     resolved = _known_models(observed, status)
     run = EndpointRun(
         endpoint=endpoint,
@@ -127,11 +139,18 @@ def _wanted(ray_service: Object | None, run: EndpointRun) -> list[Action]:
 
 
 def _no_longer_wanted(run: EndpointRun) -> list[Action]:
-    """What an earlier spec asked for."""
-    if run.endpoint.spec.grpc is not None:
-        return []
-    name = names.grpc_service_name(run.endpoint.metadata.name)
-    return [Delete(api_version="v1", kind="Service", namespace=run.namespace, name=name)]
+    """What an earlier spec may have asked for."""
+    spec, exposure = run.endpoint.spec, run.endpoint.spec.kubernetes.expose
+    unwanted = []
+    if spec.grpc is None:
+        unwanted.append(("v1", "Service", names.grpc_service_name(run.endpoint.metadata.name)))
+    if exposure is None or exposure.ingress is None:
+        unwanted.append((INGRESS_API, "Ingress", run.name))
+    if exposure is None or exposure.gateway is None:
+        unwanted.append((GATEWAY_API, "HTTPRoute", run.name))
+    return [
+        Delete(api_version=version, kind=kind, namespace=run.namespace, name=name) for version, kind, name in unwanted
+    ]
 
 
 def _not_ready(phase: EndpointPhase, reason: str, message: str) -> _State:
@@ -227,10 +246,12 @@ def _report(
     }
     if run is not None:
         first, grpc = run.endpoint.spec.models[0].model, run.endpoint.spec.grpc is not None
+        exposure = run.endpoint.spec.kubernetes.expose
         update |= {
             "ray_service": run.name,
             "url": f"http://{names.serve_host(name, run.namespace)}:{PORT}",
             "grpc_address": f"{names.grpc_service_name(name)}.{run.namespace}:{GRPC_PORT}" if grpc else None,
+            "external_url": None if exposure is None else external_url(exposure),
             "models": models,
             "model": resolved.get(first, first),
             "max_replicas": run.endpoint.spec.autoscaling.max_replicas,
@@ -241,7 +262,7 @@ def _report(
         return []
     news: list[Action] = []
     if (status.phase, status.message) != (after.phase, after.message):
-        bad = state.phase in {"Degraded", "Failed"} or state.reason in {"KubeRayMissing", "NameTaken", "ModelNotFound"}
+        bad = state.phase in {"Degraded", "Failed"} or state.reason in _TO_BE_MENDED
         news = [Emit(type="Warning" if bad else "Normal", reason=state.reason, message=state.message)]
     moved = {model.model: model.resolved for model in status.models}
     news += [

@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from graftwork.controller import names
+from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -56,13 +57,15 @@ class EndpointRun:
 
 
 def endpoint_objects(run: EndpointRun) -> list[dict[str, Any]]:
-    """All objects of an endpoint, in the order in which they are needed."""
+    """All objects of an endpoint, in the order in which they are needed; the last tells the digest of all of them."""
     own_account = [_service_account(run)] if run.endpoint.spec.kubernetes.service_account is None else []
     grpc = [_grpc_service(run)] if run.endpoint.spec.grpc is not None else []
-    return [*own_account, _network_policy(run), _budget(run), *grpc, ray_service(run)]
+    objects = [*own_account, _network_policy(run), _budget(run), *grpc, *_routes(run), _ray_service(run)]
+    objects[-1]["metadata"]["annotations"] = {names.APPLIED_ANNOTATION: names.digest_of(objects)}
+    return objects
 
 
-def ray_service(run: EndpointRun) -> dict[str, Any]:
+def _ray_service(run: EndpointRun) -> dict[str, Any]:
     """The RayService. Models are in Serve's configuration only: other models never mean another cluster."""
     manifest: dict[str, Any] = {
         "apiVersion": "ray.io/v1",
@@ -76,7 +79,6 @@ def ray_service(run: EndpointRun) -> dict[str, Any]:
     }
     if (queue := run.endpoint.spec.kubernetes.queue) is not None:
         manifest["metadata"]["labels"][names.QUEUE_LABEL] = queue
-    manifest["metadata"]["annotations"] = {names.APPLIED_ANNOTATION: names.digest_of(manifest)}
     return manifest
 
 
@@ -112,6 +114,14 @@ def _service_account(run: EndpointRun) -> dict[str, Any]:
 def _network_policy(run: EndpointRun) -> dict[str, Any]:
     ports = (PORT, GRPC_PORT) if run.endpoint.spec.grpc is not None else (PORT,)
     return network_policy(_metadata(run), _selector(run), open_to_all=ports)
+
+
+def _routes(run: EndpointRun) -> list[dict[str, Any]]:
+    exposure = run.endpoint.spec.kubernetes.expose
+    if exposure is None:
+        return []
+    service = names.serve_service_name(run.endpoint.metadata.name)
+    return [route(exposure, metadata=_metadata(run), service=service, port=PORT)]
 
 
 def _grpc_service(run: EndpointRun) -> dict[str, Any]:

@@ -55,9 +55,14 @@ def grpc_service_name(endpoint: str) -> str:
     return f"{service_name(endpoint)}-grpc"
 
 
+def serve_service_name(endpoint: str) -> str:
+    """Name of the Service that KubeRay makes for a RayService."""
+    return f"{service_name(endpoint)}-serve-svc"
+
+
 def serve_host(endpoint: str, namespace: str) -> str:
     """DNS name of the Service that KubeRay makes for a RayService."""
-    return f"{service_name(endpoint)}-serve-svc.{namespace}"
+    return f"{serve_service_name(endpoint)}.{namespace}"
 
 
 def event_name(uid: str, reason: str, message: str, generation: int) -> str:

@@ -16,6 +16,7 @@ from graftwork.controller.cluster import Cluster, Object, stored
 from graftwork.controller.conditions import time_text
 from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint
 from graftwork.controller.decide_job import JobObserved, decide_job
+from graftwork.controller.exposure import GATEWAY_API
 from graftwork.controller.pods import PodDefaults
 from graftwork.errors import GraftworkError
 from graftwork.spec.base import API_VERSION
@@ -108,6 +109,7 @@ class Reconciler:
             resolved=resolved,
             unresolved=unresolved,
             has_kuberay=ray_service is not None or self.cluster.knows(RAY),
+            has_gateway_api=not _wants_gateway(found) or self.cluster.knows(GATEWAY_API),
         )
 
     def _carry_out(self, found: Object, actions: Sequence[Action]) -> float | None:
@@ -127,6 +129,11 @@ class Reconciler:
                 case Again(after_s=after_s):
                     again.append(after_s)
         return min(again, default=None)
+
+
+def _wants_gateway(endpoint: Object) -> bool:
+    expose = (endpoint.get("spec", {}).get("kubernetes") or {}).get("expose") or {}
+    return expose.get("gateway") is not None
 
 
 def _status_manifest(found: Object, status: Mapping[str, Any]) -> dict[str, Any]:

@@ -174,6 +174,7 @@ _FIXES = {
     "TrainingFailed": "Read the log: graft logs NAME. A loss that is not a number wants a lower learningRate.",
     "DeadlineExceeded": "Allow more with kubernetes.deadline, or train for less.",
     "KubeRayMissing": "Install KubeRay 1.4 or newer.",
+    "GatewayApiMissing": "Install the Gateway API, or use kubernetes.expose.ingress.",
     "ModelNotFound": "Register the model, or correct spec.models.",
     "RegistryUnreachable": "See that the MLflow server runs.",
     "NameTaken": "Delete the other object, or choose another name.",

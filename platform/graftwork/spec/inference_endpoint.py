@@ -111,8 +111,8 @@ class InferenceEndpointSpec(SpecModel):
     http: HttpListener = HttpListener()
     """Where the endpoint listens on one machine."""
     grpc: GrpcListener | None = None
-    """Where the endpoint listens for gRPC on one machine (`{}` for the default port). Default: nowhere. On Kubernetes it
-    says that there is a Service for gRPC, `NAME-grpc`, on port 8001."""
+    """Where the endpoint listens for gRPC on one machine (`{}` for the default port). Default: nowhere. On Kubernetes
+    it says that there is a Service for gRPC, `NAME-grpc`, on port 8001."""
     kubernetes: EndpointPlacement = EndpointPlacement()
     """How the endpoint runs on Kubernetes; ignored on one machine."""
 

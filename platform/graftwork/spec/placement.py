@@ -24,6 +24,7 @@ from graftwork.spec.base import (
 MEMORY_PATTERN = r"^[1-9][0-9]*(Mi|Gi|Ti)$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/.+$"
+HOST_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
 Memory = Annotated[str, Field(pattern=MEMORY_PATTERN)]
@@ -147,5 +148,46 @@ class JobPlacement(Placement):
     """When the finished object is deleted, such as `24h`. Default: never."""
 
 
+class IngressRoute(SpecModel):
+    """An Ingress, for whichever controller the cluster has."""
+
+    class_name: Name | None = None
+    """IngressClass. Default: the cluster's default."""
+    tls_secret: Name | None = None
+    """Secret with the host's certificate and key. Default: no TLS."""
+    annotations: dict[str, str] = Field(default_factory=dict)
+    """What the controller is told, such as how large a body may be."""
+
+
+class GatewayRoute(SpecModel):
+    """An HTTPRoute of the Gateway API; the Gateway itself is the cluster's, and so is TLS."""
+
+    name: Name
+    """The Gateway."""
+    namespace: Name | None = None
+    """Its namespace. Default: the endpoint's."""
+    listener: Name | None = None
+    """Which of its listeners. Default: any that takes the host."""
+
+
+class Exposure(SpecModel):
+    """How an endpoint is reached from outside the cluster. Exactly one of `ingress` and `gateway`."""
+
+    host: Annotated[str, Field(pattern=HOST_PATTERN, max_length=253)]
+    """Name under which it is reached, such as `flowers.example.org`."""
+    ingress: IngressRoute | None = None
+    """By an Ingress (`{}` for the cluster's default class)."""
+    gateway: GatewayRoute | None = None
+    """By a Gateway."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        refuse_if_any(exactly_one(self, "ingress", "gateway"))
+        return self
+
+
 class EndpointPlacement(Placement):
     """How an endpoint runs on Kubernetes; ignored by `graft serve`."""
+
+    expose: Exposure | None = None
+    """How it is reached from outside. Default: not at all; inside the cluster it has a Service."""

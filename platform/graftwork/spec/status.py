@@ -102,6 +102,8 @@ class EndpointStatus(StatusModel):
     """The RayService that answers."""
     url: str | None = None
     """Where it answers inside the cluster."""
+    external_url: str | None = None
+    """Where it answers outside the cluster."""
     grpc_address: str | None = None
     """Where it answers gRPC inside the cluster, as HOST:PORT."""
     models: list[EndpointModelStatus] = Field(default_factory=list)

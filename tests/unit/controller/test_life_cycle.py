@@ -427,6 +427,29 @@ def test_grpc_comes_and_goes_with_its_spec(setting: Setting) -> None:
     assert "grpcAddress" not in setting.status("InferenceEndpoint")
 
 
+def test_the_way_from_outside_follows_its_spec(setting: Setting) -> None:
+    """From an Ingress to a Gateway to nothing: there is only ever the one that is asked for, and its URL is told."""
+    for expose, there, url in (
+        ({"host": "a.example.org", "ingress": {}}, ("Ingress",), "http://a.example.org"),
+        ({"host": "a.example.org", "gateway": {"name": "public"}}, ("HTTPRoute",), "https://a.example.org"),
+        (None, (), None),
+    ):
+        setting.submit(PLAIN_ENDPOINT, **({} if expose is None else {"expose": expose}))
+        setting.settle(ENDPOINT_KEY)
+        assert tuple(kind for kind in ("Ingress", "HTTPRoute") if setting.cluster.named(kind)) == there
+        assert setting.status("InferenceEndpoint").get("externalUrl") == url
+
+
+def test_missing_gateway_api_is_a_condition(setting: Setting) -> None:
+    """A cluster without HTTPRoutes is said, with the way out, and nothing fails."""
+    setting.cluster.has_gateway_api = False
+    setting.submit(PLAIN_ENDPOINT, expose={"host": "a.example.org", "gateway": {"name": "public"}})
+    setting.settle(ENDPOINT_KEY)
+    condition = setting.condition("Ready", "InferenceEndpoint")
+    assert condition["reason"] == "GatewayApiMissing"
+    assert "expose.ingress" in condition["message"]
+
+
 def test_a_silent_registry_changes_nothing(setting: Setting) -> None:
     """What is served goes on while MLflow is away, and the endpoint says that it may be old."""
     setting.submit(PLAIN_ENDPOINT)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ipaddress
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -201,7 +202,8 @@ def test_grpc_has_a_service_to_the_replicas() -> None:
     (port,) = service["spec"]["ports"]
     (application,) = yaml.safe_load(objects[-1]["spec"]["serveConfigV2"])["applications"]
     told = application["deployments"][0]["user_config"]["endpoint"]["spec"]["grpc"]
-    assert told == {"host": "0.0.0.0", "port": port["targetPort"]}
+    assert told["port"] == port["targetPort"]
+    assert ipaddress.ip_address(told["host"]).is_unspecified
     labels = objects[-1]["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["metadata"]["labels"]
     # The node type is KubeRay's own label.
     assert service["spec"]["selector"].items() <= {**labels, "ray.io/node-type": "worker"}.items()
@@ -214,6 +216,29 @@ def test_without_grpc_nothing_listens_for_it() -> None:
     objects = _endpoint(grpc=None)
     assert "grpc" not in yaml.safe_dump(objects).lower()
     assert not [each for each in objects if each["kind"] == "Service"]
+
+
+def test_ingress_leads_to_kuberays_service() -> None:
+    """The host's requests go to the Service of the replicas' proxies, with TLS where a certificate is named."""
+    ingress = {"className": "nginx", "tlsSecret": "cert", "annotations": {"nginx.ingress.kubernetes.io/a": "b"}}
+    objects = _endpoint(kubernetes={"expose": {"host": "a.example.org", "ingress": ingress}})
+    (made,) = [each for each in objects if each["kind"] == "Ingress"]
+    (rule,) = made["spec"]["rules"]
+    backend = rule["http"]["paths"][0]["backend"]["service"]
+    assert (rule["host"], backend) == ("a.example.org", {"name": "flowers-serve-svc", "port": {"number": 8000}})
+    assert made["spec"]["tls"] == [{"hosts": ["a.example.org"], "secretName": "cert"}]
+    assert made["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/a": "b"}
+    assert made["metadata"]["ownerReferences"][0]["uid"] == "u"
+
+
+def test_route_names_its_gateway() -> None:
+    """The HTTPRoute hangs on the Gateway's listener that the spec names."""
+    gateway = {"name": "public", "namespace": "infra", "listener": "https"}
+    objects = _endpoint(kubernetes={"expose": {"host": "a.example.org", "gateway": gateway}})
+    (made,) = [each for each in objects if each["kind"] == "HTTPRoute"]
+    assert made["spec"]["parentRefs"] == [{"name": "public", "namespace": "infra", "sectionName": "https"}]
+    assert made["spec"]["hostnames"] == ["a.example.org"]
+    assert made["spec"]["rules"][0]["backendRefs"] == [{"name": "flowers-serve-svc", "port": 8000}]
 
 
 def test_the_submitter_sets_little_aside() -> None:

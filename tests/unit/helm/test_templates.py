@@ -210,7 +210,9 @@ def test_alerts_speak_of_series_there_are() -> None:
 
 def test_dashboards_speak_of_series_there_are() -> None:
     """Every panel of every dashboard that the chart brings asks for series that are published."""
-    maps = [each for each in _rendered(VALUES["everything"]) if "grafana_dashboard" in each["metadata"].get("labels", {})]
+    maps = [
+        each for each in _rendered(VALUES["everything"]) if "grafana_dashboard" in each["metadata"].get("labels", {})
+    ]
     panels = [panel for each in maps for text in each["data"].values() for panel in json.loads(text)["panels"]]
     assert len(maps) == 2
     assert len(panels) >= 12
