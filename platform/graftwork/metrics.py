@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_DIFFERENCE_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 _SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -32,6 +33,14 @@ class ServingMetrics:
         batch_examples: examples that shared a pass through the model.
         waiting: requests that no thread has taken up.
         model_info: 1 for each model served, with its version and digest.
+        version_requests: prediction requests by the version that answered, and their outcome: `ok`, `refused` (the
+            client's to fix, or too many waiting) or `failed`.
+        version_seconds: time to answer a prediction request, by the version that answered.
+        shadow_examples: copies for shadow versions, by what came of them: the shadow `agrees` or `disagrees` with the
+            answer, or there is nothing to compare: `dropped` under load, `failed`, `incomparable`.
+        shadow_difference: largest difference of a score between answer and shadow, or of a number in standard
+            deviations.
+        shadow_seconds: time from a shadow's copy to its scores, waiting for an idle moment included.
     """
 
     requests: Counter = field(
@@ -68,6 +77,66 @@ class ServingMetrics:
             "graftwork_model_info", "Models served.", ("endpoint", "model", "version", "digest"), "livemax"
         )
     )
+    version_requests: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_version_requests",
+            "Prediction requests by the version that answered.",
+            ("endpoint", "model", "version", "outcome"),
+        )
+    )
+    version_seconds: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_version_request_duration_seconds",
+            "Time to answer a prediction request, by the version that answered.",
+            ("endpoint", "model", "version"),
+            _LATENCY_BUCKETS_S,
+        )
+    )
+    shadow_examples: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_shadow_examples",
+            "Examples copied to shadow versions, by what came of them.",
+            ("endpoint", "model", "version", "result"),
+        )
+    )
+    shadow_difference: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_shadow_score_difference",
+            "Largest difference of a score between answer and shadow.",
+            ("endpoint", "model", "version"),
+            _DIFFERENCE_BUCKETS,
+        )
+    )
+    shadow_seconds: Histogram = field(
+        default_factory=lambda: _histogram(
+            "graftwork_shadow_duration_seconds",
+            "Time from a shadow's copy to its scores.",
+            ("endpoint", "model", "version"),
+            _LATENCY_BUCKETS_S,
+        )
+    )
+
+
+class BoundedLabels:
+    """Values for a label that may take many: the first ones are kept as they are, all further ones become `other`.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    OTHER = "other"
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        """What stands for a value."""
+        if value not in self._kept:
+            if len(self._kept) >= self._limit:
+                return self.OTHER
+            self._kept.add(value)
+        return value
 
 
 _LOOK_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

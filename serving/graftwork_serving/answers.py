@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -22,6 +23,11 @@ class Answers(Protocol):
     """
 
     labels: tuple[str, ...]
+
+    @property
+    def scales(self) -> Sequence[float]:
+        """What a difference of each number is measured in."""
+        ...
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """An example's answer as JSON-ready values.
@@ -51,6 +57,7 @@ class ScoreAnswers:
 
     def __init__(self, labels: tuple[str, ...]) -> None:
         self.labels = labels
+        self.scales = (1.0,) * len(labels)
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """The likeliest label, its probability, and the best labels with theirs."""
@@ -71,10 +78,16 @@ class ScoreAnswers:
 
 
 class NumberAnswers:
-    """Numbers by name."""
+    """Numbers by name.
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    Args:
+        labels: their names.
+        scales: standard deviation of each in the training data; ones by default.
+    """
+
+    def __init__(self, labels: tuple[str, ...], scales: Sequence[float] | None = None) -> None:
         self.labels = labels
+        self.scales = tuple(scales or [1.0] * len(labels))
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """Every number; `top` ranks nothing here."""
@@ -96,7 +109,12 @@ class LabelAnswers:
 
     def __init__(self, labels: tuple[str, ...], thresholds: NDArray[np.float32]) -> None:
         self.labels = labels
+        self.scales = (1.0,) * len(labels)
         self._thresholds = thresholds
+
+    def given(self, values: NDArray[np.float32]) -> list[str]:
+        """The labels at or above their thresholds, shape of `values` (labels,)."""
+        return [label for label, is_given in zip(self.labels, values >= self._thresholds, strict=True) if is_given]
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """The labels given, and the best labels with their probabilities; those given are always among them."""
@@ -124,6 +142,6 @@ def answers_for(output: OutputSignature) -> Answers:
         case ScoresSignature():
             return ScoreAnswers(tuple(output.labels))
         case NumbersSignature():
-            return NumberAnswers(tuple(output.labels))
+            return NumberAnswers(tuple(output.labels), output.scales)
         case LabelsSignature():
             return LabelAnswers(tuple(output.labels), np.asarray(output.thresholds, np.float32))

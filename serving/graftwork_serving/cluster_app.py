@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from graftwork.settings import Settings, load_settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork_serving.deployment import EndpointReplica
-from graftwork_serving.resolve import named_alias, replica_config, resolve_models
+from graftwork_serving.resolve import replica_config, resolve_models
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -44,17 +44,7 @@ def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, An
         BundleError: a bundle was changed.
     """
     endpoint = InferenceEndpoint.model_validate(told["endpoint"])
-    resolved: Mapping[str, str] = told["resolved"]
-    named_models = endpoint.spec.models
-    served = [model.model_copy(update={"model": resolved.get(model.model, model.model)}) for model in named_models]
-    spec = endpoint.spec.model_copy(update={"models": served})
-    endpoint = endpoint.model_copy(update={"spec": spec})
-    models = [
-        model.model_copy(update={"alias": named_alias(named.model)}) if named.model in resolved else model
-        for model, named in zip(
-            resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings), named_models, strict=True
-        )
-    ]
+    models = resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings, resolved=told["resolved"])
     return replica_config(endpoint, models).model_dump(mode="json")
 
 

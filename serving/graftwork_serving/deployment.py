@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork_serving.endpoint_config import ReplicaConfig
-from graftwork_serving.engine import EngineOptions
-from graftwork_serving.served_model import ServedModel, load_model
+from graftwork_serving.model_loader import ModelLoader
+from graftwork_serving.served_model import ServedModel
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
@@ -38,7 +38,7 @@ class EndpointReplica:
         from graftwork_serving.web.app import EndpointApp
         from graftwork_serving.work_pool import WorkPool
 
-        self._threads = threads
+        self._loader = ModelLoader(threads=threads)
         self._metrics = ServingMetrics()
         self._pool = WorkPool(threads=threads, on_batch=self._count_batch)
         self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
@@ -55,8 +55,9 @@ class EndpointReplica:
         Requests in progress finish on the old models. If anything fails, the old models stay.
         """
         config = ReplicaConfig.model_validate(user_config)
-        models = await asyncio.to_thread(_load_models, config, self._threads)
-        self._app.configure(config, models)
+        arms = await asyncio.to_thread(self._loader.arms, config)
+        self._app.configure(config, arms)
+        models = [arm.model for arm in arms]
         self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
         await self._follow_grpc(config)
 
@@ -86,11 +87,6 @@ class EndpointReplica:
         """Fail if the replica can no longer answer; Serve then replaces it."""
         if not self._pool.is_alive:
             raise RuntimeError("a worker thread has died")
-
-
-def _load_models(config: ReplicaConfig, threads: int) -> list[ServedModel]:
-    options = EngineOptions(threads=threads, max_batch_size=config.max_batch_size)
-    return [load_model(model, options, max_image_pixels=config.max_image_pixels) for model in config.models]
 
 
 def _publish_models(

@@ -16,10 +16,18 @@ class ModelConfig(BaseModel):
     """Version in answers: the registry's number, or the start of the bundle's digest."""
     path: str
     """Bundle directory."""
+    digest: str
+    """Of the bundle's content."""
+    reference: str
+    """How the spec names it, such as `flowers@champion`: stays when the alias moves."""
     alias: str | None = None
     """Alias by which the spec names it; the label of its version in requests."""
     takes_text: bool = False
     """Whether it takes texts; otherwise pictures."""
+    traffic: int = 100
+    """Percent of the requests for its name that it answers."""
+    shadow: float | None = None
+    """Share of the requests for its name of which it gets a copy; None for one that answers."""
 
 
 class GrpcConfig(BaseModel):
@@ -50,5 +58,7 @@ class ReplicaConfig(BaseModel):
     """Largest picture."""
     max_queued_requests: int
     """Requests that may wait in one replica."""
+    sticky_header: str | None = None
+    """Header by whose value clients keep to one version, in lower case."""
     grpc: GrpcConfig | None = None
     """Where replicas listen for gRPC; None nowhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
+from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
 from graftwork_serving.endpoint_config import GrpcConfig, ModelConfig, ReplicaConfig
 
 _VERSION_DIGITS = 12
@@ -23,27 +25,48 @@ class _Source:
     alias: str | None = None
 
 
-def resolve_models(endpoint: InferenceEndpoint, *, base_dir: Path, settings: Settings) -> list[ModelConfig]:
+def resolve_models(
+    endpoint: InferenceEndpoint, *, base_dir: Path, settings: Settings, resolved: Mapping[str, str] | None = None
+) -> list[ModelConfig]:
     """Find every model's bundle and check its digests.
+
+    Args:
+        endpoint: the endpoint.
+        base_dir: folder that relative paths start at.
+        settings: where the registry is.
+        resolved: `NAME/VERSION` behind each `NAME@ALIAS`, where somebody else has asked the registry already.
 
     Raises:
         SpecError: no such model or bundle, or two models of one name.
         BundleError: a bundle was changed.
     """
-    models = [_resolve(model, base_dir=base_dir, settings=settings) for model in endpoint.spec.models]
-    seen: set[str] = set()
-    for index, model in enumerate(models):
-        if model.name in seen:
-            raise SpecError(
+    told = resolved or {}
+    models = [
+        _resolve(model, told.get(model.model, model.model), base_dir=base_dir, settings=settings)
+        for model in endpoint.spec.models
+    ]
+    # Names as they turned out: those of paths depend on where the paths lead.
+    shares = [
+        Share(name=model.name, reference=model.reference, traffic=served.traffic, shadow=served.shadow)
+        for model, served in zip(models, endpoint.spec.models, strict=True)
+    ]
+    if problems := share_problems(shares):
+        raise SpecError(
+            [
                 Problem(
-                    where=f"spec.models[{index}].name",
-                    received=f"{model.name!r} for a second time",
-                    expected="a name of its own for each model",
-                    fix="Set `name` for one of them.",
+                    where="spec." + _place(problem.at),
+                    received=problem.received,
+                    expected=problem.expected,
+                    fix=problem.fix,
                 )
-            )
-        seen.add(model.name)
+                for problem in problems
+            ]
+        )
     return models
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
 def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> ReplicaConfig:
@@ -56,19 +79,24 @@ def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> Re
         max_request_bytes=spec.limits.max_request_bytes,
         max_image_pixels=spec.limits.max_image_pixels,
         max_queued_requests=spec.limits.max_queued_requests,
+        sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
     )
 
 
-def _resolve(model: ServedModel, *, base_dir: Path, settings: Settings) -> ModelConfig:
-    source = _find(model.model, base_dir=base_dir, settings=settings)
+def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
+    source = _find(reference, base_dir=base_dir, settings=settings)
     bundle = open_bundle(source.path)
     return ModelConfig(
         name=model.name or source.name,
         version=source.version or bundle.digest[:_VERSION_DIGITS],
         path=str(source.path),
-        alias=source.alias,
+        digest=bundle.digest,
+        reference=model.model,
+        alias=source.alias if reference == model.model else named_alias(model.model),
         takes_text=isinstance(bundle.manifest.input, TextSignature),
+        traffic=WHOLE_PERCENT if model.traffic is None else model.traffic,
+        shadow=model.shadow,
     )
 
 

@@ -5,8 +5,9 @@ Protocols turn their requests into `PredictionService.predict` and its `Predicti
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from graftwork.errors import RequestError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.image import ImageError, ImageTooLargeError
 from graftwork.preprocess.text import TextError
+from graftwork_serving.routing import Arm, RoutedModel, route_models
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.work_pool import PoolFullError, WorkPool
 
@@ -45,11 +47,13 @@ class Prediction:
         model: who answered.
         scores: shape (examples, labels), float32.
         seconds: from the request's acceptance to the last score.
+        examples: what was asked about.
     """
 
     model: ServedModel
     scores: NDArray[np.float32]
     seconds: float
+    examples: Sequence[bytes | NDArray[Any]] = ()
 
 
 class PredictionService:
@@ -57,17 +61,29 @@ class PredictionService:
 
     Args:
         endpoint: the endpoint's name.
-        models: by name; the first one is the default.
+        arms: versions of models; the first name is the default.
         pool: threads.
+        sticky_header: header by whose value clients keep to one version, in lower case; None for none.
+        draw: random numbers, 0 <= x < 1, that share out requests without a sticky key.
     """
 
-    def __init__(self, *, endpoint: str, models: Sequence[ServedModel], pool: WorkPool) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint: str,
+        arms: Sequence[Arm],
+        pool: WorkPool,
+        sticky_header: str | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
         self.endpoint = endpoint
-        self._models = {model.name: model for model in models}
+        self.sticky_header = sticky_header
+        self._models = route_models(arms)
         self._pool = pool
+        self._draw = draw
 
     @property
-    def models(self) -> Mapping[str, ServedModel]:
+    def models(self) -> Mapping[str, RoutedModel]:
         """Models by name, in the order of the spec."""
         return self._models
 
@@ -76,8 +92,8 @@ class PredictionService:
         """Whether requests can be answered."""
         return self._pool.is_alive
 
-    def find(self, name: str | None = None, version: str | None = None) -> ServedModel:
-        """The model a request names; the first one if it names none.
+    def model(self, name: str | None = None) -> RoutedModel:
+        """The model a request names, all versions of it; the first one if it names none.
 
         Raises:
             RequestError: there is none (404).
@@ -89,11 +105,25 @@ class PredictionService:
             known = ", ".join(self._models)
             hint = did_you_mean(name, self._models) or f"Models here: {known}."
             raise RequestError(404, f"There is no model {name!r} at endpoint {self.endpoint!r}. {hint}")
-        if version is not None and version != model.version:
-            raise RequestError(
-                404, f"Model {name!r} is served here in version {model.version!r}, not {version!r}. Use that version."
-            )
         return model
+
+    def find(self, name: str | None = None, version: str | None = None, *, key: str | None = None) -> ServedModel:
+        """The version that answers a request.
+
+        Args:
+            name: the model it names; the first one if it names none.
+            version: the version it names, if any.
+            key: the client's sticky key, if it has one.
+
+        Raises:
+            RequestError: there is none (404).
+        """
+        model = self.model(name)
+        return self.choose(model, key=key) if version is None else model.version(version)
+
+    def choose(self, model: RoutedModel, *, key: str | None) -> ServedModel:
+        """The version of a model that answers a request which names none."""
+        return model.choose(key, self._draw()).model
 
     async def predict(self, model: ServedModel, examples: Sequence[bytes | NDArray[Any]]) -> Prediction:
         """Score the examples of one request.
@@ -122,7 +152,7 @@ class PredictionService:
             raise RequestError(400, f"{_sentence(error)} Send text in UTF-8.") from error
         except PoolFullError as error:
             raise OverloadedError(retry_after_s=1) from error
-        return Prediction(model=model, scores=scores, seconds=time.perf_counter() - started)
+        return Prediction(model=model, scores=scores, seconds=time.perf_counter() - started, examples=examples)
 
 
 def _sentence(error: Exception) -> str:

@@ -2,7 +2,8 @@
 
 Every thread does whatever comes next: run a batch when enough examples are decoded or none is left to decode, otherwise
 decode one more. So a lone request is never held back, waiting examples share a pass, and there are never more busy
-threads than CPUs. Nothing here knows a protocol.
+threads than CPUs. What may be done or dropped (copies for shadows) is done by one thread at a time, and only while none
+has anything else. Nothing here knows a protocol.
 """
 
 from __future__ import annotations
@@ -37,6 +38,10 @@ class Work(Protocol):
         ...
 
 
+# Examples that may wait for the pool to have nothing else to do.
+_MAX_IDLE = 64
+
+
 class PoolFullError(Exception):
     """More requests wait than allowed."""
 
@@ -50,6 +55,7 @@ class _Request:
     left: int
     started: bool = False
     over: bool = False
+    is_idle: bool = False
 
 
 @dataclass(eq=False, kw_only=True)
@@ -107,6 +113,7 @@ class WorkPool:
         self._wake = threading.Condition()
         self._raw: deque[_Example] = deque()
         self._decoded: deque[_Example] = deque()
+        self._idle: deque[_Example] = deque()
         self._waiting = 0
         self._busy = 0
         self._closed = False
@@ -136,14 +143,7 @@ class WorkPool:
             PoolFullError: too many requests wait already.
             ImageError: an example cannot be decoded.
         """
-        loop = asyncio.get_running_loop()
-        request = _Request(
-            model=model,
-            future=loop.create_future(),
-            loop=loop,
-            scores=[None] * len(examples),
-            left=len(examples),
-        )
+        request = _new_request(model, len(examples))
         with self._wake:
             if self._waiting >= self.max_waiting:
                 raise PoolFullError
@@ -152,15 +152,32 @@ class WorkPool:
                 queue = self._raw if isinstance(data, bytes) else self._decoded
                 queue.append(_Example(request=request, index=index, data=data))
             self._wake.notify(len(examples))
-        try:
-            return await request.future
-        finally:
-            request.over = True  # a client that went away: threads drop what is left of it
+        return await _scores(request)
+
+    async def predict_when_idle(
+        self, model: Work, examples: Sequence[bytes | NDArray[np.uint8]]
+    ) -> NDArray[np.float32]:
+        """As `predict`, one example after the other and only while there is nothing else to do.
+
+        Raises:
+            PoolFullError: there has been something else to do for too long.
+            ImageError: an example cannot be decoded.
+        """
+        request = _new_request(model, len(examples), is_idle=True)
+        with self._wake:
+            if len(self._idle) + len(examples) > _MAX_IDLE:
+                raise PoolFullError
+            self._idle.extend(_Example(request=request, index=index, data=data) for index, data in enumerate(examples))
+            self._wake.notify()
+        return await _scores(request)
 
     def close(self) -> None:
-        """Let the threads finish what waits, then end them."""
+        """Let the threads finish what waits, then end them; what waits for an idle moment is dropped."""
         with self._wake:
             self._closed = True
+            for example in self._idle:
+                _finish(example.request, PoolFullError())
+            self._idle.clear()
             self._wake.notify_all()
         for thread in self._threads:
             thread.join()
@@ -170,20 +187,26 @@ class WorkPool:
             with self._wake:
                 batch_size = self._decoded[0].request.model.batch_size if self._decoded else 1
                 step = next_step(raw=len(self._raw), decoded=len(self._decoded), batch_size=batch_size)
-                if step is None:
-                    if self._closed:
-                        return
+                is_idle = step is None
+                if step is not None:
+                    taken = self._take(step)
+                elif self._closed:
+                    return
+                elif self._idle and self._busy == 0:
+                    step, taken = self._take_idle()
+                else:
                     self._wake.wait()
                     continue
-                taken = self._take(step)
                 self._busy += 1
-                alone = self._busy == 1 and not self._raw and not self._decoded
+                alone = self._busy == 1 and not self._raw and not self._decoded and not is_idle
             try:
                 if taken:
                     self._carry_out(step, taken, alone=alone)
             finally:
                 with self._wake:
                     self._busy -= 1
+                    if self._idle:  # whoever waited because this thread was busy
+                        self._wake.notify()
 
     def _take(self, step: DecodeStep | PredictStep) -> list[_Example]:
         """Take examples off their queue, those of one model only; drop those of requests that are over."""
@@ -199,6 +222,11 @@ class WorkPool:
                 taken.append(example)
         return taken
 
+    def _take_idle(self) -> tuple[DecodeStep | PredictStep, list[_Example]]:
+        example = self._idle.popleft()
+        step = DecodeStep() if isinstance(example.data, bytes) else PredictStep(examples=1)
+        return step, [] if example.request.over else [example]
+
     def _carry_out(self, step: DecodeStep | PredictStep, examples: list[_Example], *, alone: bool) -> None:
         try:
             if isinstance(step, DecodeStep):
@@ -213,13 +241,16 @@ class WorkPool:
         if isinstance(example.data, bytes):
             example.data = example.request.model.decode(example.data)
         with self._wake:
-            self._decoded.append(example)
+            if example.request.is_idle:
+                self._idle.appendleft(example)
+            else:
+                self._decoded.append(example)
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
         model = examples[0].request.model
         # `_decode` has replaced the raw bytes of each by an array.
         scores = model.predict([np.asarray(example.data) for example in examples], alone=alone)
-        if self._on_batch is not None:
+        if self._on_batch is not None and not examples[0].request.is_idle:
             self._on_batch(model, len(examples))
         for example, row in zip(examples, scores, strict=True):
             request = example.request
@@ -229,6 +260,25 @@ class WorkPool:
                 is_last = request.left == 0
             if is_last:
                 _finish(request, None)
+
+
+def _new_request(model: Work, examples: int, *, is_idle: bool = False) -> _Request:
+    loop = asyncio.get_running_loop()
+    return _Request(
+        model=model,
+        future=loop.create_future(),
+        loop=loop,
+        scores=[None] * examples,
+        left=examples,
+        is_idle=is_idle,
+    )
+
+
+async def _scores(request: _Request) -> NDArray[np.float32]:
+    try:
+        return await request.future
+    finally:
+        request.over = True  # a client that went away: threads drop what is left of it
 
 
 def _finish(request: _Request, error: Exception | None) -> None:

@@ -117,8 +117,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "InferenceEndpointSpec": (
         Rule(
             rule="self.models.all(x, self.models.exists_one(y, "
-            "(has(x.name) ? x.name : x.model) == (has(y.name) ? y.name : y.model)))",
-            message="two models of one name: give each a `name` of its own",
+            "x.model == y.model && (has(x.name) ? x.name : '') == (has(y.name) ? y.name : '')))",
+            message="one model twice under one name: give each a `name` of its own",
         ),
         Rule(
             rule="!has(self.grpc) || self.grpc.port != self.http.port",
@@ -150,6 +150,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             rule="!has(self.logUniform) || self.logUniform.all(x, x > 0.0)",
             message="expected numbers > 0 in `logUniform`; use a small positive one, or `uniform`",
+        ),
+    ),
+    "ServedModel": (
+        Rule(
+            rule="!has(self.traffic) || !has(self.shadow)",
+            message="`traffic` of a `shadow`: remove one, a shadow never answers",
         ),
     ),
     "SplitSource": _split_rules(),

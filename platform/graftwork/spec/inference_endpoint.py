@@ -9,17 +9,53 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from graftwork.spec.base import Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
+from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 from graftwork.spec.placement import EndpointPlacement
+from graftwork.spec.traffic import Share, name_in_requests, share_problems
 
 
 class ServedModel(SpecModel):
-    """One bundle behind the endpoint."""
+    """One bundle behind the endpoint. Entries that share a name are versions of one model, which share its requests."""
 
     model: Uri
     """`NAME@ALIAS` or `NAME/VERSION` in the registry, or the path of a bundle directory."""
     name: Name | None = None
     """Name in request URLs. Default: the registered model's name, or the bundle directory's."""
+    traffic: Annotated[int, Field(ge=0, le=100)] | None = None
+    """Percent of the requests for its name that this entry answers; all entries of a name have 100 in all. Requests
+    that name a version or label in their URL reach that one."""
+    shadow: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Makes this entry a shadow: it gets a copy of this share of the requests for its name, after their answers have
+    gone and while the replica has nothing else to do, and what it says is compared (metrics), never sent."""
+
+    @property
+    def name_in_requests(self) -> str:
+        """What requests call it, as far as the spec alone tells."""
+        return self.name or name_in_requests(self.model)
+
+    @model_validator(mode="after")
+    def _answers_or_shadows(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("traffic",),
+                received="`traffic` of a `shadow`",
+                expected="one of the two",
+                fix="Remove one: a shadow never answers.",
+                involves=(("shadow",),),
+            )
+            if self.traffic is not None and self.shadow is not None
+            else None
+        )
+        return self
+
+
+class Routing(SpecModel):
+    """How requests are shared among the entries of one name."""
+
+    sticky_header: Annotated[str, Field(min_length=1, max_length=100, pattern=HEADER_PATTERN)] | None = None
+    """HTTP header or gRPC metadata key, such as `x-user-id`, by which a client keeps to one version: the same value
+    gets the same entry on every replica, and a change of `traffic` moves as few values as it can. Default: each request
+    by itself."""
 
 
 class Autoscaling(SpecModel):
@@ -97,7 +133,10 @@ class InferenceEndpointSpec(SpecModel):
     """Which bundles to serve, and with how much."""
 
     models: Annotated[list[ServedModel], Field(min_length=1)]
-    """Bundles behind the endpoint; the first one answers where a request names none."""
+    """Bundles behind the endpoint; the first one answers where a request names none. Entries that share a name are
+    versions of one model: `traffic` shares its requests among them."""
+    routing: Routing = Routing()
+    """How requests are shared among versions of one model."""
     engine: Literal["auto", "openvino"] = "auto"
     """What computes predictions. `auto` is `openvino` on CPU."""
     autoscaling: Autoscaling = Autoscaling()
@@ -132,20 +171,12 @@ class InferenceEndpointSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        names = [served.name or served.model for served in self.models]
-        refuse_if_any(
-            *(
-                Inconsistency(
-                    at=("models", position),
-                    received=f"`{name}`, which an earlier model has",
-                    expected="another model, or the same one under another `name`",
-                    fix="Add a `name` of its own, or remove the entry.",
-                )
-                for position, name in enumerate(names)
-                if name in names[:position]
-            )
-        )
+    def _shares_add_up(self) -> Self:
+        shares = [
+            Share(name=served.name_in_requests, reference=served.model, traffic=served.traffic, shadow=served.shadow)
+            for served in self.models
+        ]
+        refuse_if_any(*share_problems(shares))
         return self
 
 

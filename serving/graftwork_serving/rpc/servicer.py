@@ -79,16 +79,18 @@ class InferenceServicer:
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
         try:
-            model = self._app.service.find(request.name or None, request.version or None)
+            routed = self._app.service.model(request.name or None)
+            model = routed.version(request.version) if request.version else routed.main
         except RequestError as error:
             return await _refuse(context, error.status, error.message)
-        about = open_inference.model_metadata(model)
+        about = open_inference.model_metadata(model, routed.versions)
         del about["parameters"]  # has no place in the message
         return message_class("ModelMetadataResponse")(**about)
 
     async def _model_infer(self, request: Any, context: Any) -> Any:
         started, service = time.perf_counter(), self._app.service
-        outcome, status, refusal = Outcome(protocol="grpc"), HTTPStatus.OK.value, ""
+        outcome = Outcome(protocol="grpc", key=_sticky_key(context, service.sticky_header))
+        status, refusal = HTTPStatus.OK.value, ""
         answer: Any = None
         try:
             answer = await _infer(service, request, outcome)
@@ -105,19 +107,27 @@ class InferenceServicer:
             status = HTTPStatus.INTERNAL_SERVER_ERROR.value
             refusal = "The endpoint failed to answer; its log says why. The request may be fine."
         self._app.count(service, outcome, status, time.perf_counter() - started)
+        if (after := self._app.after_answering(service, outcome)) is not None:
+            context.add_done_callback(lambda _: after())
         return answer if answer is not None else await _refuse(context, status, refusal)
 
 
 async def _infer(service: PredictionService, request: Any, outcome: Outcome) -> Any:
-    model = service.find(request.model_name or None, request.model_version or None)
-    outcome.model = model.name
+    model = service.find(request.model_name or None, request.model_version or None, key=outcome.key)
+    outcome.version = model
     tensors = tuple(model.answers.tensors())
     if request.raw_input_contents or request.ByteSize() < LARGE_BODY_BYTES:
         parsed = translate.parse_infer(request, model.reader.spec, tensors)
     else:
         parsed = await asyncio.to_thread(translate.parse_infer, request, model.reader.spec, tensors)
-    outcome.examples = len(parsed.examples)
-    return translate.encode_infer(await service.predict(model, parsed.examples), parsed)
+    return translate.encode_infer(await outcome.predict(service, model, parsed.examples), parsed)
+
+
+def _sticky_key(context: Any, header: str | None) -> str | None:
+    if header is None:
+        return None
+    value = next((value for name, value in context.invocation_metadata() or () if name == header), None)
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 async def _refuse(context: Any, status: int, message: str) -> NoReturn:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import RequestError
 from graftwork_serving.service import OverloadedError, PredictionService
+from graftwork_serving.shadows import Shadows
+from graftwork_serving.version_metrics import VersionMetrics
 from graftwork_serving.web import open_inference, tensorflow_serving
 from graftwork_serving.web.handlers import HANDLERS, Outcome
 from graftwork_serving.web.messages import (
@@ -37,7 +40,7 @@ from graftwork_serving.web.routes import (
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.endpoint_config import ReplicaConfig
-    from graftwork_serving.served_model import ServedModel
+    from graftwork_serving.routing import Arm
     from graftwork_serving.work_pool import WorkPool
 
 _LOGGER = logging.getLogger(__name__)
@@ -56,16 +59,21 @@ class EndpointApp:
 
     def __init__(self, pool: WorkPool, *, metrics: ServingMetrics, metrics_dir: Path) -> None:
         self._pool = pool
+        self._versions = VersionMetrics(metrics)
+        self._shadows = Shadows(pool, self._versions)
         self._service: PredictionService | None = None
         self._max_request_bytes = 0
         self._metrics = metrics
         self._metrics_dir = metrics_dir
 
-    def configure(self, config: ReplicaConfig, models: Sequence[ServedModel]) -> None:
-        """Answer the requests that come from now on with these models and limits."""
+    def configure(self, config: ReplicaConfig, arms: Sequence[Arm]) -> None:
+        """Answer the requests that come from now on with these versions of models and these limits."""
         self._pool.max_waiting = config.max_queued_requests
         self._max_request_bytes = config.max_request_bytes
-        self._service = PredictionService(endpoint=config.endpoint, models=models, pool=self._pool)
+        self._versions.endpoint = config.endpoint
+        self._service = PredictionService(
+            endpoint=config.endpoint, arms=arms, pool=self._pool, sticky_header=config.sticky_header
+        )
 
     @property
     def endpoint(self) -> str:
@@ -113,7 +121,7 @@ class EndpointApp:
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
         protocol, answer = HANDLERS[route.kind]
-        outcome = Outcome(protocol=protocol)
+        outcome = Outcome(protocol=protocol, key=_sticky_key(scope, service.sticky_header))
         read = partial(read_request, scope, receive, max_bytes=self._max_request_bytes)
         try:
             response = await answer(service, route, read, outcome)
@@ -126,7 +134,14 @@ class EndpointApp:
             _LOGGER.exception("A prediction request failed.")
             response = error_response(500, "The endpoint failed to answer; its log says why. The request may be fine.")
         self.count(service, outcome, response.status, time.perf_counter() - started)
-        return response
+        return replace(response, after_sending=self.after_answering(service, outcome))
+
+    def after_answering(self, service: PredictionService, outcome: Outcome) -> Callable[[], None] | None:
+        """What to do once the answer of a prediction request has gone; None if there is nothing to do."""
+        model, prediction = service.models.get(outcome.model), outcome.prediction
+        if prediction is None or model is None or not model.shadows:
+            return None
+        return partial(self._shadows.copy, prediction, model)
 
     def count(self, service: PredictionService, outcome: Outcome, status: int, seconds: float) -> None:
         """Count a prediction request.
@@ -143,6 +158,8 @@ class EndpointApp:
         self._metrics.waiting.labels(endpoint).set(self._pool.waiting)
         if status == HTTPStatus.OK:
             self._metrics.examples.labels(endpoint, model).inc(outcome.examples)
+        if outcome.version is not None:
+            self._versions.count(outcome.version, status, seconds)
 
     async def _inform(self, service: PredictionService, route: Route) -> HttpResponse:
         match route.kind:
@@ -153,7 +170,7 @@ class EndpointApp:
                     openapi_document(
                         service.endpoint,
                         self._max_request_bytes,
-                        takes_text={model.takes_text for model in service.models.values()},
+                        takes_text={model.main.takes_text for model in service.models.values()},
                     )
                 )
             case RouteKind.METRICS:
@@ -183,22 +200,31 @@ def _ready(service: PredictionService) -> HttpResponse:
 
 def _describe_model(service: PredictionService, route: Route) -> HttpResponse:
     try:
+        routed = service.model(route.name)
         if route.kind in {RouteKind.STATUS, RouteKind.SIGNATURES}:
-            model = service.find(route.name)
-            tensorflow_serving.find_version(model, route.version, route.label)
+            named = tensorflow_serving.find_version(routed, route.version, route.label)
         else:
-            model = service.find(route.name, route.version)
+            named = None if route.version is None else routed.version(route.version)
     except RequestError as error:
         return error_response(error.status, error.message)
+    versions = routed.versions if named is None else (named.version,)
+    model = named or routed.main
     match route.kind:
         case RouteKind.STATUS:
-            return json_response(tensorflow_serving.model_status(model))
+            return json_response(tensorflow_serving.model_status(versions))
         case RouteKind.SIGNATURES:
             return json_response(tensorflow_serving.model_metadata(model))
         case RouteKind.MODEL_READY:
             return json_response({"name": model.name, "ready": True})
         case _:
-            return json_response(open_inference.model_metadata(model))
+            return json_response(open_inference.model_metadata(model, routed.versions))
+
+
+def _sticky_key(scope: Scope, header: str | None) -> str | None:
+    if header is None:
+        return None
+    wanted = header.encode()
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
 
 
 async def _live(receive: Receive, send: Send) -> None:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from graftwork.errors import RequestError
-from graftwork_serving.service import PredictionService
+from graftwork_serving.served_model import ServedModel
+from graftwork_serving.service import Prediction, PredictionService
 from graftwork_serving.web import binary_tensors, open_inference, plain, plain_text, tensorflow_serving
 from graftwork_serving.web.messages import HttpRequest, HttpResponse, json_response
+from graftwork_serving.web.open_inference import Examples
 from graftwork_serving.web.routes import Route, RouteKind
 
 _T = TypeVar("_T")
@@ -22,11 +24,32 @@ Read = Callable[[], Awaitable[HttpRequest]]
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What is known of a prediction request for the metrics."""
+    """A prediction request on its way: who asks, and what is known of it for the metrics.
+
+    Attributes:
+        protocol: as metrics call it.
+        key: the client's sticky key, if it has one.
+        version: which version answers, once that is known.
+        examples: how many it asks about.
+        prediction: what came out, once it has.
+    """
 
     protocol: str
-    model: str = ""
+    key: str | None = None
+    version: ServedModel | None = None
     examples: int = 0
+    prediction: Prediction | None = None
+
+    @property
+    def model(self) -> str:
+        """Name of the model that answers; empty where that is not known."""
+        return "" if self.version is None else self.version.name
+
+    async def predict(self, service: PredictionService, model: ServedModel, examples: Examples) -> Prediction:
+        """Score the request's examples; raises what `PredictionService.predict` does."""
+        self.examples = len(examples)
+        self.prediction = await service.predict(model, examples)
+        return self.prediction
 
 
 Handler = Callable[[PredictionService, Route, Read, Outcome], Awaitable[HttpResponse]]
@@ -39,25 +62,22 @@ async def answer_plain(service: PredictionService, route: Route, read: Read, out
             404, f"There is no endpoint {route.name!r} here. Use /v1/endpoints/{service.endpoint}/predict."
         )
     request = await read()
-    model = service.find(request.query["model"][-1] if "model" in request.query else None)
-    outcome.model = model.name
+    name, version = request.query.get("model", [None])[-1], request.query.get("version", [None])[-1]
+    outcome.version = model = service.find(name, version, key=outcome.key)
     top = plain.parse_top(request, labels=len(model.answers.labels))
     files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
-    outcome.examples = len(files)
-    prediction = await service.predict(model, [file.data for file in files])
+    prediction = await outcome.predict(service, model, [file.data for file in files])
     return json_response(plain.encode_prediction(prediction, files, top=top))
 
 
 async def answer_open_inference(service: PredictionService, route: Route, read: Read, outcome: Outcome) -> HttpResponse:
     """`POST /v2/models/NAME/infer`."""
-    model = service.find(route.name, route.version)
-    outcome.model = model.name
+    outcome.version = model = service.find(route.name, route.version, key=outcome.key)
     request = await read()
     parsed = await _off_loop(
         request, lambda: open_inference.parse_infer(request, model.reader.spec, tuple(model.answers.tensors()))
     )
-    outcome.examples = len(parsed.examples)
-    prediction = await service.predict(model, parsed.examples)
+    prediction = await outcome.predict(service, model, parsed.examples)
     answer = open_inference.encode_infer(prediction, parsed)
     response = json_response(answer.document)
     return response if answer.behind is None else _with_values(response, answer.behind)
@@ -67,9 +87,9 @@ async def answer_tensorflow_serving(
     service: PredictionService, route: Route, read: Read, outcome: Outcome
 ) -> HttpResponse:
     """`POST /v1/models/NAME:predict`, `:classify` and `:regress`."""
-    model = service.find(route.name)
-    outcome.model = model.name
-    tensorflow_serving.find_version(model, route.version, route.label)
+    routed = service.model(route.name)
+    named = tensorflow_serving.find_version(routed, route.version, route.label)
+    outcome.version = model = named or service.choose(routed, key=outcome.key)
     inputs, answers = model.reader.spec, model.answers
     if route.kind is RouteKind.CLASSIFY and not tensorflow_serving.can_classify(answers):
         raise RequestError(400, f"Model {model.name!r} gives numbers, not scores of labels. Use :predict.")
@@ -78,16 +98,14 @@ async def answer_tensorflow_serving(
     request = await read()
     if route.kind is RouteKind.ROWS_PREDICT:
         parsed = await _off_loop(request, lambda: tensorflow_serving.parse_predict(request.body, inputs, answers))
-        outcome.examples = len(parsed.examples)
-        prediction = await service.predict(model, parsed.examples)
+        prediction = await outcome.predict(service, model, parsed.examples)
         return json_response(tensorflow_serving.encode_predict(prediction, parsed))
     is_classify = route.kind is RouteKind.CLASSIFY
     signature = tensorflow_serving.CLASSIFY_SIGNATURE if is_classify else tensorflow_serving.REGRESS_SIGNATURE
     examples = await _off_loop(
         request, lambda: tensorflow_serving.parse_examples(request.body, inputs, signature=signature)
     )
-    outcome.examples = len(examples)
-    prediction = await service.predict(model, examples)
+    prediction = await outcome.predict(service, model, examples)
     encode = tensorflow_serving.encode_classify if is_classify else tensorflow_serving.encode_regress
     return json_response(encode(prediction))
 

@@ -47,12 +47,14 @@ class HttpResponse:
         body: all of it.
         content_type: media type.
         headers: further headers.
+        after_sending: called once it is with the server.
     """
 
     status: int = 200
     body: bytes = b""
     content_type: bytes = JSON_TYPE
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    after_sending: Callable[[], None] | None = None
 
     async def send(self, send: Send) -> None:
         """Hand it to the server."""
@@ -63,6 +65,8 @@ class HttpResponse:
         ]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
+        if self.after_sending is not None:
+            self.after_sending()
 
 
 def json_response(content: Any, *, status: int = 200, headers: tuple[tuple[bytes, bytes], ...] = ()) -> HttpResponse:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,11 +65,16 @@ def server_metadata() -> dict[str, Any]:
     return {"name": "graftwork", "version": __version__, "extensions": [binary_tensors.EXTENSION]}
 
 
-def model_metadata(model: ServedModel) -> dict[str, Any]:
-    """Answer of `GET /v2/models/NAME`."""
+def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:
+    """Answer of `GET /v2/models/NAME`.
+
+    Args:
+        model: the version to describe.
+        versions: all versions of the model.
+    """
     return {
         "name": model.name,
-        "versions": [model.version],
+        "versions": list(versions),
         "platform": "openvino",
         "inputs": [_input_metadata(model.reader.spec)],
         "outputs": [

@@ -149,6 +149,12 @@ def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
                 "description": "Which model; default is the endpoint's first.",
                 "schema": {"type": "string"},
             },
+            {
+                "name": "version",
+                "in": "query",
+                "description": "Which version of it; default is whichever the endpoint's traffic shares say.",
+                "schema": {"type": "string"},
+            },
         ],
         "requestBody": {
             "required": True,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork_serving.answers import Answers
+from graftwork_serving.routing import RoutedModel
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME, Examples
@@ -53,30 +54,47 @@ def numeric_version(version: str) -> str:
     return version if version.isdecimal() else str(int(version, 16))
 
 
-def find_version(model: ServedModel, version: str | None, label: str | None) -> None:
-    """Make sure that a model is what the path names.
+def find_version(model: RoutedModel, version: str | None, label: str | None) -> ServedModel | None:
+    """The version that a path names; None if it names none.
 
     Raises:
         RequestError: it is not served in this version (404) or under this label (400).
     """
-    if version is not None and version not in {model.version, numeric_version(model.version)}:
+    versions = [arm.model for arm in model.arms]
+    if version is not None:
+        for served in versions:
+            if version in {served.version, numeric_version(served.version)}:
+                return served
+        known = ", ".join(map(numeric_version, model.versions))
         raise RequestError(
             404,
-            f"Model {model.name!r} is served here in version {numeric_version(model.version)}, not {version[:40]!r}. "
-            "Use that version, or none.",
+            f"Model {model.name!r} is served here in version {known}, not {version[:40]!r}. Use that version, or none.",
         )
-    if label is not None and label != model.alias:
-        served = f"label {model.alias!r}" if model.alias else "no label"
+    if label is not None:
+        for served in versions:
+            if label == served.alias:
+                return served
+        aliases = ", ".join(repr(served.alias) for served in versions if served.alias)
         raise RequestError(
-            400, f"Unrecognized servable version label: {label[:40]!r}. Model {model.name!r} has {served} here."
+            400,
+            f"Unrecognized servable version label: {label[:40]!r}. Model {model.name!r} has "
+            f"{f'label {aliases}' if aliases else 'no label'} here.",
         )
+    return None
 
 
-def model_status(model: ServedModel) -> dict[str, Any]:
-    """Answer of `GET /v1/models/NAME`."""
+def model_status(versions: Sequence[str]) -> dict[str, Any]:
+    """Answer of `GET /v1/models/NAME`.
+
+    Args:
+        versions: all that are served; the only one the path names.
+    """
     status = {"error_code": "OK", "error_message": ""}
-    version = numeric_version(model.version)
-    return {"model_version_status": [{"version": version, "state": "AVAILABLE", "status": status}]}
+    return {
+        "model_version_status": [
+            {"version": numeric_version(version), "state": "AVAILABLE", "status": status} for version in versions
+        ]
+    }
 
 
 def model_metadata(model: ServedModel) -> dict[str, Any]:

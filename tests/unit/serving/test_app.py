@@ -13,6 +13,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork_serving.answers import ScoreAnswers
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.inputs import PictureReader
+from graftwork_serving.routing import Arm
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.web.app import EndpointApp
 from graftwork_serving.work_pool import PoolFullError, Work, WorkPool
@@ -56,7 +57,7 @@ def make_app(pool: WorkPool, metrics: ServingMetrics, tmp_path: Path, *, configu
         golden_difference=0.0,
     )
     if configured:
-        app.configure(CONFIG, [model])
+        app.configure(CONFIG, [Arm(reference="m@a", model=model)])
     return app
 
 

@@ -13,6 +13,7 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
+from graftwork_serving.routing import Arm, RoutedModel
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import tensorflow_serving as tfs
@@ -145,13 +146,16 @@ def test_classes_and_numbers_of_examples() -> None:
 
 
 def test_versions_are_integers_and_labels_are_aliases() -> None:
-    """A digest's start counts as hexadecimal; either form names the version."""
-    served = model(SCORES, version="00ff00ff00ff", alias="champion")
-    assert tfs.model_status(served)["model_version_status"][0]["version"] == str(0xFF00FF00FF)
-    assert tfs.model_status(model(SCORES))["model_version_status"][0]["version"] == "3"
-    tfs.find_version(served, None, None)
-    tfs.find_version(served, "00ff00ff00ff", "champion")
-    tfs.find_version(served, str(0xFF00FF00FF), None)
+    """A digest's start counts as hexadecimal; either form names the version; every version is listed."""
+    champion, old = model(SCORES, version="00ff00ff00ff", alias="champion"), model(SCORES, version="3")
+    served = RoutedModel(name="m", arms=(Arm(reference="m@champion", model=champion), Arm(reference="m/3", model=old)))
+    listed = tfs.model_status(served.versions)["model_version_status"]
+    assert [each["version"] for each in listed] == [str(0xFF00FF00FF), "3"]
+    assert tfs.find_version(served, None, None) is None
+    assert tfs.find_version(served, None, "champion") is champion
+    assert tfs.find_version(served, "00ff00ff00ff", None) is champion
+    assert tfs.find_version(served, str(0xFF00FF00FF), None) is champion
+    assert tfs.find_version(served, "3", None) is old
     for version, label, status in (("4", None, 404), (None, "stable", 400)):
         with pytest.raises(RequestError) as refused:
             tfs.find_version(served, version, label)

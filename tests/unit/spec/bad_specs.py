@@ -87,6 +87,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "deadline without unit": _job("deadline", ("kubernetes",), {"deadline": "2"}),
     "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
     "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
+    "traffic of a shadow": _endpoint("traffic", ("models", 1), {"model": "a@b", "traffic": 1, "shadow": 0.5}),
     "no models": _endpoint("spec.models", ("models",), []),
     "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
@@ -98,5 +99,10 @@ BAD_SPECS: dict[str, BadSpec] = {
 # What structural schemas and CEL cannot say; the operator refuses these with a condition.
 ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
     "search of no field": _job("search", ("search",), {"space": {"head.nothing": {"uniform": [0.1, 0.5]}}}),
+    "traffic of 90 percent": _endpoint(
+        "spec.models[1].traffic", ("models",), [{"model": "a@b", "traffic": 80}, {"model": "a@c", "traffic": 10}]
+    ),
+    "two versions without traffic": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@c"}]),
+    "a shadow of nothing": _endpoint("shadow", ("models",), [{"model": "a@b", "shadow": 0.5}]),
     "unfreeze an unknown key": _job("unfreeze", ("phases", 0, "unfreeze"), {"upTo": 3}),
 }

@@ -56,7 +56,13 @@ ENDPOINT: dict[str, Any] = {
     "kind": "InferenceEndpoint",
     "metadata": {"name": "flowers"},
     "spec": {
-        "models": [{"model": "flowers@champion"}, {"model": "flowers/2", "name": "old"}],
+        "models": [
+            {"model": "flowers@champion", "traffic": 90},
+            {"model": "flowers@challenger", "traffic": 10},
+            {"model": "flowers/2", "name": "old"},
+            {"model": "flowers@candidate", "shadow": 0.5},
+        ],
+        "routing": {"stickyHeader": "x-user-id"},
         "engine": "auto",
         "autoscaling": {"minReplicas": 1, "maxReplicas": 2, "targetOngoingRequests": 8},
         "batching": {"maxBatchSize": 32},

@@ -232,7 +232,8 @@ def test_fields_that_contradict_each_other_are_explained(
     ("path", "value", "where"),
     [
         (("spec", "autoscaling", "minReplicas"), 3, "spec.autoscaling.maxReplicas"),
-        (("spec", "models", 1), {"model": "flowers@champion"}, "spec.models[1]"),
+        (("spec", "models", 1), {"model": "flowers@champion", "traffic": 10}, "spec.models[1]"),
+        (("spec", "models", 1, "traffic"), 20, "spec.models[1].traffic"),
         (("spec", "http", "port"), 65536, "spec.http.port"),
         (("spec", "models"), [], "spec.models"),
     ],
