@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from graftwork.metrics import ServingMetrics
 from graftwork.settings import Settings
 
 _INTEGRATION = Path(__file__).parent / "integration"
@@ -60,6 +61,12 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GRAFT_HOME", str(folder))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return folder
+
+
+@pytest.fixture(scope="session")
+def metrics() -> ServingMetrics:
+    """A process keeps each series once."""
+    return ServingMetrics()
 
 
 @pytest.fixture

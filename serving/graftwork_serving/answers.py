@@ -105,21 +105,25 @@ class NumberAnswers:
 
 
 class LabelAnswers:
-    """Any number of labels: those at or above their thresholds, and labels by falling probability."""
+    """Any number of labels: those at or above their thresholds, and labels by falling probability.
+
+    Attributes:
+        thresholds: from which probability on each label is given, shape (labels,).
+    """
 
     def __init__(self, labels: tuple[str, ...], thresholds: NDArray[np.float32]) -> None:
         self.labels = labels
         self.scales = (1.0,) * len(labels)
-        self._thresholds = thresholds
+        self.thresholds = thresholds
 
     def given(self, values: NDArray[np.float32]) -> list[str]:
         """The labels at or above their thresholds, shape of `values` (labels,)."""
-        return [label for label, is_given in zip(self.labels, values >= self._thresholds, strict=True) if is_given]
+        return [label for label, is_given in zip(self.labels, values >= self.thresholds, strict=True) if is_given]
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """The labels given, and the best labels with their probabilities; those given are always among them."""
         order = np.argsort(-values, kind="stable").tolist()
-        given = [index for index in order if values[index] >= self._thresholds[index]]
+        given = [index for index in order if values[index] >= self.thresholds[index]]
         shown = {*order[:top], *given}
         return {
             "labels": [self.labels[index] for index in given],
@@ -132,7 +136,7 @@ class LabelAnswers:
 
     def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
         """Probabilities, or whether they reach the thresholds."""
-        found = values >= self._thresholds if name == "given" else values
+        found = values >= self.thresholds if name == "given" else values
         return list(found.ravel().tolist())
 
 

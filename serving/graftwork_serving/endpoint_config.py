@@ -41,6 +41,17 @@ class GrpcConfig(BaseModel):
     """TCP port, which the replicas of a machine share."""
 
 
+class PageConfig(BaseModel):
+    """The page at the endpoint's root."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    """Whether there is one."""
+    examples: bool = False
+    """Whether golden examples are shown to clients."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -60,5 +71,7 @@ class ReplicaConfig(BaseModel):
     """Requests that may wait in one replica."""
     sticky_header: str | None = None
     """Header by whose value clients keep to one version, in lower case."""
+    page: PageConfig = PageConfig()
+    """The page at the endpoint's root."""
     grpc: GrpcConfig | None = None
     """Where replicas listen for gRPC; None nowhere."""

@@ -12,7 +12,7 @@ from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
-from graftwork_serving.endpoint_config import GrpcConfig, ModelConfig, ReplicaConfig
+from graftwork_serving.endpoint_config import GrpcConfig, ModelConfig, PageConfig, ReplicaConfig
 
 _VERSION_DIGITS = 12
 
@@ -80,6 +80,7 @@ def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> Re
         max_image_pixels=spec.limits.max_image_pixels,
         max_queued_requests=spec.limits.max_queued_requests,
         sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
+        page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
     )
 

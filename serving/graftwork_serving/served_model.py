@@ -21,6 +21,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An input to try a model with.
+
+    Attributes:
+        name: of the file.
+        label: what is right, in words.
+        path: where it is.
+    """
+
+    name: str
+    label: str
+    path: Path
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ServedModel:
     """One bundle behind an endpoint.
@@ -34,6 +49,7 @@ class ServedModel:
         reader: turns raw inputs into what the engine takes.
         engine: what computes scores.
         golden_difference: largest difference of a golden example's score.
+        examples: the golden examples.
     """
 
     name: str
@@ -44,6 +60,7 @@ class ServedModel:
     engine: Engine
     golden_difference: float
     alias: str | None = None
+    examples: tuple[Example, ...] = ()
 
     @property
     def batch_size(self) -> int:
@@ -85,4 +102,8 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
         reader=reader,
         engine=engine,
         golden_difference=replay_golden(bundle, engine.predict),
+        examples=tuple(
+            Example(name=Path(golden.file).name, label=golden.label, path=bundle.path / golden.file)
+            for golden in bundle.manifest.golden
+        ),
     )

@@ -129,6 +129,16 @@ class GrpcListener(SpecModel):
     """TCP port."""
 
 
+class Playground(SpecModel):
+    """The page at the endpoint's root, where a person gives a model a picture or a text and sees what it says."""
+
+    enabled: bool = True
+    """Whether browsers get the page; otherwise they get the description that all others get."""
+    examples: bool = False
+    """Whether the golden examples of the bundles may be tried there. They are part of the test data; whoever may ask
+    the endpoint can then see them."""
+
+
 class InferenceEndpointSpec(SpecModel):
     """Which bundles to serve, and with how much."""
 
@@ -152,6 +162,8 @@ class InferenceEndpointSpec(SpecModel):
     grpc: GrpcListener | None = None
     """Where the endpoint listens for gRPC on one machine (`{}` for the default port). Default: nowhere. On Kubernetes
     it says that there is a Service for gRPC, `NAME-grpc`, on port 8001."""
+    playground: Playground = Playground()
+    """The page at the endpoint's root to try the models on."""
     kubernetes: EndpointPlacement = EndpointPlacement()
     """How the endpoint runs on Kubernetes; ignored on one machine."""
 

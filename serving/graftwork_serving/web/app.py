@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import RequestError
+from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.shadows import Shadows
 from graftwork_serving.version_metrics import VersionMetrics
-from graftwork_serving.web import open_inference, tensorflow_serving
+from graftwork_serving.web import examples, open_inference, tensorflow_serving
 from graftwork_serving.web.handlers import HANDLERS, Outcome
 from graftwork_serving.web.messages import (
     HttpResponse,
@@ -25,9 +26,11 @@ from graftwork_serving.web.messages import (
     Send,
     error_response,
     json_response,
+    parse_query,
     read_request,
 )
 from graftwork_serving.web.openapi import openapi_document
+from graftwork_serving.web.playground.page import playground_page, wants_page
 from graftwork_serving.web.rest_of_body import WatchedBody
 from graftwork_serving.web.routes import (
     Route,
@@ -63,6 +66,7 @@ class EndpointApp:
         self._shadows = Shadows(pool, self._versions)
         self._service: PredictionService | None = None
         self._max_request_bytes = 0
+        self._page = PageConfig()
         self._metrics = metrics
         self._metrics_dir = metrics_dir
 
@@ -70,6 +74,7 @@ class EndpointApp:
         """Answer the requests that come from now on with these versions of models and these limits."""
         self._pool.max_waiting = config.max_queued_requests
         self._max_request_bytes = config.max_request_bytes
+        self._page = config.page
         self._versions.endpoint = config.endpoint
         self._service = PredictionService(
             endpoint=config.endpoint, arms=arms, pool=self._pool, sticky_header=config.sticky_header
@@ -116,7 +121,7 @@ class EndpointApp:
             )
         if route.kind in HANDLERS:
             return await self._predict(service, route, scope, receive)
-        return await self._inform(service, route)
+        return await self._inform(service, route, scope)
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
@@ -161,16 +166,19 @@ class EndpointApp:
         if outcome.version is not None:
             self._versions.count(outcome.version, status, seconds)
 
-    async def _inform(self, service: PredictionService, route: Route) -> HttpResponse:
+    async def _inform(self, service: PredictionService, route: Route, scope: Scope) -> HttpResponse:
         match route.kind:
             case RouteKind.ROOT:
-                return json_response(describe_routes(service.endpoint, list(service.models)))
+                return self._root(service, scope)
+            case RouteKind.EXAMPLES | RouteKind.EXAMPLE:
+                return await self._example(service, route, scope)
             case RouteKind.OPENAPI:
                 return json_response(
                     openapi_document(
                         service.endpoint,
                         self._max_request_bytes,
                         takes_text={model.main.takes_text for model in service.models.values()},
+                        has_examples=self._page.examples,
                     )
                 )
             case RouteKind.METRICS:
@@ -183,6 +191,26 @@ class EndpointApp:
                 return json_response(open_inference.server_metadata())
             case _:
                 return _describe_model(service, route)
+
+    def _root(self, service: PredictionService, scope: Scope) -> HttpResponse:
+        """The page for browsers, a description for all others."""
+        if self._page.enabled and wants_page(dict(scope["headers"]).get(b"accept", b"")):
+            return playground_page()
+        description = describe_routes(
+            service.endpoint,
+            list(service.models),
+            max_request_bytes=self._max_request_bytes,
+            has_examples=self._page.examples,
+        )
+        return json_response(description, headers=((b"vary", b"accept"),))
+
+    async def _example(self, service: PredictionService, route: Route, scope: Scope) -> HttpResponse:
+        if not self._page.examples:
+            return error_response(404, "This endpoint shows no examples; spec.playground.examples would allow it.")
+        try:
+            return await examples.answer_examples(service, route, parse_query(scope))
+        except RequestError as error:
+            return error_response(error.status, error.message)
 
     def _render_metrics(self) -> HttpResponse:
         from prometheus_client import CONTENT_TYPE_LATEST

@@ -67,7 +67,8 @@ async def answer_plain(service: PredictionService, route: Route, read: Read, out
     top = plain.parse_top(request, labels=len(model.answers.labels))
     files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
     prediction = await outcome.predict(service, model, [file.data for file in files])
-    return json_response(plain.encode_prediction(prediction, files, top=top))
+    timing = (b"server-timing", f"predict;dur={1000 * prediction.seconds:.2f}".encode())
+    return json_response(plain.encode_prediction(prediction, files, top=top), headers=(timing,))
 
 
 async def answer_open_inference(service: PredictionService, route: Route, read: Read, outcome: Outcome) -> HttpResponse:

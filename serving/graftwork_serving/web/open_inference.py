@@ -19,6 +19,7 @@ from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
+from graftwork_serving.answers import Answers, LabelAnswers
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors
@@ -81,7 +82,7 @@ def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any
             {"name": name, "datatype": datatype, "shape": [-1, *shape]}
             for name, (datatype, shape) in model.answers.tensors().items()
         ],
-        "parameters": {"labels": list(model.answers.labels), **_input_parameters(model.reader.spec)},
+        "parameters": {**_output_parameters(model.answers), **_input_parameters(model.reader.spec)},
     }
 
 
@@ -91,6 +92,11 @@ def _input_metadata(spec: InputSpec) -> dict[str, Any]:
             return {"name": INPUT_NAME, "datatype": "UINT8", "shape": [-1, spec.height, spec.width, 3]}
         case TextSpec():
             return {"name": TEXT_NAME, "datatype": "BYTES", "shape": [-1]}
+
+
+def _output_parameters(answers: Answers) -> dict[str, Any]:
+    thresholds = {"thresholds": answers.thresholds.tolist()} if isinstance(answers, LabelAnswers) else {}
+    return {"labels": list(answers.labels), **thresholds}
 
 
 def _input_parameters(spec: InputSpec) -> dict[str, Any]:

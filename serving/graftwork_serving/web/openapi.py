@@ -7,10 +7,10 @@ from typing import Any
 
 from graftwork import __version__
 from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
-from graftwork_serving.web.openapi_parts import path_parameter, plain_get, responses
+from graftwork_serving.web.openapi_parts import path_parameter, plain_get, refusals, responses
 from graftwork_serving.web.openapi_rows import tensorflow_serving_paths
 from graftwork_serving.web.plain import DEFAULT_TOP
-from graftwork_serving.web.routes import predict_path
+from graftwork_serving.web.routes import examples_path, predict_path
 
 _PREDICTIONS = {
     "type": "object",
@@ -69,11 +69,17 @@ _JSON_LENGTH = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "Bytes of JSON at the start of the body, where values follow it.",
 }
+_MODEL = {
+    "name": "model",
+    "in": "query",
+    "description": "Which model; default is the endpoint's first.",
+    "schema": {"type": "string"},
+}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def openapi_document(
-    endpoint: str, max_request_bytes: int, *, takes_text: Collection[bool] = (False,)
+    endpoint: str, max_request_bytes: int, *, takes_text: Collection[bool] = (False,), has_examples: bool = False
 ) -> dict[str, Any]:
     """The document as JSON-ready values.
 
@@ -81,6 +87,7 @@ def openapi_document(
         endpoint: its name.
         max_request_bytes: largest request body.
         takes_text: for each kind of input the models take, whether that is texts (else pictures).
+        has_examples: whether there are examples to try.
     """
     return {
         "openapi": "3.1.0",
@@ -96,6 +103,8 @@ def openapi_document(
                 "post": _infer_operation(takes_text),
             },
             **tensorflow_serving_paths(),
+            **(_examples_paths(endpoint) if has_examples else {}),
+            "/": {"get": _root_operation()},
             "/v2/models/{model}": {"parameters": [path_parameter("model")], "get": plain_get("Describe a model.")},
             "/v2/models/{model}/ready": {
                 "parameters": [path_parameter("model")],
@@ -110,6 +119,22 @@ def openapi_document(
         },
         "components": {"schemas": {"Predictions": _PREDICTIONS, "Tensor": _TENSOR, "Error": _ERROR}},
     }
+
+
+def _root_operation() -> dict[str, Any]:
+    operation = plain_get("Describe the endpoint; or, for browsers, a page to try it on.")
+    operation["responses"]["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
+    return operation
+
+
+def _examples_paths(endpoint: str) -> dict[str, Any]:
+    path, missing = examples_path(endpoint), refusals("404")
+    lists = plain_get("Examples to try a model with.")
+    fetches = plain_get("One of them.", media_type="application/octet-stream")
+    for operation in (lists, fetches):
+        operation["parameters"] = [_MODEL]
+        operation["responses"] |= missing
+    return {path: {"get": lists}, f"{path}/{{file}}": {"parameters": [path_parameter("file")], "get": fetches}}
 
 
 def _what(takes_text: Collection[bool]) -> str:
@@ -143,12 +168,7 @@ def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
                 "description": "How many labels to list.",
                 "schema": {"type": "integer", "minimum": 1, "default": DEFAULT_TOP},
             },
-            {
-                "name": "model",
-                "in": "query",
-                "description": "Which model; default is the endpoint's first.",
-                "schema": {"type": "string"},
-            },
+            _MODEL,
             {
                 "name": "version",
                 "in": "query",

@@ -16,11 +16,16 @@ _REFUSALS = {
 
 def responses(schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
     """Answers of a prediction route: JSON (or another media type), and every refusal."""
-    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
     return {
         "200": {"description": "The answer.", "content": {"application/json": {"schema": schema}, **others}},
-        **{status: {"description": text, "content": error} for status, text in _REFUSALS.items()},
+        **refusals(*_REFUSALS),
     }
+
+
+def refusals(*statuses: str) -> dict[str, Any]:
+    """What a route answers when it refuses, by status."""
+    error = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    return {status: {"description": _REFUSALS[status], "content": error} for status in statuses}
 
 
 def plain_get(summary: str, *, media_type: str = "application/json") -> dict[str, Any]:

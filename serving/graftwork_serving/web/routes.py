@@ -12,6 +12,8 @@ class RouteKind(Enum):
     """What a path stands for."""
 
     ROOT = auto()
+    EXAMPLES = auto()
+    EXAMPLE = auto()
     OPENAPI = auto()
     METRICS = auto()
     LIVE = auto()
@@ -37,12 +39,14 @@ class Route:
         name: endpoint (predict) or model (all others) it names.
         version: model version it names.
         label: label of a version it names (TensorFlow Serving).
+        file: example it names.
     """
 
     kind: RouteKind
     name: str | None = None
     version: str | None = None
     label: str | None = None
+    file: str | None = None
 
 
 _FIXED = {
@@ -69,6 +73,10 @@ def match_route(path: str) -> Route | None:
     match path.split("/")[1:]:
         case ["v1", "endpoints", name, "predict"]:
             return Route(kind=RouteKind.PREDICT, name=name)
+        case ["v1", "endpoints", name, "examples"]:
+            return Route(kind=RouteKind.EXAMPLES, name=name)
+        case ["v1", "endpoints", name, "examples", file]:
+            return Route(kind=RouteKind.EXAMPLE, name=name, file=file)
         case ["v1", "models", name, *more]:
             return _match_tensorflow_serving([name, *more])
         case ["v2", "models", name]:
@@ -116,13 +124,23 @@ def predict_path(endpoint: str) -> str:
     return f"/v1/endpoints/{quote(endpoint)}/predict"
 
 
-def describe_routes(endpoint: str, models: list[str]) -> dict[str, Any]:
-    """Answer of `GET /`."""
+def examples_path(endpoint: str) -> str:
+    """Path of the examples to try."""
+    return f"/v1/endpoints/{quote(endpoint)}/examples"
+
+
+def describe_routes(
+    endpoint: str, models: list[str], *, max_request_bytes: int, has_examples: bool = False
+) -> dict[str, Any]:
+    """Answer of `GET /` to whoever asks for no page."""
+    examples = {"examples": f"GET {examples_path(endpoint)}"} if has_examples else {}
     return {
         "endpoint": endpoint,
         "models": models,
+        "limits": {"maxRequestBytes": max_request_bytes},
         "routes": {
             "predict": f"POST {predict_path(endpoint)}",
+            **examples,
             "infer": "POST /v2/models/{model}/infer",
             "model": "GET /v2/models/{model}",
             "rows": "POST /v1/models/{model}:predict, :classify or :regress",
