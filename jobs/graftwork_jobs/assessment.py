@@ -120,7 +120,10 @@ def report_content(
         search: what the search that found the spec came to; None without one.
     """
     plan, features = planned.plan, usage_by_phase(events)
-    preflights = {event["phase"]: event["seconds"] for event in events if event["kind"] == "preflight"}
+    preflights: dict[str, float] = {}
+    for event in events:
+        if event["kind"] == "preflight":
+            preflights[event["phase"]] = preflights.get(event["phase"], 0.0) + event["seconds"]
     reporting = assessment.target.reporting
     history = read_history([_with_rate(record) for record in result.history], reporting.score)
     kept = {phase["name"]: phase["best_epoch"] for phase in result.trained_phases}

@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,15 +24,14 @@ from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import DataScan, scan_data
 from graftwork_jobs.evaluation.metrics import TOP_K
-from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.input_plan import (
     TextFacts,
-    layer_elements,
     measure_texts,
     trial_batch,
     truncation_warnings,
 )
-from graftwork_jobs.plan_words import registration_words, unfreeze_words
+from graftwork_jobs.phase_plan import PhasePlan, depth_warnings, memory_bytes, plan_phase
+from graftwork_jobs.plan_words import registration_words
 from graftwork_jobs.search.plan_search import KnownNetwork, SearchPlan, Variant, plan_search, plan_variants
 from graftwork_jobs.targets.choose import make_target
 
@@ -41,70 +39,15 @@ if TYPE_CHECKING:
     from graftwork.progress import Reporter
     from graftwork.settings import Settings
     from graftwork_jobs.model.for_input import AnyBackbone
-    from graftwork_jobs.model.freeze import FreezeBoundary
     from graftwork_jobs.model.network import Network
+    from graftwork_jobs.model.stages import Stage
     from graftwork_jobs.targets.base import Target
 
-_FLOAT_BYTES = 4
-_OPTIMIZER_SLOTS = {"adam": 2, "adamw": 2, "sgd": 1}
-# A backward pass costs about twice the forward pass of the same layers: one product for the inputs' gradient and one
-# for the weights'. Source: Griewank & Walther, Evaluating Derivatives (2008), chapter 4.
-_BACKWARD_COST = 2.0
 # Start of Ray and of the workers' Python with TensorFlow, once a run; measured 20-40 s on two cores.
 _START_UP_S = 30.0
-# Resident memory of a worker process with TensorFlow and Ray loaded, before any model.
-_PROCESS_BYTES = 900 * 1024**2
 _TRIAL_ROWS = 8
 _ANY_OUTPUTS = 2
 _TRIAL_ROUNDS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeaturePlan:
-    """What a phase will compute once instead of in every epoch.
-
-    Attributes:
-        cut: layer whose outputs are kept.
-        views: random versions of each training picture; 0 for pictures as they are.
-        size_bytes: of what is kept.
-        saved_s: seconds saved over all epochs, by estimate; below 0 where it costs more than it saves.
-    """
-
-    cut: str
-    views: int
-    size_bytes: int
-    saved_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhasePlan:
-    """What a phase will do.
-
-    Attributes:
-        name: the phase's name.
-        epochs: at most this many.
-        learning_rate: at its start.
-        unfreeze: as the spec says it.
-        freeze_boundary: first backbone layer that trains; None when only the head does.
-        trainable_parameters: numbers that change.
-        total_parameters: numbers in the whole network.
-        steps_per_epoch: weight updates.
-        estimated_s: seconds for all epochs, validation included.
-        features: what is computed once and kept; None when all is computed in every epoch.
-        no_features: why not, in words; empty when something is kept.
-    """
-
-    name: str
-    epochs: int
-    learning_rate: float
-    unfreeze: str
-    freeze_boundary: str | None
-    trainable_parameters: int
-    total_parameters: int
-    steps_per_epoch: int
-    estimated_s: float
-    features: FeaturePlan | None = None
-    no_features: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,7 +184,7 @@ def _plan_scanned(
     build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
     target = make_target(spec, scan.index)
     backbone, inputs, network = build(spec, outputs=target.outputs)
-    boundaries = _resolve_phases(network, spec.phases)
+    stages_by_phase = _resolve_phases(network, spec.phases)
     texts = measure_texts(scan.index, inputs) if isinstance(inputs, TextSpec) else None
     batches = BatchPlan(
         batch_size=spec.training.batch_size,
@@ -254,9 +197,11 @@ def _plan_scanned(
     rows_per_worker = batches.micro_rows if compares else batches.rows_per_rank
     with reporter.task("estimate time", None):
         seconds_each = _forward_seconds(network, trial_batch(inputs, texts, _TRIAL_ROWS))
+    # The trial ran on all cores of this machine; the workers may use fewer.
+    slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))
     phases = tuple(
-        _plan_phase(phase, boundary, network, scan.index, spec, inputs, seconds_each, settings.features_dir)
-        for phase, boundary in zip(spec.phases, boundaries, strict=True)
+        plan_phase(phase, stages, network, scan.index, spec, inputs, seconds_each * slower, settings.features_dir)
+        for phase, stages in zip(spec.phases, stages_by_phase, strict=True)
     )
     sizes = {name: len(split) for name, split in scan.index.splits.items()}
     plan = Plan(
@@ -278,12 +223,13 @@ def _plan_scanned(
         warnings=(
             *scan.warnings,
             *truncation_warnings(texts, sizes),
+            *depth_warnings(network, spec.phases, stages_by_phase),
         ),
         phases=phases,
         workers=spec.scaling.workers,
         batch_size=spec.training.batch_size,
         memory_bytes_per_worker=max(
-            _memory(network, boundary, rows_per_worker, spec, inputs) for boundary in boundaries
+            memory_bytes(network, stages[-1].boundary, rows_per_worker, spec, inputs) for stages in stages_by_phase
         ),
         estimated_s=_START_UP_S
         + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
@@ -364,122 +310,19 @@ def _build(
     return backbone, inputs, network
 
 
-def _resolve_phases(network: Network, phases: Sequence[Phase]) -> list[FreezeBoundary]:
-    from graftwork_jobs.model.freeze import resolve_unfreeze
+def _resolve_phases(network: Network, phases: Sequence[Phase]) -> list[tuple[Stage, ...]]:
+    from graftwork_jobs.model.stages import stages_of
 
-    boundaries: list[FreezeBoundary] = []
+    resolved: list[tuple[Stage, ...]] = []
     problems: list[Problem] = []
     for position, phase in enumerate(phases):
         try:
-            boundaries.append(resolve_unfreeze(network, phase.unfreeze, where=f"spec.phases[{position}].unfreeze"))
+            resolved.append(stages_of(network, phase, where=f"spec.phases[{position}].unfreeze"))
         except SpecError as error:
             problems.extend(error.problems)
     if problems:
         raise SpecError(problems)
-    return boundaries
-
-
-def _plan_phase(
-    phase: Phase,
-    boundary: FreezeBoundary,
-    network: Network,
-    index: DatasetIndex,
-    spec: FineTuneJobSpec,
-    inputs: InputSpec,
-    seconds_each: float,
-    features_dir: Path,
-) -> PhasePlan:
-    train, validation = len(index.splits["train"]), len(index.splits["validation"])
-    share = _trainable_share(network, boundary, inputs)
-    one_epoch_s = seconds_each * (train * (1 + _BACKWARD_COST * share) + validation)
-    # The trial ran on all cores of this machine; the workers may use fewer.
-    slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))
-    features, why_not = _plan_features(
-        phase, boundary, network, spec, inputs, (train, validation), seconds_each * slower, features_dir
-    )
-    return PhasePlan(
-        name=phase.name,
-        epochs=phase.epochs,
-        learning_rate=phase.learning_rate,
-        unfreeze=unfreeze_words(phase),
-        freeze_boundary=boundary.first_trainable_layer,
-        trainable_parameters=boundary.trainable_parameters,
-        total_parameters=boundary.total_parameters,
-        steps_per_epoch=math.ceil(train / spec.training.batch_size),
-        estimated_s=one_epoch_s * phase.epochs * slower - (features.saved_s if features else 0.0),
-        features=features,
-        no_features=why_not,
-    )
-
-
-def _plan_features(
-    phase: Phase,
-    boundary: FreezeBoundary,
-    network: Network,
-    spec: FineTuneJobSpec,
-    inputs: InputSpec,
-    sizes: tuple[int, int],
-    seconds_each: float,
-    features_dir: Path,
-) -> tuple[FeaturePlan | None, str]:
-    """What a phase keeps in the feature store, or why it keeps nothing; the same decision that the workers take.
-
-    Args:
-        phase: the phase.
-        boundary: what trains in it.
-        network: the whole network.
-        spec: the job.
-        inputs: what examples are brought to.
-        sizes: training and validation examples.
-        seconds_each: of a pass through the whole network, on the workers.
-        features_dir: where the store is.
-    """
-    from graftwork_jobs.features.phase_cut import cut_for_phase
-    from graftwork_jobs.features.store import FeatureStore
-
-    views = stored_views(spec, phase)
-    if not views:
-        return None, "features.cache is none" if spec.features.cache == "none" else "pictures change in every epoch"
-    cut = cut_for_phase(network, boundary)
-    if cut is None:
-        return None, "no layer below the freeze boundary passes on a single tensor"
-    train, validation = sizes
-    size_bytes, limit_bytes = cut.bytes_of(views * train + validation), FeatureStore.limit_below(features_dir)
-    if size_bytes > limit_bytes:
-        return None, f"{size_bytes / 1e9:,.1f} GB of features, {limit_bytes / 1e9:,.1f} GB of room for them"
-    activations = _activation_sizes(network, inputs)
-    share = sum(activations.get(layer.name, 0) for layer in cut.trunk.layers) / max(1, sum(activations.values()))
-    passes_saved = (phase.epochs - views) * train + (phase.epochs - 1) * validation
-    return FeaturePlan(
-        cut=cut.name,
-        views=views if spec.augment else 0,
-        size_bytes=size_bytes,
-        saved_s=seconds_each * min(share, 1.0) * passes_saved,
-    ), ""
-
-
-def _trainable_share(network: Network, boundary: FreezeBoundary, inputs: InputSpec) -> float:
-    """Share of the forward pass that lies at or above the freeze boundary, judged by activation sizes."""
-    sizes = _activation_sizes(network, inputs)
-    total = sum(sizes.values())
-    trainable = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
-    return trainable / total if total else 0.0
-
-
-def _activation_sizes(network: Network, inputs: InputSpec) -> Mapping[str, int]:
-    """Numbers each backbone layer computes for one example."""
-    return {layer.name: layer_elements(layer, inputs) for layer in network.backbone.layers}
-
-
-def _memory(network: Network, boundary: FreezeBoundary, rows: int, spec: FineTuneJobSpec, inputs: InputSpec) -> int:
-    sizes = _activation_sizes(network, inputs)
-    kept = sum(sizes.get(name, 0) for name in boundary.trainable_layers)
-    passing = 2 * max(sizes.values(), default=0)
-    # Gradients of kept activations live beside them while the backward pass goes down.
-    activations = rows * (2 * kept + passing) * _FLOAT_BYTES
-    slots = 1 + _OPTIMIZER_SLOTS[spec.training.optimizer]
-    weights = (2 * boundary.total_parameters + slots * boundary.trainable_parameters) * _FLOAT_BYTES
-    return _PROCESS_BYTES + activations + weights
+    return resolved
 
 
 def _forward_seconds(network: Network, examples: NDArray[Any]) -> float:

@@ -17,6 +17,9 @@ def unfreeze_words(phase: Phase) -> str:
         return lora_words(phase.lora)
     if isinstance(phase.unfreeze, str):
         return phase.unfreeze
+    if phase.gradually is not None:
+        down_to = "" if phase.gradually.down_to is None else f" down to {phase.gradually.down_to}"
+        return f"one block more every {phase.gradually.one_block_every} epochs{down_to}"
     (key, value), *_ = phase.unfreeze.model_dump(by_alias=True, exclude_none=True).items()
     return f"{key} {value}"
 

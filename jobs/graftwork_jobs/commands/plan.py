@@ -13,7 +13,8 @@ from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.load import load_only
 
 if TYPE_CHECKING:
-    from graftwork_jobs.plan import PhasePlan, Plan
+    from graftwork_jobs.phase_plan import PhasePlan
+    from graftwork_jobs.plan import Plan
 
 _MOST_UNREADABLE_SHOWN = 20
 
@@ -85,6 +86,20 @@ def print_plan(plan: Plan) -> None:
         title="Phases",
     )
     for phase in plan.phases:
+        if phase.stages:
+            print_table(
+                ["from epoch", "epochs", "trains from", "trainable"],
+                [
+                    [
+                        stage.first_epoch,
+                        stage.epochs,
+                        stage.freeze_boundary or "head",
+                        f"{stage.trainable_parameters:,}",
+                    ]
+                    for stage in phase.stages
+                ],
+                title=f"Phase {phase.name}, block by block",
+            )
         screen.print(features_line(phase))
     if plan.search is not None:
         print_table(

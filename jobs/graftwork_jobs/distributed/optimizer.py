@@ -54,11 +54,13 @@ def averaging(
 
     Returns:
         The subclass; its instances have `first_bad_update`, int64, shape (2,): the update and the number of the last
-        such variable; `NEVER` while all is well; and `averages`, one a trained variable, empty without `ema_decay`.
+        such variable; `NEVER` while all is well; `averages`, one a trained variable, empty without `ema_decay`; and
+        `slots`: by name, what it keeps for each trained variable, in their order.
     """
 
     class AveragingOptimizer(optimizer_class):  # type: ignore[misc,valid-type]  # the base is an argument
         def build(self, variables: Sequence[keras.Variable]) -> None:
+            self.slots = {}
             super().build(variables)
             self.first_bad_update = self.add_variable(
                 shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
@@ -68,6 +70,13 @@ def averaging(
                 self.averages = [self.add_variable_from_reference(each, "average") for each in variables]
                 for average, variable in zip(self.averages, variables, strict=True):
                     average.assign(variable)
+
+        def add_variable_from_reference(
+            self, reference_variable: keras.Variable, name: str | None = None, initializer: Any = "zeros"
+        ) -> keras.Variable:
+            slot = super().add_variable_from_reference(reference_variable, name=name, initializer=initializer)
+            self.slots.setdefault(name or "var", []).append(slot)
+            return slot
 
         def apply(self, grads: Sequence[Any], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
             if trainable_variables is not None:

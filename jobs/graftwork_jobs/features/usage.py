@@ -16,7 +16,7 @@ class FeatureUsage:
     """How one phase came by the features of its trunk.
 
     Attributes:
-        cut: layer whose output they are.
+        cut: layer whose output they are; several where more and more of the backbone trains.
         views: random versions of each training example; 0 for examples as they are.
         entries: features of a split or a view that it asked the store for.
         hits: how many of them were there.
@@ -46,14 +46,14 @@ def usage_by_phase(events: Iterable[Event]) -> dict[str, FeatureUsage]:
 
     A phase that was interrupted looks its features up again. What the first look found counts; seconds add up.
     """
-    first: dict[tuple[str, str], Event] = {}
+    first: dict[tuple[str, str, str], Event] = {}
     seconds: dict[str, float] = {}
     for event in events:
         if event["kind"] == "features":
-            first.setdefault((event["phase"], event["split"]), event)
+            first.setdefault((event["phase"], event["cut"], event["split"]), event)
             seconds[event["phase"]] = seconds.get(event["phase"], 0.0) + event["seconds"]
     return {
-        phase: _sum_up([event for (owner, _), event in first.items() if owner == phase], seconds[phase])
+        phase: _sum_up([event for (owner, *_), event in first.items() if owner == phase], seconds[phase])
         for phase in seconds
     }
 
@@ -63,7 +63,7 @@ def _sum_up(events: list[Event], seconds: float) -> FeatureUsage:
     engines = [(event["engine"], event["engine_reason"]) for event in events if event["engine"]]
     engine, reason = engines[0] if engines else (None, None)
     return FeatureUsage(
-        cut=events[0]["cut"],
+        cut=", ".join(dict.fromkeys(event["cut"] for event in events)),
         views=max(event["views"] for event in events),
         entries=sum(event["entries"] for event in events),
         hits=sum(event["hits"] for event in events),

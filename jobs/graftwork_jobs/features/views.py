@@ -5,14 +5,21 @@ from __future__ import annotations
 from graftwork.spec.fine_tune_job import FineTuneJobSpec, Phase
 
 
-def stored_views(spec: FineTuneJobSpec, phase: Phase) -> int:
+def stored_views(spec: FineTuneJobSpec, phase: Phase, epochs: int) -> int:
     """Versions of each training example whose features a phase keeps; 0 when it keeps none.
 
     Without augmentation an example has one version. With it, as many as `features.views` says, but never more than the
-    phase has epochs to show them; without that field every epoch draws afresh, and nothing is kept.
+    phase has epochs to show them; without that field every epoch draws afresh, and nothing is kept. Nor is it where the
+    same layers are frozen for fewer epochs than that: drawing afresh is then less work.
+
+    Args:
+        spec: the job.
+        phase: the phase.
+        epochs: of it in which the same layers are frozen.
     """
     if spec.features.cache == "none":
         return 0
     if not spec.augment:
         return 1
-    return min(spec.features.views or 0, phase.epochs)
+    views = min(spec.features.views or 0, phase.epochs)
+    return views if views <= epochs else 0

@@ -1,4 +1,4 @@
-"""How deep a weight lies: what layer-wise decay of the learning rate goes by."""
+"""How deep a weight lies: what layer-wise decay of the learning rate and gradual unfreezing go by."""
 
 from __future__ import annotations
 
@@ -10,14 +10,32 @@ import keras
 from graftwork_jobs.model.freeze import backbone_layers
 from graftwork_jobs.model.network import Network
 
-# `block6a_expand_conv` is of block6a, `conv5_block3_2_conv` of conv5_block3, `block_16_project` of block_16.
-_BLOCK = re.compile(r"[a-z]+\d*_?block_?\d+[a-z]?|block_?\d+[a-z]?|.*?_\d+$")
+# `block6a_expand_conv` is of block6a, `conv5_block3_2_conv` of conv5_block3, `block_16_project` of block_16,
+# `expanded_conv_3_squeeze_excite_conv_1` of expanded_conv_3.
+_BLOCK = re.compile(r".*?block_?\d+[a-z]?|expanded_conv(?:_\d+)?|.*?_\d+$")
+_NORMALISATION = (keras.layers.BatchNormalization, keras.layers.LayerNormalization)
 
 
 def block_of(layer: str) -> str:
-    """Name of the block that a layer is part of: what its name begins with, or all of it."""
+    """Name of the block that a layer is part of: what its name begins with, up to a number or to its first word."""
     found = _BLOCK.match(layer)
-    return found[0] if found else layer
+    return found[0] if found else layer.partition("_")[0]
+
+
+def blocks_of(network: Network) -> dict[str, list[keras.layers.Layer]]:
+    """Blocks of a backbone, from the input upwards: names and layers that have weights.
+
+    Normalisation whose name tells of no block that is there is part of the block before it.
+    """
+    blocks: dict[str, list[keras.layers.Layer]] = {}
+    for layer in backbone_layers(network):
+        if not layer.weights:
+            continue
+        name = block_of(layer.name)
+        if name not in blocks and blocks and isinstance(layer, _NORMALISATION):
+            name = next(reversed(blocks))
+        blocks.setdefault(name, []).append(layer)
+    return blocks
 
 
 def rate_shares(network: Network, variables: Sequence[keras.Variable], decay: float) -> list[float]:
@@ -30,9 +48,10 @@ def rate_shares(network: Network, variables: Sequence[keras.Variable], decay: fl
         variables: that train.
         decay: share of the rate of the block above.
     """
-    weighted = [layer for layer in backbone_layers(network) if layer.weights]
-    blocks = list(dict.fromkeys(block_of(layer.name) for layer in weighted))
     depth = {
-        id(weight): len(blocks) - blocks.index(block_of(layer.name)) for layer in weighted for weight in layer.weights
+        id(weight): below
+        for below, layers in enumerate(reversed(blocks_of(network).values()), start=1)
+        for layer in layers
+        for weight in layer.weights
     }
     return [decay ** depth.get(id(variable), 0) for variable in variables]

@@ -78,7 +78,7 @@ def resolve_unfreeze(network: Network, unfreeze: UnfreezeSetting, *, where: str 
         case Unfreeze(fraction=float() as share):
             first = len(names) - math.ceil(share * len(names))
         case Unfreeze(from_layer=str() as name):
-            first = _index_of(name, names, where)
+            first = layer_index(name, names, f"{where}.fromLayer")
         case _:
             raise ValueError(f"unknown unfreeze setting {unfreeze!r}")
     trainable = _trainable_parameters(network.head) + sum(_trainable_parameters(layer) for layer in layers[first:])
@@ -155,8 +155,17 @@ def _from_end(count: int, available: int, where: str) -> int:
     return available - count
 
 
-def _index_of(name: str, names: list[str], where: str) -> int:
-    """Place of the layer of that name, or of the first of the block whose layers' names start with it."""
+def layer_index(name: str, names: list[str], where: str) -> int:
+    """Place of the layer of that name, or of the first of the block whose layers' names start with it.
+
+    Args:
+        name: of a layer or a block.
+        names: of all layers.
+        where: YAML path, for the error.
+
+    Raises:
+        SpecError: there is none (with near names).
+    """
     if name in names:
         return names.index(name)
     for position, known in enumerate(names):
@@ -164,7 +173,7 @@ def _index_of(name: str, names: list[str], where: str) -> int:
             return position
     raise SpecError(
         Problem(
-            where=f"{where}.fromLayer",
+            where=where,
             received=name,
             expected=f"one of the backbone's {len(names)} layers, or the beginning of a block's layer names",
             fix=_suggestion(name, names),

@@ -15,7 +15,7 @@ from graftwork.spec.search_space import TrialSpec, trial_specs
 
 if TYPE_CHECKING:
     from graftwork_jobs.model.network import Network
-    from graftwork_jobs.plan import PhasePlan
+    from graftwork_jobs.phase_plan import PhasePlan
 
 # What a trial costs besides its training: backbone, network, tracing. Measured 2-4 s on two cores.
 _TRIAL_START_S = 3.0

@@ -123,7 +123,9 @@ def _tune(
     halving = _halving(search, planned, done)
     known = {record.number for record in done}
     open_numbers = [each.trial.number for each in planned if each.trial.number not in known]
-    caches = stored_views(spec, spec.phases[0]) > 0
+    first = spec.phases[0]
+    frozen_epochs = first.epochs if first.gradually is None else first.gradually.one_block_every
+    caches = stored_views(spec, first, frozen_epochs) > 0
 
     def work(stop: threading.Event) -> None:
         scheduler = OrderedHalving(

@@ -83,6 +83,11 @@ def decide(
     return EpochDecision(state=state, is_best=is_best, stop=stop, reduced=reduced)
 
 
+def of_next_stage(state: PhaseState) -> PhaseState:
+    """What a phase remembers when other layers begin to train: the epochs without progress were those of the old."""
+    return replace(state, epochs_without_progress=0, epochs_on_plateau=0)
+
+
 def _early_stopping(
     state: PhaseState, metrics: Mapping[str, float], rule: EarlyStopping | None
 ) -> tuple[PhaseState, bool]:

@@ -16,6 +16,7 @@ from graftwork.spec.fine_tune_job import Phase, Training
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.distributed.gradient_tap import GradientTap
 from graftwork_jobs.distributed.optimizer import averaging
+from graftwork_jobs.train.late_start import starting_late
 
 _SGD_MOMENTUM = 0.9
 
@@ -84,6 +85,7 @@ def make_optimizer(
     collectives: Collectives,
     tap: GradientTap | None = None,
     rate_shares: Sequence[float] | None = None,
+    first_updates: Sequence[int] | None = None,
 ) -> keras.optimizers.Optimizer:
     """The optimizer of a phase, built for the variables that train in it.
 
@@ -94,6 +96,7 @@ def make_optimizer(
         collectives: this worker's place among all workers.
         tap: is shown each averaged gradient; None for none.
         rate_shares: what the learning rate is multiplied by for each variable; None for 1 throughout.
+        first_updates: the update of the phase in which each variable begins to train; None for the first throughout.
     """
     common: dict[str, Any] = {
         "learning_rate": learning_rate,
@@ -110,10 +113,10 @@ def make_optimizer(
     )
     match training.optimizer:
         case "adam":
-            optimizer = with_average(keras.optimizers.Adam)(**common)
+            optimizer = with_average(starting_late(keras.optimizers.Adam, first_updates))(**common)
         case "adamw":
             common["weight_decay"] = training.weight_decay
-            optimizer = with_average(keras.optimizers.AdamW)(**common)
+            optimizer = with_average(starting_late(keras.optimizers.AdamW, first_updates))(**common)
         case "sgd":
             optimizer = with_average(keras.optimizers.SGD)(momentum=_SGD_MOMENTUM, **common)
     if training.weight_decay:

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from graftwork_jobs.features.extract import Extractor
     from graftwork_jobs.features.phase_cut import PhaseCut
-    from graftwork_jobs.model.freeze import FreezeBoundary
+    from graftwork_jobs.model.stages import Stage
     from graftwork_jobs.train.evaluate import Evaluator
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseParts:
-    """What one phase trains, on what; made afresh for each.
+    """What one stage of a phase trains, on what; made afresh for each.
 
     Attributes:
         spec: of the phase.
@@ -46,7 +46,7 @@ def calibrate(run: RunContext) -> None:
     calibrate_batch_norm(run.network.backbone, _input_feed(run, 0).training(0).map(with_validity))
 
 
-def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseParts:
+def make_phase(run: RunContext, number: int, stage: Stage) -> PhaseParts:
     """Choose between inputs and features of the frozen trunk, and bind the part of the network that takes them."""
     from graftwork_jobs.features.phase_cut import cut_for_phase
     from graftwork_jobs.train.evaluate import Evaluator
@@ -57,8 +57,8 @@ def make_phase(run: RunContext, number: int, boundary: FreezeBoundary) -> PhaseP
     train, held_out = run.index.splits["train"], run.index.splits["validation"]
     trains = network.batch_norm_training
     extractor = _extractor(run)
-    views = stored_views(spec, phase)
-    cut = cut_for_phase(network, boundary) if views else None
+    views = stored_views(spec, phase, stage.epochs)
+    cut = cut_for_phase(network, stage.boundary) if views else None
     if cut is None or not extractor.fits(cut, views * len(train) + len(held_out)):
         return PhaseParts(
             spec=phase,

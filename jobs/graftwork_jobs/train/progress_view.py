@@ -42,6 +42,8 @@ class TrainingView:
                 self._reporter.say(features_line(event))
             case "preflight":
                 self._reporter.say(preflight_line(event))
+            case "unfrozen":
+                self._reporter.say(unfrozen_line(event))
             case "warning":
                 self._reporter.warn(event["message"])
 
@@ -114,3 +116,9 @@ def preflight_line(event: Event) -> str:
         f"preflight of phase {event['phase']}: {event['workers']} workers compute what one does "
         f"(compared over {event['updates']} updates in {event['seconds']:.1f} s)"
     )
+
+
+def unfrozen_line(event: Event) -> str:
+    """That one more block trains from now on, in one line."""
+    trains = f"trains from {event['layer']} ({event['parameters']:,} parameters)"
+    return f"{event['phase']}: {trains} from epoch {event['epoch']} on"

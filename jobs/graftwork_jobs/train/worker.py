@@ -7,15 +7,11 @@ others for ever, so every decision here follows from numbers that are the same o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.progress import SilentReporter
@@ -27,19 +23,16 @@ from graftwork_jobs.data.text_batches import TextBatches
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.targets.choose import make_target
 from graftwork_jobs.train.checkpointing import Checkpointing
-from graftwork_jobs.train.epoch import nan_message, train_epoch
-from graftwork_jobs.train.epoch_policy import decide
 from graftwork_jobs.train.feeds import input_eval_batches
 from graftwork_jobs.train.host import Host, RayTrainHost
-from graftwork_jobs.train.phase_parts import PhaseParts, calibrate, make_phase
+from graftwork_jobs.train.phase import train_phase
+from graftwork_jobs.train.phase_parts import calibrate
 from graftwork_jobs.train.request import TrainRequest, TrainResult
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
-    import keras
     from numpy.typing import NDArray
 
-    from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.network import Network
     from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.checkpoint import Checkpoint, TrainState
@@ -84,7 +77,7 @@ def train_phases(request: TrainRequest, host: Host) -> tuple[RunContext, TrainSt
     for number in range(state.phase, len(request.job.spec.phases)):
         began = time.perf_counter()
         with readable_data_errors():
-            state = _train_phase(run, number, state, checkpoint)
+            state = train_phase(run, number, state, checkpoint)
         checkpoint = None
         timings[f"phase_{request.job.spec.phases[number].name}_s"] = time.perf_counter() - began
     return run, state, timings
@@ -176,182 +169,6 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Netw
         add_adapters(network, lora, seed=spec.training.seed)
     synchronise(network.model, Collectives(rank=plan.rank, world=plan.world))
     return network
-
-
-def _train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Checkpoint | None) -> TrainState:
-    """One phase: what trains is fixed, so everything bound to it is made afresh. Ends with the best epoch's weights."""
-    from graftwork_jobs.distributed.gradient_tap import GradientTap
-    from graftwork_jobs.model.adapters import merge_adapters
-    from graftwork_jobs.model.depth import rate_shares
-    from graftwork_jobs.model.freeze import apply_freeze, resolve_unfreeze
-    from graftwork_jobs.train.checkpoint import Checkpoint, TrainState, assign, values_of
-    from graftwork_jobs.train.objective import Tally
-    from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, averaged_weights, make_optimizer
-
-    spec = run.request.job.spec
-    phase = spec.phases[number]
-    train = run.index.splits["train"]
-    updates = run.plan.updates(len(train))
-
-    boundary = resolve_unfreeze(run.network, phase.unfreeze)
-    apply_freeze(run.network, boundary)
-    part = make_phase(run, number, boundary)
-    compares = run.collectives.world > 1 and spec.scaling.preflight == "auto" and not state.phase_ended
-    learning_rate = ScheduledLearningRate(Schedule.of_phase(phase, updates), pieces=run.plan.pieces)
-    tap = GradientTap() if compares else None
-    trained, decay = part.model.trainable_variables, spec.training.layer_decay
-    shares = None if decay is None else rate_shares(run.network, trained, decay)
-    optimizer = make_optimizer(spec.training, learning_rate, trained, run.collectives, tap, shares)
-    tally = _compile(run, part.model, optimizer, Tally)
-    best = values_of(run.network.model.variables)
-    if checkpoint is not None and (state.epochs_done or state.steps_done):
-        assign(optimizer.variables, checkpoint.optimizer)
-        best = checkpoint.best
-    if tap is not None:
-        _preflight(run, part, optimizer, tally, tap, state.epochs_done)
-    run.tell("phase_started", phase=phase.name, number=number, epochs=phase.epochs, steps=run.plan.steps(len(train)))
-
-    def kept(state: TrainState) -> Checkpoint:
-        current, moments = values_of(run.network.model.variables), values_of(optimizer.variables)
-        return Checkpoint(state=state, model=current, best=best, optimizer=moments)
-
-    while not state.phase_ended:
-        epoch = state.epochs_done
-        learning_rate.scale.assign(state.phase_state.learning_rate_scale)
-        seconds = _finish_epoch(run, part, optimizer, tally, state, kept)
-        with averaged_weights(optimizer):
-            figures = _epoch_figures(run, part, tally, epoch)
-            validated = values_of(run.network.model.variables)
-        decision = decide(
-            state.phase_state,
-            epoch=epoch,
-            metrics=figures,
-            learning_rate=phase.learning_rate,
-            early_stopping=spec.training.early_stopping,
-            reduce_on_plateau=spec.training.reduce_on_plateau,
-        )
-        if decision.is_best:
-            best = validated
-        record = {
-            "phase": phase.name,
-            "epoch": epoch + 1,
-            **figures,
-            "learning_rate": phase.learning_rate * state.phase_state.learning_rate_scale,
-            "seconds": seconds,
-            "images_per_s": len(train) / seconds,
-            "is_best": decision.is_best,
-        }
-        state = TrainState(
-            phase=state.phase,
-            epochs_done=epoch + 1,
-            phase_ended=decision.stop or epoch + 1 == phase.epochs,
-            phase_state=decision.state,
-            history=(*state.history, record),
-        )
-        run.checkpointing.after_epoch(record, partial(kept, state))
-        run.tell(
-            "epoch",
-            **record,
-            figures=list(figures),
-            epochs=phase.epochs,
-            stopped=decision.stop,
-            learning_rate_lowered=decision.reduced,
-        )
-
-    assign(run.network.model.variables, best)
-    merge_adapters(run.network, seed=spec.training.seed)
-    best_epoch = state.phase_state.best_epoch
-    run.tell("phase_finished", phase=phase.name, epochs=state.epochs_done, best_epoch=(best_epoch or 0) + 1)
-    return TrainState(phase=number + 1, history=state.history)
-
-
-def _compile(run: RunContext, model: keras.Model, optimizer: keras.optimizers.Optimizer, tally_class: type[Any]) -> Any:
-    """Bind the model to a phase's optimizer; gives the tally that its steps fill."""
-    from graftwork_jobs.train.objective import BatchLoss
-
-    tally = tally_class(run.target)
-    # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
-    model.compile(optimizer=optimizer, loss=BatchLoss(run.target), weighted_metrics=[tally], jit_compile=False)
-    model.make_train_function(force=True)
-    return tally
-
-
-def _preflight(
-    run: RunContext,
-    part: PhaseParts,
-    optimizer: keras.optimizers.Optimizer,
-    tally: Any,
-    tap: GradientTap,
-    epoch: int,
-) -> None:
-    """Refuse to train a phase in which several workers differ from one."""
-    from graftwork_jobs.train.objective import with_validity
-    from graftwork_jobs.train.preflight import UPDATES, Subject, preflight
-
-    updates = min(UPDATES, run.plan.updates(len(run.index.splits["train"])))
-    passed = preflight(
-        Subject(
-            phase=part.spec.name,
-            model=part.model,
-            variables=run.network.model.variables,
-            optimizer=optimizer,
-            tap=tap,
-            tally=tally,
-            together=part.feed.training(epoch).map(with_validity),
-            by_one=part.feed.by_one().training(epoch).map(with_validity),
-            pieces=run.plan.pieces,
-            rows_per_worker=run.plan.rows_per_rank,
-            whole=run.network.batch_norm_training,
-        ),
-        run.collectives,
-        updates=updates,
-    )
-    run.tell(
-        "preflight",
-        phase=part.spec.name,
-        workers=run.collectives.world,
-        updates=passed.updates,
-        seconds=round(passed.seconds, 3),
-        share_of_rounding=passed.largest,
-    )
-
-
-def _finish_epoch(
-    run: RunContext,
-    part: PhaseParts,
-    optimizer: keras.optimizers.Optimizer,
-    tally: Any,
-    state: TrainState,
-    kept: Callable[[TrainState], Checkpoint],
-) -> float:
-    """Do what is left of an epoch, with checkpoints on the way; gives the seconds that all of it took."""
-    tally.reset_state()
-    if state.steps_done and run.collectives.rank == 0:
-        # What all workers had counted; they may be fewer or more now.
-        tally.sums.assign(state.tally)
-    began = time.perf_counter() - state.seconds
-
-    def save(step: int) -> None:
-        counted = run.collectives.sum_array(tally.sums.numpy())
-        seconds = time.perf_counter() - began
-        reached = replace(state, steps_done=step, tally=tuple(counted.tolist()), seconds=seconds)
-        place = {"phase": part.spec.name, "epoch": state.epochs_done + 1, "step": step}
-        run.checkpointing.report(place, partial(kept, reached))
-        run.tell("checkpoint", **place)
-
-    train_epoch(run, part, state.epochs_done, optimizer, start_step=state.steps_done, save=save)
-    return time.perf_counter() - began
-
-
-def _epoch_figures(run: RunContext, part: PhaseParts, tally: Any, epoch: int) -> dict[str, float]:
-    """Figures of training and, with `val_` before them, of validation; the same on all workers."""
-    from graftwork_jobs.train.evaluate import figures_of
-
-    trained = figures_of(tally.sums.numpy(), run.target, run.collectives)
-    validated = part.evaluator.figures(part.feed.validation(), pulse=run.pulse)
-    if not np.isfinite(validated["loss"]):
-        raise PermanentError(nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))
-    return trained | {f"val_{name}": value for name, value in validated.items()}
 
 
 def _latest_checkpoint(host: Host) -> Checkpoint | None:

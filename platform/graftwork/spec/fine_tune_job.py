@@ -19,6 +19,7 @@ from graftwork.spec.job_search import Search, SearchRange
 from graftwork.spec.job_training import (
     EarlyStopping,
     Features,
+    Gradually,
     Lora,
     Phase,
     ReduceOnPlateau,
@@ -43,6 +44,7 @@ __all__ = [
     "FineTuneJob",
     "FineTuneJobSpec",
     "Gate",
+    "Gradually",
     "Head",
     "Input",
     "Lora",

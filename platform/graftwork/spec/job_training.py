@@ -25,6 +25,15 @@ class Lora(SpecModel):
         return 1.0 if self.alpha is None else self.alpha / self.rank
 
 
+class Gradually(SpecModel):
+    """Begin with the head alone, and unfreeze the backbone block by block from there downwards, within one phase."""
+
+    one_block_every: PositiveInt
+    """Epochs after which one more block trains."""
+    down_to: Text | None = None
+    """The last block to unfreeze, such as `block5a`; default: as deep as the epochs reach."""
+
+
 class Unfreeze(SpecModel):
     """Which backbone layers train in a phase. Exactly one key."""
 
@@ -39,10 +48,13 @@ class Unfreeze(SpecModel):
     lora: Lora | None = None
     """No layer itself but low-rank adapters beside them, such as `{lora: {rank: 8}}`; merged into the layers when the
     phase ends."""
+    gradually: Gradually | None = None
+    """The head first, then one more block every few epochs, such as `{gradually: {oneBlockEvery: 2}}`. Blocks are what
+    layer names begin with, as for `training.layerDecay`. Early stopping and `reduceOnPlateau` count anew from each."""
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction", "lora"))
+        refuse_if_any(exactly_one(self, "lastLayers", "fromLayer", "fraction", "lora", "gradually"))
         return self
 
 
@@ -68,7 +80,8 @@ class Phase(SpecModel):
         Discriminator(_tag),
     ] = "none"
     """Which backbone layers train: `none`, `all`, or one of `{lastLayers: N}`, `{fromLayer: NAME}`,
-    `{fraction: F}`, `{lora: {rank: R}}` (`lora` stands for rank 8). The head always trains."""
+    `{fraction: F}`, `{lora: {rank: R}}` (`lora` stands for rank 8), `{gradually: {oneBlockEvery: N}}`. The head always
+    trains."""
     learning_rate: Annotated[float, Field(gt=0, le=10)]
     """Learning rate at the start of the phase (after warm-up, if any)."""
     schedule: Literal["constant", "cosine"] = "constant"
@@ -83,20 +96,37 @@ class Phase(SpecModel):
             return self.unfreeze.lora
         return Lora() if self.unfreeze == "lora" else None
 
+    @property
+    def gradually(self) -> Gradually | None:
+        """How the backbone is unfrozen block by block; None if the same layers train throughout."""
+        return self.unfreeze.gradually if isinstance(self.unfreeze, Unfreeze) else None
+
     @model_validator(mode="after")
-    def _warm_up_ends(self) -> Self:
-        refuse_if_any(
-            Inconsistency(
-                at=("warmupEpochs",),
-                received=f"{self.warmup_epochs:g} warm-up epochs in a phase of {self.epochs}",
-                expected="fewer than `epochs`",
-                fix="Warm up for less, or train for more epochs.",
-                involves=(("epochs",),),
-            )
-            if self.warmup_epochs >= self.epochs
-            else None
-        )
+    def _consistent(self) -> Self:
+        refuse_if_any(self._endless_warm_up(), self._nothing_unfrozen())
         return self
+
+    def _endless_warm_up(self) -> Inconsistency | None:
+        if self.warmup_epochs < self.epochs:
+            return None
+        return Inconsistency(
+            at=("warmupEpochs",),
+            received=f"{self.warmup_epochs:g} warm-up epochs in a phase of {self.epochs}",
+            expected="fewer than `epochs`",
+            fix="Warm up for less, or train for more epochs.",
+            involves=(("epochs",),),
+        )
+
+    def _nothing_unfrozen(self) -> Inconsistency | None:
+        if self.gradually is None or self.gradually.one_block_every < self.epochs:
+            return None
+        return Inconsistency(
+            at=("unfreeze", "gradually", "oneBlockEvery"),
+            received=f"{self.gradually.one_block_every} in a phase of {self.epochs} epochs, which unfreezes nothing",
+            expected="fewer than `epochs`",
+            fix="Unfreeze sooner, train for more epochs, or use `unfreeze: none`.",
+            involves=(("epochs",),),
+        )
 
 
 class Features(SpecModel):

@@ -155,7 +155,10 @@ def weights_of(request: TrainRequest) -> dict[str, np.ndarray]:
 
 # Enough epochs that a signal sent after the first hits one of the others.
 RECOVERY: dict[str, Any] = {
-    "phases": [{**phase, "epochs": 40} for phase in PHASES],
+    "phases": [
+        {**PHASES[0], "epochs": 40},
+        {**PHASES[1], "epochs": 40, "unfreeze": {"gradually": {"oneBlockEvery": 15}}},
+    ],
     "augment": [{"flip": "horizontal"}],
     "head": {"dropout": 0.3},
     "training": {

@@ -10,7 +10,7 @@ import pytest
 from graftwork.progress import SilentReporter
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.request import TrainRequest
-from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request, weights_of
+from tests.integration.train.small_jobs import PHASES, SmallData, history_of, scores_of, small_request, weights_of
 
 pytestmark = [
     pytest.mark.integration,
@@ -23,6 +23,7 @@ pytestmark = [
 RELATIVE, ABSOLUTE = 1e-3, 2e-4
 
 EVERYTHING = {
+    "phases": [PHASES[0], {**PHASES[1], "unfreeze": {"gradually": {"oneBlockEvery": 1}}}],
     "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}],
     "head": {"hidden": [8], "dropout": 0.3},
     "training": {
@@ -59,7 +60,7 @@ def trained(
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_weights_do_not_depend_on_workers(trained: dict[int, TrainRequest], workers: int) -> None:
-    """Accumulation, clipping, dropout, augmentation, averages, rates by depth, BatchNorm in training mode and so on."""
+    """Accumulation, clipping, dropout, augmentation, averages, gradual unfreezing, BatchNorm in training mode, ..."""
     alone, together = weights_of(trained[1]), weights_of(trained[workers])
     assert alone.keys() == together.keys()
     for name, value in alone.items():

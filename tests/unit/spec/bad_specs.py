@@ -98,6 +98,7 @@ BAD_SPECS: dict[str, BadSpec] = {
 
 # What structural schemas and CEL cannot say; the operator refuses these with a condition.
 ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
+    "unfreezing nothing": _job("oneBlockEvery", ("phases", 1, "unfreeze"), {"gradually": {"oneBlockEvery": 9}}),
     "search of no field": _job("search", ("search",), {"space": {"head.nothing": {"uniform": [0.1, 0.5]}}}),
     "traffic of 90 percent": _endpoint(
         "spec.models[1].traffic", ("models",), [{"model": "a@b", "traffic": 80}, {"model": "a@c", "traffic": 10}]

@@ -16,7 +16,8 @@ from graftwork_jobs.model.network import Network
         ("block_16_project_BN", "block_16"),
         ("block5_conv3", "block5"),
         ("transformer_layer_11", "transformer_layer_11"),
-        ("stem_conv", "stem_conv"),
+        ("stem_conv", "stem"),
+        ("top_bn", "top"),
     ],
 )
 def test_blocks_are_what_names_begin_with(layer: str, block: str) -> None:

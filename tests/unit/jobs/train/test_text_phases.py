@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ from graftwork.preprocess.text import TextSpec
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Backbone, FineTuneJob
 from graftwork_jobs.data.index import DatasetIndex, Split
-from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.events import read_events
-from graftwork_jobs.features.extract import NodeShare
 from graftwork_jobs.model.adapters import adapter_variables
 from graftwork_jobs.model.text_backbone import load_text_backbone
 from graftwork_jobs.train.request import TrainRequest
 from graftwork_jobs.train.run_context import RunContext
 from graftwork_jobs.train.worker import train_phases
+from tests.support.lonely_host import KilledError, LonelyHost
 from tests.support.tiny_bert import save_tiny_bert
 from tests.support.tiny_texts import LABELS, tiny_texts
 
@@ -32,36 +30,6 @@ _HEAD = {"name": "head", "epochs": 1, "unfreeze": "none", "learningRate": 0.01}
 _ADAPT = {"name": "adapt", "epochs": 3, "unfreeze": {"lora": {"rank": 2, "alpha": 4}}, "learningRate": 0.01}
 _POLISH = {"name": "polish", "epochs": 1, "unfreeze": "none", "learningRate": 0.01}
 _PHASES = [_HEAD, _ADAPT, _POLISH]
-
-
-class _KilledError(Exception):
-    """Stands for `kill -9`: nothing after it runs."""
-
-
-@dataclass(kw_only=True)
-class _Alone:
-    """The only worker; keeps checkpoints in a folder, and dies after some of them if asked to."""
-
-    folder: Path
-    dies_after: tuple[int, ...] = ()
-    kept: list[Path] = field(default_factory=list)
-    collectives: Collectives = field(default_factory=lambda: Collectives(rank=0, world=1))
-    node: NodeShare = field(default_factory=lambda: NodeShare(rank=0, world=1))
-
-    def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
-        assert write_checkpoint is not None
-        self.kept.append(self.folder / f"{len(self.kept)}")
-        self.kept[-1].mkdir(parents=True)
-        write_checkpoint(self.kept[-1])
-        if len(self.kept) in self.dies_after:
-            raise _KilledError
-
-    def is_preempted(self) -> bool:
-        return False
-
-    @contextmanager
-    def latest_checkpoint(self) -> Iterator[Path | None]:
-        yield self.kept[-1] if self.kept else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +106,7 @@ def _request(texts: _Texts, run_dir: Path, store: Path, phases: list[dict[str, A
     )
 
 
-def _train(request: TrainRequest, host: _Alone) -> tuple[RunContext, list[dict[str, Any]]]:
+def _train(request: TrainRequest, host: LonelyHost) -> tuple[RunContext, list[dict[str, Any]]]:
     """The run with its final network, and the figures of its epochs without times."""
     keras.utils.clear_session()
     run, state, _ = train_phases(request, host)
@@ -160,7 +128,7 @@ def undisturbed(texts: _Texts, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """A head, then adapters, then the head again."""
     root = tmp_path_factory.mktemp("undisturbed")
     request = _request(texts, root / "run", root / "store", _PHASES)
-    return request, *_train(request, _Alone(folder=root / "checkpoints"))
+    return request, *_train(request, LonelyHost(folder=root / "checkpoints"))
 
 
 def test_adapters_are_merged_when_their_phase_ends(
@@ -193,9 +161,9 @@ def test_going_on_in_a_phase_of_adapters_changes_nothing(
     """Killed within the phase and again after its last epoch: the same weights and figures, bit by bit."""
     _, expected, history = undisturbed
     request = _request(texts, tmp_path / "run", tmp_path / "store", _PHASES)
-    host = _Alone(folder=tmp_path / "checkpoints", dies_after=(3, 4))
+    host = LonelyHost(folder=tmp_path / "checkpoints", dies_after=(3, 4))
     for _ in host.dies_after:
-        with pytest.raises(_KilledError):
+        with pytest.raises(KilledError):
             _train(request, host)
     run, found = _train(request, host)
     assert found == history
@@ -212,5 +180,5 @@ def test_features_are_those_of_the_weights_of_the_moment(
         (phase, split, False) for phase in ("head", "polish") for split in ("train", "validation")
     ]
     plain = _request(texts, tmp_path / "run", request.features_dir, [_HEAD])
-    _train(plain, _Alone(folder=tmp_path / "checkpoints"))
+    _train(plain, LonelyHost(folder=tmp_path / "checkpoints"))
     assert _found(plain) == [("head", "train", True), ("head", "validation", True)]
