@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from graftwork.preprocess.image import ImageSpec
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.mixing import Mixing
 from graftwork_jobs.data.pipeline import eval_batches, train_batches, view_batches
 
 if TYPE_CHECKING:
@@ -98,12 +99,14 @@ class PictureBatches:
         image: what pictures are brought to.
         augment: random change to each training picture; None for none.
         changes: what `augment` does, in words that differ where it does.
+        mixing: how training pictures are mixed with others; None for not.
         cache_dir: where copies of remote pictures are kept.
     """
 
     image: ImageSpec
     augment: Augmenter | None
     changes: tuple[str, ...] = ()
+    mixing: Mixing | None = None
     cache_dir: Path
 
     @property
@@ -147,6 +150,7 @@ class PictureBatches:
             row_weights=row_weights,
             start_step=start_step,
             augment=self.augment,
+            mixing=self.mixing,
             cache_dir=self.cache_dir,
         )
 

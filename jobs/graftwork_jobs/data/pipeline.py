@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,6 +24,7 @@ from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
 from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows, view_seeds
 from graftwork_jobs.data.fetch import FetchError, local_path
 from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.mixing import EpochMix, Mixing, epoch_mix, mixed_pictures, mixed_targets
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -88,6 +90,7 @@ def train_batches(
     row_weights: NDArray[np.float32] | None,
     augment: Augmenter | None,
     cache_dir: Path,
+    mixing: Mixing | None = None,
     start_step: int = 0,
     threads: int | None = None,
 ) -> tf.data.Dataset:
@@ -103,28 +106,59 @@ def train_batches(
         row_weights: how much each example counts, shape (examples,); None for 1 throughout.
         augment: random change to each picture; None for none.
         cache_dir: where copies of remote files are kept.
+        mixing: how pictures are mixed with others; None for not.
         start_step: steps to leave out at the beginning (an interrupted epoch goes on there).
         threads: most pictures decoded at once; default: the CPUs this process may use.
 
     Returns:
         `plan.steps(len(split)) - start_step` elements: pictures float32 (rows, height, width, 3) in 0..255, targets
-        (rows, ...), weights float32 (rows,); rows is `plan.rows_per_rank` throughout.
+        (rows, ...), weights float32 (rows,); rows is `plan.rows_per_rank` throughout. Targets of mixed class numbers
+        are shares of the classes, float32 (rows, classes).
     """
     import tensorflow as tf
 
-    part = epoch_rows(len(split), plan, seed=seed, phase=phase, epoch=epoch, row_weights=row_weights)
+    where = {"seed": seed, "phase": phase, "epoch": epoch}
+    mix = None if mixing is None else epoch_mix(len(split), mixing, (image.height, image.width), **where)
+    if mix is not None and row_weights is not None:
+        row_weights = mix.averaged(row_weights)
+    part = epoch_rows(len(split), plan, **where, row_weights=row_weights)
     rows, weights = part.rows[start_step:].reshape(-1), part.weights[start_step:].reshape(-1)
     reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
     columns: tuple[Any, ...] = (rows, split.targets[rows], weights)
     if augment is not None:
-        columns = (*columns, augmentation_seeds(rows, seed=seed, phase=phase, epoch=epoch))
+        columns = (*columns, augmentation_seeds(rows, **where))
+    if mixing is not None and mix is not None:
+        columns = (*columns, _partners(split, rows, mix, where, augment))
+        batches = _batched(
+            columns, plan.rows_per_rank, element=_mixed_element(reader, augment), threads=threads, whole=True
+        )
+        return batches.map(partial(_with_mixed_targets, mixing), num_parallel_calls=1, deterministic=True).prefetch(
+            _PREFETCH_BATCHES
+        )
     return (
-        _batched(reader, columns, plan.rows_per_rank, augment=augment, threads=threads, whole=True)
+        _batched(columns, plan.rows_per_rank, element=_element(reader, augment), threads=threads, whole=True)
         .map(
             lambda pictures, *others: (tf.cast(pictures, tf.float32), *others), num_parallel_calls=1, deterministic=True
         )
         .prefetch(_PREFETCH_BATCHES)
     )
+
+
+def _partners(
+    split: Split, rows: NDArray[np.int64], mix: EpochMix, where: dict[str, int], augment: Augmenter | None
+) -> dict[str, NDArray[Any]]:
+    """What some rows are mixed with, and how."""
+    others = mix.partners[rows]
+    columns = {
+        "row": others,
+        "target": split.targets[others],
+        "share": mix.shares[rows],
+        "outside": mix.outside[rows],
+        "box": mix.boxes[rows],
+    }
+    if augment is not None:
+        columns["seed"] = augmentation_seeds(others, **where, as_partners=True)
+    return columns
 
 
 def eval_batches(
@@ -156,7 +190,7 @@ def eval_batches(
     rows = np.arange(rank, len(split), world)
     reader = PictureReader(split=split, image=image, cache_dir=cache_dir)
     return (
-        _batched(reader, (rows, split.targets[rows]), batch_size, augment=None, threads=threads, whole=False)
+        _batched((rows, split.targets[rows]), batch_size, element=_element(reader, None), threads=threads, whole=False)
         .map(
             lambda pictures, targets: (tf.cast(pictures, tf.float32), targets), num_parallel_calls=1, deterministic=True
         )
@@ -201,7 +235,7 @@ def view_batches(
     def versions(picture: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
         return tf.stack([augment(picture, seeds[number]) for number in range(len(views))])
 
-    batches = _batched(reader, (rows, seeds), batch_size, augment=versions, threads=threads, whole=False)
+    batches = _batched((rows, seeds), batch_size, element=_element(reader, versions), threads=threads, whole=False)
     shape = (-1, image.height, image.width, 3)
     return batches.map(lambda pictures: tf.reshape(pictures, shape), num_parallel_calls=1, deterministic=True).prefetch(
         _PREFETCH_BATCHES
@@ -226,31 +260,63 @@ def readable_data_errors() -> Iterator[None]:
         raise ChangedDataError(found[1].strip()) from error
 
 
-def _batched(
-    reader: PictureReader,
-    columns: tuple[Any, ...],
-    batch_size: int,
-    *,
-    augment: Augmenter | None,
-    threads: int | None,
-    whole: bool,
-) -> tf.data.Dataset:
-    """Batches of (pictures, further columns); the first column is row numbers, the last one seeds if `augment`."""
+def _picture(reader: PictureReader, row: tf.Tensor) -> tf.Tensor:
+    """One picture, uint8."""
     import tensorflow as tf
 
-    shape = (reader.image.height, reader.image.width, 3)
+    pixels = tf.numpy_function(reader.read, [row], tf.uint8, stateful=False)
+    pixels.set_shape((reader.image.height, reader.image.width, 3))
+    return pixels
 
-    def picture(row: tf.Tensor, *others: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
-        pixels = tf.numpy_function(reader.read, [row], tf.uint8, stateful=False)
-        pixels.set_shape(shape)
+
+def _element(reader: PictureReader, augment: Augmenter | None) -> Callable[..., Any]:
+    """Puts the picture in place of its row number, the first column; the last one is seeds if `augment`."""
+    import tensorflow as tf
+
+    def element(row: tf.Tensor, *others: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, ...]:
+        pixels = _picture(reader, row)
         if augment is None:
             return pixels, *others
         changed = augment(tf.cast(pixels, tf.float32), others[-1])
         return (changed, *others[:-1]) if len(others) > 1 else changed
 
+    return element
+
+
+def _mixed_element(reader: PictureReader, augment: Augmenter | None) -> Callable[..., Any]:
+    """As `_element`, with a last column that says what to mix the picture with."""
+    import tensorflow as tf
+
+    def read(row: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        pixels = tf.cast(_picture(reader, row), tf.float32)
+        return pixels if augment is None or seed is None else augment(pixels, seed)
+
+    def element(
+        row: tf.Tensor, target: tf.Tensor, weight: tf.Tensor, *others: Any
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        *seeds, partner = others
+        own, other = read(row, *(seeds or [None])), read(partner["row"], partner.get("seed"))
+        mixed = mixed_pictures(own, other, partner["outside"], partner["box"])
+        return mixed, target, weight, partner["target"], partner["share"]
+
+    return element
+
+
+def _with_mixed_targets(
+    mixing: Mixing, pictures: tf.Tensor, own: tf.Tensor, weights: tf.Tensor, other: tf.Tensor, shares: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return pictures, mixed_targets(own, other, shares, mixing.classes), weights
+
+
+def _batched(
+    columns: tuple[Any, ...], batch_size: int, *, element: Callable[..., Any], threads: int | None, whole: bool
+) -> tf.data.Dataset:
+    """Batches of what `element` makes of the columns' rows, several at a time, in order."""
+    import tensorflow as tf
+
     threads = threads or len(os.sched_getaffinity(0))
     dataset = tf.data.Dataset.from_tensor_slices(columns)
-    dataset = dataset.map(picture, num_parallel_calls=threads, deterministic=True)
+    dataset = dataset.map(element, num_parallel_calls=threads, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=whole)
     options = tf.data.Options()
     options.threading.private_threadpool_size = threads

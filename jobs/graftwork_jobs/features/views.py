@@ -9,8 +9,9 @@ def stored_views(spec: FineTuneJobSpec, phase: Phase, epochs: int) -> int:
     """Versions of each training example whose features a phase keeps; 0 when it keeps none.
 
     Without augmentation an example has one version. With it, as many as `features.views` says, but never more than the
-    phase has epochs to show them; without that field every epoch draws afresh, and nothing is kept. Nor is it where the
-    same layers are frozen for fewer epochs than that: drawing afresh is then less work.
+    phase has epochs to show them; without that field every epoch draws afresh, and nothing is kept. Nor is it where
+    pictures are mixed with others, which are other ones in every epoch, or where the same layers are frozen for fewer
+    epochs than there are versions: drawing afresh is then less work.
 
     Args:
         spec: the job.
@@ -21,5 +22,7 @@ def stored_views(spec: FineTuneJobSpec, phase: Phase, epochs: int) -> int:
         return 0
     if not spec.augment:
         return 1
+    if spec.mixes:
+        return 0
     views = min(spec.features.views or 0, phase.epochs)
     return views if views <= epochs else 0

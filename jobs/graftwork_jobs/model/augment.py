@@ -22,12 +22,12 @@ def build_augmenter(entries: Sequence[Augment]) -> Augmenter | None:
     For use inside `tf.data`: the same picture and seed give the same result anywhere, in graph and in eager mode.
 
     Args:
-        entries: from the spec.
+        entries: from the spec; what mixes pictures is left to `graftwork_jobs.data.mixing`.
 
     Returns:
         None if there is nothing to do.
     """
-    layers = [layer for entry in entries for layer in _layers(entry)]
+    layers = [layer for entry in entries if not entry.mixes for layer in _layers(entry)]
     if not layers:
         return None
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from graftwork.spec.fine_tune_job import FineTuneJobSpec, Lora, Phase, Unfreeze
+from graftwork.spec.fine_tune_job import Augment, FineTuneJobSpec, Lora, Phase, Unfreeze
 from graftwork.spec.tasks import input_kind
 
 # Strengths as in `advice`, which names their sources.
@@ -177,7 +177,7 @@ def _other_domain(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     if added:
         yield Remedy(
             path="augment",
-            value=[*present, *added],
+            value=sorted([*present, *added], key=lambda entry: Augment.model_validate(entry).mixes),
             reason="the differences of the other examples become part of training",
         )
 

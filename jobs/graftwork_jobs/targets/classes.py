@@ -16,7 +16,10 @@ from graftwork_jobs.targets.base import Target, Targets, Tensor
 
 
 class ClassTarget(Target):
-    """One class an example; targets are class numbers, shape (rows,), int32; outputs are logits."""
+    """One class an example; targets are class numbers, shape (rows,), int32; outputs are logits.
+
+    Training may have shares of the classes instead, shape (rows, classes), where pictures are mixed.
+    """
 
     kind = "classes"
     score = "accuracy"
@@ -35,7 +38,7 @@ class ClassTarget(Target):
         """
         from keras import ops
 
-        wanted = ops.one_hot(ops.cast(targets, "int32"), len(self.names), dtype="float32")
+        wanted = self._shares(targets)
         wanted = wanted * (1.0 - self._smoothing) + self._smoothing / len(self.names)
         logits = ops.cast(outputs, "float32")
         if self._gamma is None:
@@ -49,11 +52,21 @@ class ClassTarget(Target):
         return 1
 
     def tally(self, targets: Tensor, outputs: Tensor) -> Tensor:
-        """1 for a right answer."""
+        """1 for a right answer; for a mixed example the share that the answer has in it."""
         from keras import ops
 
-        guess = ops.cast(ops.argmax(outputs, axis=-1), "int32")
-        return ops.cast(ops.equal(guess, ops.cast(targets, "int32")), "float32")[:, None]
+        guess = ops.argmax(outputs, axis=-1)
+        if len(targets.shape) > 1:
+            return ops.take_along_axis(ops.cast(targets, "float32"), guess[:, None], axis=-1)
+        return ops.cast(ops.equal(ops.cast(guess, "int32"), ops.cast(targets, "int32")), "float32")[:, None]
+
+    def _shares(self, targets: Tensor) -> Tensor:
+        """Share of each class in each example, shape (rows, classes), float32."""
+        from keras import ops
+
+        if len(targets.shape) > 1:
+            return ops.cast(targets, "float32")
+        return ops.one_hot(ops.cast(targets, "int32"), len(self.names), dtype="float32")
 
     def figures(self, sums: NDArray[np.float64], rows: float) -> dict[str, float]:
         """Share of right answers."""

@@ -18,6 +18,7 @@ from graftwork.progress import SilentReporter
 from graftwork_jobs.data.batch_plan import BatchPlan
 from graftwork_jobs.data.index import DatasetIndex, Split
 from graftwork_jobs.data.input_batches import InputBatches, PictureBatches
+from graftwork_jobs.data.mixing import mixing_of
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.data.text_batches import TextBatches
 from graftwork_jobs.distributed.collectives import Collectives
@@ -112,7 +113,7 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
         evaluator=Evaluator(network.model, target, collectives),
         target=target,
         row_weights=_row_weights(target, index.splits["train"], spec.training.class_weights),
-        inputs=_inputs(request),
+        inputs=_inputs(request, index),
         checkpointing=Checkpointing(
             host, every_s=spec.scaling.checkpoint_every_seconds, writes=request.writes_checkpoints
         ),
@@ -130,16 +131,18 @@ def _row_weights(target: Target, train: Split, class_weights: str) -> NDArray[np
     return np.asarray(product / product.mean(), np.float32)
 
 
-def _inputs(request: TrainRequest) -> InputBatches:
+def _inputs(request: TrainRequest, index: DatasetIndex) -> InputBatches:
     from graftwork_jobs.model.augment import build_augmenter
 
     match request.input:
         case ImageSpec() as image:
             entries = request.job.spec.augment
+            is_numbered = index.splits["train"].targets.dtype.kind == "i"
             return PictureBatches(
                 image=image,
                 augment=build_augmenter(entries),
                 changes=tuple(entry.model_dump_json(exclude_none=True) for entry in entries),
+                mixing=mixing_of(entries, classes=len(index.labels) if is_numbered else None),
                 cache_dir=request.data_cache_dir,
             )
         case TextSpec() as text:

@@ -64,7 +64,7 @@ def _split_rules() -> tuple[Rule, ...]:
 _PIECE = "(self.training.batchSize / self.training.gradientAccumulation)"
 
 RULES: dict[str, tuple[Rule, ...]] = {
-    "Augment": (_one_of("flip", "rotate", "zoom", "translate", "contrast", "brightness"),),
+    "Augment": (_one_of("flip", "rotate", "zoom", "translate", "contrast", "brightness", "mixup", "cutmix"),),
     "Autoscaling": (
         Rule(rule="self.maxReplicas >= self.minReplicas", message="expected `maxReplicas` >= `minReplicas`"),
     ),
@@ -90,6 +90,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
         Rule(
             rule="!has(self.features.views) || (has(self.augment) && size(self.augment) > 0)",
             message="`features.views` needs an `augment` section, whose random changes make the views differ",
+        ),
+        Rule(
+            rule="!has(self.features.views) || !has(self.augment) || "
+            "self.augment.all(x, !has(x.mixup) && !has(x.cutmix))",
+            message="`features.views` does not go with `mixup` and `cutmix`, for each epoch mixes other pictures",
+        ),
+        *(
+            Rule(
+                rule=f"!has(self.augment) || self.augment.filter(x, has(x.{key})).size() <= 1",
+                message=f"`{key}` a second time in `augment`: remove it",
+            )
+            for key in ("mixup", "cutmix")
         ),
         Rule(
             rule=f"self.scaling.workers <= {_PIECE}",

@@ -93,6 +93,11 @@ class FineTuneJobSpec(SpecModel):
     kubernetes: JobPlacement = JobPlacement()
     """How the job runs on Kubernetes; ignored on one machine."""
 
+    @property
+    def mixes(self) -> bool:
+        """Whether training pictures are mixed with others."""
+        return any(entry.mixes for entry in self.augment)
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         refuse_if_any(
@@ -103,6 +108,8 @@ class FineTuneJobSpec(SpecModel):
             self._idle_workers(),
             *self._gates_without_model(),
             self._views_of_nothing(),
+            self._views_of_mixtures(),
+            *self._mixing_comes_last(),
             self._storage_is_mounted(),
         )
         # Only a spec that is right by itself can be varied.
@@ -119,6 +126,43 @@ class FineTuneJobSpec(SpecModel):
             fix="Remove `features.views`, or add `augment`.",
             involves=(("augment",),),
         )
+
+    def _views_of_mixtures(self) -> Inconsistency | None:
+        if self.features.views is None or not self.mixes:
+            return None
+        return Inconsistency(
+            at=("features", "views"),
+            received=f"{self.features.views} in a job that mixes pictures",
+            expected="no stored views: each epoch mixes other pictures",
+            fix="Remove `features.views`, or `mixup` and `cutmix`.",
+            involves=(("augment",),),
+        )
+
+    def _mixing_comes_last(self) -> list[Inconsistency]:
+        """Both pictures are changed before they are mixed, and mixed once."""
+        found = []
+        for position, entry in enumerate(self.augment):
+            name = next(key for key in entry.model_dump(exclude_none=True))
+            before = self.augment[:position]
+            if not entry.mixes and any(other.mixes for other in before):
+                found.append(
+                    Inconsistency(
+                        at=("augment", position),
+                        received=f"`{name}` after `mixup` or `cutmix`",
+                        expected="mixing last: pictures are changed before they are mixed",
+                        fix="Move it up.",
+                    )
+                )
+            if entry.mixes and any(name in other.model_dump(exclude_none=True) for other in before):
+                found.append(
+                    Inconsistency(
+                        at=("augment", position),
+                        received=f"`{name}` a second time",
+                        expected="`mixup` and `cutmix` at most once each",
+                        fix="Remove it.",
+                    )
+                )
+        return found
 
     def _storage_is_mounted(self) -> Inconsistency | None:
         storage, volumes = self.kubernetes.storage, self.kubernetes.volumes

@@ -178,8 +178,20 @@ class Augment(SpecModel):
     """Change contrast by up to this share."""
     brightness: Annotated[float, Field(gt=0, le=1)] | None = None
     """Change brightness by up to this share of the full range."""
+    mixup: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Blend each picture with another one, and the targets with it. This is both parameters of the beta distribution
+    that the share is drawn from: 0.2 for mostly small shares, 1 for any. After the other changes."""
+    cutmix: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Paste a rectangle of another picture into each, and average the targets by area. This is both parameters of the
+    beta distribution that the area is drawn from; 1 is usual. With `mixup` too, each picture gets one of the two."""
+
+    @property
+    def mixes(self) -> bool:
+        """Whether it makes one picture of two."""
+        return self.mixup is not None or self.cutmix is not None
 
     @model_validator(mode="after")
     def _one_key(self) -> Self:
-        refuse_if_any(exactly_one(self, "flip", "rotate", "zoom", "translate", "contrast", "brightness"))
+        keys = ("flip", "rotate", "zoom", "translate", "contrast", "brightness", "mixup", "cutmix")
+        refuse_if_any(exactly_one(self, *keys))
         return self

@@ -24,7 +24,7 @@ RELATIVE, ABSOLUTE = 1e-3, 2e-4
 
 EVERYTHING = {
     "phases": [PHASES[0], {**PHASES[1], "unfreeze": {"gradually": {"oneBlockEvery": 1}}}],
-    "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}],
+    "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}, {"mixup": 0.4}, {"cutmix": 1.0}],
     "head": {"hidden": [8], "dropout": 0.3},
     "training": {
         "batchSize": 14,

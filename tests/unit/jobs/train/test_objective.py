@@ -67,3 +67,13 @@ def test_batch_loss_takes_labels_as_keras_hands_them() -> None:
     model.compile(loss=BatchLoss(ClassTarget(NAMES)))
     wanted = ClassTarget(NAMES, label_smoothing=0.0).losses(tf.constant(LABELS), tf.constant(LOGITS)).numpy().mean()
     assert model.evaluate(LOGITS, LABELS, verbose=0) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_losses_and_answers_of_mixed_examples_are_averages() -> None:
+    """By the shares of the two classes: cross-entropy and the share of right answers."""
+    target, shares = ClassTarget(NAMES, label_smoothing=0.1), RANDOM.random(10).astype(np.float32)
+    other = (LABELS + 1) % 3
+    mixed = shares[:, None] * np.eye(3)[LABELS] + (1 - shares[:, None]) * np.eye(3)[other]
+    for one in (target.losses, lambda *given: target.tally(*given)[:, 0]):
+        wanted = shares * one(LABELS, LOGITS).numpy() + (1 - shares) * one(other, LOGITS).numpy()
+        np.testing.assert_allclose(one(tf.constant(mixed), tf.constant(LOGITS)).numpy(), wanted, rtol=1e-5, atol=1e-6)
