@@ -136,22 +136,18 @@ def _share(values: NDArray[_Number], padding: NDArray[_Number], plan: BatchPlan)
     return padded[:, plan.row_offset : plan.row_offset + plan.rows_per_rank]
 
 
-def augmentation_seeds(
-    rows: NDArray[np.int64], *, seed: int, phase: int, epoch: int, as_partners: bool = False
-) -> NDArray[np.int32]:
+def augmentation_seeds(rows: NDArray[np.int64], *, seed: int, phase: int, epoch: int) -> NDArray[np.int32]:
     """Seeds for random image changes: one pair an example, the same whatever worker or batch the example is in.
-
-    Args:
-        rows: row numbers.
-        seed: the job's seed.
-        phase: 0-based number of the phase.
-        epoch: 0-based number of the epoch within the phase.
-        as_partners: of pictures that others are mixed with, beside their own turn.
 
     Returns:
         Shape (*rows.shape, 2), int32, for `tf.random.stateless_*` and Keras' functional `seed` arguments.
     """
-    return _pairs(rows, [seed, phase, epoch, _PARTNER_STREAM if as_partners else _AUGMENT_STREAM])
+    return _pairs(rows, [seed, phase, epoch, _AUGMENT_STREAM])
+
+
+def partner_seeds(rows: NDArray[np.int64], *, seed: int, phase: int, epoch: int) -> NDArray[np.int32]:
+    """The same for examples that others are mixed with, beside their own turn."""
+    return _pairs(rows, [seed, phase, epoch, _PARTNER_STREAM])
 
 
 def view_seeds(rows: NDArray[np.int64], *, seed: int, view: int) -> NDArray[np.int32]:

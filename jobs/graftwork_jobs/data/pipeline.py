@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
-from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows, view_seeds
+from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows, partner_seeds, view_seeds
 from graftwork_jobs.data.fetch import FetchError, local_path
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.mixing import EpochMix, Mixing, epoch_mix, mixed_pictures, mixed_targets
@@ -157,7 +157,7 @@ def _partners(
         "box": mix.boxes[rows],
     }
     if augment is not None:
-        columns["seed"] = augmentation_seeds(others, **where, as_partners=True)
+        columns["seed"] = partner_seeds(others, **where)
     return columns
 
 

@@ -60,7 +60,7 @@ def averaging(
 
     class AveragingOptimizer(optimizer_class):  # type: ignore[misc,valid-type]  # the base is an argument
         def build(self, variables: Sequence[keras.Variable]) -> None:
-            self.slots = {}
+            self.slots: dict[str, list[keras.Variable]] = {}
             super().build(variables)
             self.first_bad_update = self.add_variable(
                 shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"

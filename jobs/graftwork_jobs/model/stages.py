@@ -13,7 +13,7 @@ import keras
 
 from graftwork.spec.fine_tune_job import Phase, Unfreeze
 from graftwork_jobs.model.depth import blocks_of
-from graftwork_jobs.model.freeze import FreezeBoundary, backbone_layers, layer_index, resolve_unfreeze
+from graftwork_jobs.model.freeze import FreezeBoundary, UnfreezeSetting, backbone_layers, layer_index, resolve_unfreeze
 from graftwork_jobs.model.network import Network
 
 
@@ -47,7 +47,10 @@ def stages_of(network: Network, phase: Phase, *, where: str = "unfreeze") -> tup
         boundary = resolve_unfreeze(network, phase.unfreeze, where=where)
         return (Stage(first_epoch=0, epochs=phase.epochs, boundary=boundary),)
     every, down_to = phase.gradually.one_block_every, phase.gradually.down_to
-    settings = ["none", *(Unfreeze(from_layer=first) for first in _firsts(network, down_to, f"{where}.gradually"))]
+    settings: list[UnfreezeSetting] = [
+        "none",
+        *(Unfreeze(from_layer=first) for first in _firsts(network, down_to, f"{where}.gradually")),
+    ]
     begins = list(range(0, phase.epochs, every))[: len(settings)]
     ends = [*begins[1:], phase.epochs]
     return tuple(

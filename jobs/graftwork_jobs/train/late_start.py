@@ -25,10 +25,11 @@ def starting_late(optimizer_class: type[OptimizerT], first_updates: Sequence[int
     """
     if first_updates is None or not any(first_updates):
         return optimizer_class
+    begins = list(first_updates)
 
     class LateStartingOptimizer(optimizer_class):  # type: ignore[misc,valid-type]  # the base is an argument
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            first = first_updates[self._get_variable_index(variable)]
+            first = begins[self._get_variable_index(variable)]
             if first:
                 learning_rate *= self._correction(self.iterations + 1 - first) / self._correction(self.iterations + 1)
             super().update_step(gradient, variable, learning_rate)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from graftwork.preprocess.image import ImageSpec, decode_image
 from graftwork.spec.fine_tune_job import Augment
-from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds
+from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, partner_seeds
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.mixing import EpochMix, Mixing, epoch_mix, mixing_of
 from graftwork_jobs.data.pipeline import train_batches
@@ -46,7 +46,7 @@ def _epoch(split: Split, cache: Path, mixing: Mixing, **plan: Any) -> list[tuple
         mixing=mixing,
         cache_dir=cache,
     )
-    return list(dataset.as_numpy_iterator())
+    return [(x, y, w) for x, y, w in dataset.as_numpy_iterator()]
 
 
 def _by_hand(split: Split, mix: EpochMix) -> dict[bytes, tuple[NDArray[Any], float]]:
@@ -56,7 +56,7 @@ def _by_hand(split: Split, mix: EpochMix) -> dict[bytes, tuple[NDArray[Any], flo
     ).astype(np.float32)
     rows = np.arange(len(split))
     own = [_add_noise(pixels[row], augmentation_seeds(rows, **WHERE)[row]).numpy() for row in rows]
-    seeds = augmentation_seeds(rows, **WHERE, as_partners=True)
+    seeds = partner_seeds(rows, **WHERE)
     other = [_add_noise(pixels[row], seeds[row]).numpy() for row in rows]
     made, class_weights = {}, [0.5, 2.0]
     for row in rows:
