@@ -100,6 +100,8 @@ FROM ray AS serve-cpu
 COPY --from=build-serve-cpu /opt/graftwork /opt/graftwork
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
     /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+# What mends the configuration of Ray Serve's HAProxy: bounds for slow clients, no open statistics page.
+ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/graftwork/bin/graft-haproxy
 USER 1000:1000
 EXPOSE 8000
 HEALTHCHECK --start-period=90s \

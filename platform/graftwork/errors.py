@@ -72,7 +72,7 @@ class RequestError(GraftworkError):
     """A prediction request that cannot be answered; the client can fix it.
 
     Attributes:
-        status: HTTP status code, 400-499.
+        status: HTTP status code, 400-499; 503 or 504 where the same request may do later.
         message: the sentence sent to the client.
     """
 

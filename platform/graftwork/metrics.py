@@ -41,6 +41,7 @@ class ServingMetrics:
         shadow_difference: largest difference of a score between answer and shadow, or of a number in standard
             deviations.
         shadow_seconds: time from a shadow's copy to its scores, waiting for an idle moment included.
+        refused: requests that their senders may not make, by reason.
     """
 
     requests: Counter = field(
@@ -113,6 +114,11 @@ class ServingMetrics:
             "Time from a shadow's copy to its scores.",
             ("endpoint", "model", "version"),
             _LATENCY_BUCKETS_S,
+        )
+    )
+    refused: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_refused_requests", "Requests that their senders may not make.", ("endpoint", "reason")
         )
     )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -28,6 +28,7 @@ class Settings:
             reach, such as `s3://bucket/folder`; None keeps them with the run, which is for one machine.
         report_to: ConfigMap in which a driver in a pod reports, as NAMESPACE/NAME (`GRAFT_REPORT`, which the operator
             sets).
+        api_key: what `graft predict` shows endpoints that ask for a key (`GRAFT_API_KEY`).
     """
 
     home: Path
@@ -35,6 +36,7 @@ class Settings:
     ray_address: str | None = None
     storage: str | None = None
     report_to: str | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     @property
     def runs_dir(self) -> Path:
@@ -145,6 +147,7 @@ def load_settings() -> Settings:
         ray_address=os.environ.get("RAY_ADDRESS") or None,
         storage=os.environ.get("GRAFT_STORAGE") or None,
         report_to=os.environ.get("GRAFT_REPORT") or None,
+        api_key=os.environ.get("GRAFT_API_KEY") or None,
     )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.settings import Settings, load_settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork_serving.access.sources import cluster_access
 from graftwork_serving.deployment import EndpointReplica
 from graftwork_serving.resolve import replica_config, resolve_models
 
@@ -45,7 +46,7 @@ def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, An
     """
     endpoint = InferenceEndpoint.model_validate(told["endpoint"])
     models = resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings, resolved=told["resolved"])
-    return replica_config(endpoint, models).model_dump(mode="json")
+    return replica_config(endpoint, models, access=cluster_access(endpoint)).model_dump(mode="json")
 
 
 def build(arguments: Mapping[str, Any]) -> Application:

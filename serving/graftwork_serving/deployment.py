@@ -12,6 +12,7 @@ from graftwork_serving.served_model import ServedModel
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
+    from graftwork_serving.access.guard import Guard
     from graftwork_serving.rpc.server import GrpcServer
     from graftwork_serving.web.app import EndpointApp
     from graftwork_serving.work_pool import Work
@@ -44,6 +45,7 @@ class EndpointReplica:
         self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
         self._published: frozenset[tuple[str, ...]] = frozenset()
         self._grpc: GrpcServer | None = None
+        self._rates_dir = Path(metrics_dir) / "rates"
 
     def __serve_build_asgi_app__(self) -> EndpointApp:
         """The application that answers HTTP."""
@@ -55,11 +57,32 @@ class EndpointReplica:
         Requests in progress finish on the old models. If anything fails, the old models stay.
         """
         config = ReplicaConfig.model_validate(user_config)
+        guard = await asyncio.to_thread(self._guard_for, config)
         arms = await asyncio.to_thread(self._loader.arms, config)
+        await self._protect(guard)
         self._app.configure(config, arms)
         models = [arm.model for arm in arms]
         self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
         await self._follow_grpc(config)
+
+    def _guard_for(self, config: ReplicaConfig) -> Guard | None:
+        before = self._app.guard
+        if config.access is None or (before is not None and before.config == config.access):
+            return before if config.access is not None else None
+        from graftwork_serving.access.guard import Guard
+
+        return Guard(config.access, self._rates_dir)
+
+    async def _protect(self, guard: Guard | None) -> None:
+        """Let this guard decide from now on."""
+        before = self._app.guard
+        if guard is before:
+            return
+        self._app.guard = guard
+        if guard is not None:
+            guard.follow_changes()
+        if before is not None:
+            await before.stop()
 
     async def _follow_grpc(self, config: ReplicaConfig) -> None:
         """Listen for gRPC as configured; a server that has to change is replaced by another beside it."""

@@ -52,6 +52,42 @@ class PageConfig(BaseModel):
     """Whether golden examples are shown to clients."""
 
 
+class TokenConfig(BaseModel):
+    """Which tokens count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    issuer: str
+    """Who signs."""
+    audience: str
+    """For whom."""
+    keys: str | None
+    """URL or path of the public keys; None to ask the issuer."""
+    algorithms: list[str]
+    """Signatures that count."""
+    leeway_s: int
+    """How far clocks may differ."""
+    models_claim: str | None = None
+    """Claim that names the models; None for all models."""
+    requests_per_second: float | None = None
+    """Predictions that each subject may ask for in the long run."""
+    burst: int | None = None
+    """Predictions at once beyond that."""
+
+
+class AccessConfig(BaseModel):
+    """Who may ask."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys_file: str | None = None
+    """File of key hashes; None where keys do not count."""
+    tokens: TokenConfig | None = None
+    """Which tokens count; None for none."""
+    open_metrics: bool = False
+    """Whether metrics need no key, as only this machine reaches them."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -69,9 +105,13 @@ class ReplicaConfig(BaseModel):
     """Largest picture."""
     max_queued_requests: int
     """Requests that may wait in one replica."""
+    timeout_s: float
+    """Longest time a request may take."""
     sticky_header: str | None = None
     """Header by whose value clients keep to one version, in lower case."""
     page: PageConfig = PageConfig()
     """The page at the endpoint's root."""
     grpc: GrpcConfig | None = None
     """Where replicas listen for gRPC; None nowhere."""
+    access: AccessConfig | None = None
+    """Who may ask; None everyone."""

@@ -22,6 +22,7 @@ from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, InferenceEndpoint
+from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.resolve import replica_config, resolve_models
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
@@ -37,7 +38,7 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
     """Find out what would go wrong, before anything starts.
 
     Raises:
-        SpecError: the endpoint runs already, its port is taken, or a model does not exist.
+        SpecError: the endpoint runs already, its port is taken, its keys cannot be read, or a model does not exist.
         BundleError: a bundle was changed.
     """
     name = loaded.endpoint.metadata.name
@@ -57,6 +58,7 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
     check_port(spec.http, at="spec.http", file=loaded.file)
     if spec.grpc is not None:
         check_port(spec.grpc, at="spec.grpc", file=loaded.file)
+    local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
     return resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
 
 
@@ -153,7 +155,8 @@ def _reserved(listener: GrpcListener | None) -> Iterator[None]:
 
 
 def _deploy(cluster: LocalCluster, loaded: EndpointFile, models: list[ModelConfig]) -> None:
-    cluster.deploy(loaded.endpoint, replica_config(loaded.endpoint, models))
+    access = local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
+    cluster.deploy(loaded.endpoint, replica_config(loaded.endpoint, models, access=access))
 
 
 def _follow_file(

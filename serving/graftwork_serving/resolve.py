@@ -12,7 +12,7 @@ from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
-from graftwork_serving.endpoint_config import GrpcConfig, ModelConfig, PageConfig, ReplicaConfig
+from graftwork_serving.endpoint_config import AccessConfig, GrpcConfig, ModelConfig, PageConfig, ReplicaConfig
 
 _VERSION_DIGITS = 12
 
@@ -69,8 +69,16 @@ def _place(path: tuple[str | int, ...]) -> str:
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
 
 
-def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> ReplicaConfig:
-    """What the replicas are told."""
+def replica_config(
+    endpoint: InferenceEndpoint, models: list[ModelConfig], *, access: AccessConfig | None
+) -> ReplicaConfig:
+    """What the replicas are told.
+
+    Args:
+        endpoint: the spec.
+        models: its models, found.
+        access: who may ask; None everyone.
+    """
     spec = endpoint.spec
     return ReplicaConfig(
         endpoint=endpoint.metadata.name,
@@ -81,7 +89,9 @@ def replica_config(endpoint: InferenceEndpoint, models: list[ModelConfig]) -> Re
         max_queued_requests=spec.limits.max_queued_requests,
         sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
+        timeout_s=spec.limits.timeout_seconds,
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
+        access=access,
     )
 
 

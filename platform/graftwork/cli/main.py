@@ -52,6 +52,7 @@ COMMANDS: dict[str, LazyCommand] = {
         module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."
     ),
     "predict": LazyCommand(module="graftwork.cli.predict", help="Send files to an endpoint and print the answers."),
+    "keys": LazyCommand(module="graftwork.cli.keys", help="Make, list and revoke API keys of endpoints."),
     "render": LazyCommand(module="graftwork.cli.render", help="Print the Kubernetes objects of spec files."),
     "submit": LazyCommand(module="graftwork.cli.submit", help="Hand spec files to a cluster."),
     "status": LazyCommand(module="graftwork.cli.status", help="Show jobs and endpoints on a cluster."),

@@ -19,6 +19,8 @@ _TIMEOUT_S = 60.0
 _ANY = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
 
+_NO_KEY = 401  # HTTP: unauthorized
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
@@ -52,9 +54,16 @@ class Target:
 @click.option("--text", "texts", multiple=True, help="A text to send; may be given several times.")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
 @click.option("--model", help="Which model of the endpoint to ask; default is its first.")
+@click.option("--api-key", help="Key of the endpoint; default is GRAFT_API_KEY, which other users do not see.")
 @output_option
 def command(
-    endpoint: str, files: tuple[Path, ...], texts: tuple[str, ...], top: int, model: str | None, output: Output
+    endpoint: str,
+    files: tuple[Path, ...],
+    texts: tuple[str, ...],
+    top: int,
+    model: str | None,
+    api_key: str | None,
+    output: Output,
 ) -> None:
     """Send FILEs (pictures, or texts in UTF-8) or texts to ENDPOINT and print the answers.
 
@@ -62,12 +71,16 @@ def command(
     """
     import httpx
 
+    from graftwork.settings import load_settings
+
     if not files and not texts:
         raise click.UsageError("Name a FILE, or give a text with --text.")
     contents = {name: Sent(data=data, media_type=_ANY) for name, data in read_files(files).items()}
     contents |= {text: Sent(data=text.encode(), media_type=_TEXT) for text in texts}
     target = find_target(endpoint)
-    with httpx.Client(base_url=target.url, timeout=_TIMEOUT_S, trust_env=False) as client:
+    key = api_key or load_settings().api_key
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    with httpx.Client(base_url=target.url, timeout=_TIMEOUT_S, trust_env=False, headers=headers) as client:
         try:
             answers = _ask(client, target, contents, top=top, model=model)
         except httpx.HTTPError as error:
@@ -160,7 +173,8 @@ def _json(response: httpx.Response, where: str) -> dict[str, Any]:
             f"{where}: {response.url} answered with status {response.status_code}, but not as a Graftwork endpoint "
             "does. Check the URL."
         ) from error
-    raise PermanentError(f"{where}: {message}")
+    hint = " Give a key with --api-key or GRAFT_API_KEY." if response.status_code == _NO_KEY else ""
+    raise PermanentError(f"{where}: {message}{hint}")
 
 
 def _rows(file: str, answer: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -35,6 +35,7 @@ def _objects(raw: dict[str, Any], spec: Any, namespace: str) -> list[dict[str, A
     from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
     from graftwork.controller.job_objects import JobRun, job_objects
     from graftwork.controller.pods import PodDefaults
+    from graftwork.controller.read_spec import check_access
     from graftwork.settings import load_operator_settings
     from graftwork.spec.fine_tune_job import FineTuneJob
 
@@ -45,6 +46,7 @@ def _objects(raw: dict[str, Any], spec: Any, namespace: str) -> list[dict[str, A
     where = spec.metadata.namespace or namespace
     if isinstance(spec, FineTuneJob):
         return job_objects(JobRun(job=spec, uid="", content=raw["spec"], namespace=where, defaults=defaults))
+    check_access(spec)
     return endpoint_objects(
         EndpointRun(endpoint=spec, uid="", content=raw["spec"], namespace=where, defaults=defaults, resolved={})
     )

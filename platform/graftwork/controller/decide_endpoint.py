@@ -18,7 +18,7 @@ from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, 
 from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
 from graftwork.controller.exposure import url as external_url
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.read_spec import problem_words, read_object
+from graftwork.controller.read_spec import check_access, problem_words, read_object
 from graftwork.errors import SpecError
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.status import EndpointModelStatus, EndpointPhase, EndpointStatus
@@ -77,6 +77,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     status = EndpointStatus.model_validate(observed.endpoint.get("status") or {})
     try:
         endpoint = read_object(observed.endpoint, InferenceEndpoint)
+        check_access(endpoint)
     except SpecError as error:
         message = problem_words(error)
         finding = Finding(type="Validated", holds=False, reason="InvalidSpec", message=message)

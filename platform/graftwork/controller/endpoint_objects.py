@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import yaml
 
+from graftwork.api_keys import KEYS_FOLDER
 from graftwork.controller import names
 from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import network_policy
@@ -212,7 +213,13 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
     scales = scaling.max_replicas > scaling.min_replicas
     # The autoscaler runs beside the head and asks the API server for pods: it needs the account's token.
     head = Pod(**_common(run), container="ray-head", cpus=1, memory=_HEAD_MEMORY, token=scales)
-    worker = Pod(**_common(run), container="ray-worker", cpus=_cpus(run), memory=run.endpoint.spec.kubernetes.memory)
+    worker = Pod(
+        **_common(run),
+        container="ray-worker",
+        cpus=_cpus(run),
+        memory=run.endpoint.spec.kubernetes.memory,
+        secrets=_key_secret(run),
+    )
     return {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
@@ -233,6 +240,13 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
             }
         ],
     }
+
+
+def _key_secret(run: EndpointRun) -> dict[str, str]:
+    auth = run.endpoint.spec.auth
+    if auth is None or auth == "none" or auth.api_keys is None or auth.api_keys.secret_name is None:
+        return {}
+    return {auth.api_keys.secret_name: KEYS_FOLDER}
 
 
 def _common(run: EndpointRun) -> dict[str, Any]:

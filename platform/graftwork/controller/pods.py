@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from graftwork.controller import names
 from graftwork.spec.placement import Placement, Toleration, Variable
 
 RAY_VERSION: Final = "2.60.0"
 """What the images hold; the same as in pyproject.toml (a test compares)."""
 HOME: Final = "/home/graft"
 USER_ID: Final = 1000
+_GROUP_READS: Final = 0o440
 CONTAINER_SECURITY: Final[Mapping[str, Any]] = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -54,6 +56,7 @@ class Pod:
         service_account: in whose name it runs.
         token: whether its ServiceAccount's token is mounted.
         mounts: ConfigMaps to mount: folder by name.
+        secrets: Secrets to mount: folder by name.
         command: replaces the image's.
     """
 
@@ -70,6 +73,7 @@ class Pod:
     service_account: str
     token: bool = False
     mounts: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     command: Sequence[str] = ()
 
 
@@ -93,6 +97,10 @@ def pod_template(pod: Pod) -> dict[str, Any]:
             {"name": "home", "emptyDir": {}},
             {"name": "tmp", "emptyDir": {}},
             *({"name": name, "configMap": {"name": name}} for name in pod.mounts),
+            *(
+                {"name": _secret_volume(name), "secret": {"secretName": name, "defaultMode": _GROUP_READS}}
+                for name in pod.secrets
+            ),
             *(
                 {
                     "name": volume.claim,
@@ -129,6 +137,10 @@ def _container(pod: Pod) -> dict[str, Any]:
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a folder of the pod's own)
             *({"name": name, "mountPath": folder, "readOnly": True} for name, folder in pod.mounts.items()),
             *(
+                {"name": _secret_volume(name), "mountPath": folder, "readOnly": True}
+                for name, folder in pod.secrets.items()
+            ),
+            *(
                 {"name": volume.claim, "mountPath": volume.path, "readOnly": volume.read_only}
                 for volume in pod.placement.volumes
             ),
@@ -143,6 +155,11 @@ def _container(pod: Pod) -> dict[str, Any]:
     if pod.command:
         container["command"] = list(pod.command)
     return container
+
+
+def _secret_volume(name: str) -> str:
+    """Name of a Secret's volume, apart from claims that may be called like it."""
+    return f"secret-{names.digest_of(name)}"
 
 
 def _environment(pod: Pod) -> list[dict[str, Any]]:

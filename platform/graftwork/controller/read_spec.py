@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from graftwork.errors import SpecError
+from graftwork.errors import Problem, SpecError
 from graftwork.spec.explain import Explainer
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -36,6 +36,30 @@ def read_object(content: Mapping[str, Any], model: type[_Kind]) -> _Kind:
         explainer = Explainer(document=Document(value=document, line=1), file="", guide=guide_of(model.__name__))
         problems = [problem for details in error.errors() for problem in explainer.explain(details)]
         raise SpecError(list(dict.fromkeys(problems))) from error
+
+
+def check_access(endpoint: InferenceEndpoint) -> None:
+    """Make sure that something is said about who may ask: other pods, and often other machines, reach an endpoint.
+
+    Raises:
+        SpecError: nothing is, or only for one machine.
+    """
+    auth = endpoint.spec.auth
+    if auth is None:
+        received, expected = "nothing", "a section that says who may ask an endpoint on a cluster"
+    elif auth != "none" and auth.api_keys is not None and auth.api_keys.secret_name is None:
+        received, expected = "`apiKeys` without `secretName`", "the Secret that holds the keys on a cluster"
+    else:
+        return
+    raise SpecError(
+        Problem(
+            where="spec.auth",
+            received=received,
+            expected=expected,
+            fix="Run `graft keys create NAME`, `kubectl create secret generic SECRET --from-file=keys.yaml`, and add "
+            "`auth: {apiKeys: {secretName: SECRET}}`; or let everyone ask with `auth: none`.",
+        )
+    )
 
 
 def problem_words(error: SpecError) -> str:

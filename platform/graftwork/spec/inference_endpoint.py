@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
+from graftwork.spec.endpoint_access import Auth, open_listener
 from graftwork.spec.placement import EndpointPlacement
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
 
@@ -109,6 +110,10 @@ class Limits(SpecModel):
     """Largest picture in pixels (height times width); larger ones are refused with status 413."""
     max_queued_requests: Annotated[int, Field(ge=1)] = 256
     """Requests that may wait at one replica; further ones are refused with status 503 and Retry-After."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = 60
+    """Longest time from a request's first byte to its answer; later it gets status 504, or 408 if it was slow to
+    come. What is not computed by then never is. Clients ask for less with the header `x-request-timeout: SECONDS`, or
+    with the deadline of a gRPC call."""
 
 
 class HttpListener(SpecModel):
@@ -164,8 +169,19 @@ class InferenceEndpointSpec(SpecModel):
     it says that there is a Service for gRPC, `NAME-grpc`, on port 8001."""
     playground: Playground = Playground()
     """The page at the endpoint's root to try the models on."""
+    auth: Auth | None = None
+    """Who may ask; `none` lets everyone. Default: everyone on a loopback address of this machine. Wherever other
+    machines reach the endpoint, and on Kubernetes, this has to be said."""
     kubernetes: EndpointPlacement = EndpointPlacement()
     """How the endpoint runs on Kubernetes; ignored on one machine."""
+
+    @model_validator(mode="after")
+    def _says_who_may_ask(self) -> Self:
+        refuse_if_any(
+            open_listener(self.auth, section="http", host=self.http.host)
+            or open_listener(self.auth, section="grpc", host=self.grpc.host if self.grpc is not None else None)
+        )
+        return self
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:

@@ -13,6 +13,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from graftwork_serving.rpc.access import AccessInterceptor
 from graftwork_serving.rpc.messages import SERVICE, pool
 from graftwork_serving.rpc.servicer import InferenceServicer
 
@@ -56,10 +57,11 @@ async def start_server(app: EndpointApp, config: GrpcConfig, *, max_request_byte
         RuntimeError: the port is taken.
     """
     server = grpc.aio.server(
+        interceptors=(AccessInterceptor(app),),
         options=(
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", max_request_bytes + _ENVELOPE_BYTES),
-        )
+        ),
     )
     handlers = InferenceServicer(app).handlers()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

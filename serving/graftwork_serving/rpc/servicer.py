@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import grpc
 
 from graftwork.errors import RequestError
+from graftwork_serving.deadlines import CLIENT_GONE, too_late
 from graftwork_serving.rpc import translate
+from graftwork_serving.rpc.access import PUSHBACK
 from graftwork_serving.rpc.messages import message_class, methods
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.web import open_inference
@@ -25,10 +27,9 @@ _LOGGER = logging.getLogger(__name__)
 _CODES: Final = {
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
 }
-# After how long gRPC clients with a retry policy come back. Source: gRPC proposal A6, server pushback.
-_PUSHBACK: Final = "grpc-retry-pushback-ms"
 
 
 class InferenceServicer:
@@ -92,8 +93,11 @@ class InferenceServicer:
         outcome = Outcome(protocol="grpc", key=_sticky_key(context, service.sticky_header))
         status, refusal = HTTPStatus.OK.value, ""
         answer: Any = None
+        # A call whose client is gone, or no longer waits, is cancelled by the server itself.
+        seconds = self._app.timeout_s
         try:
-            answer = await _infer(service, request, outcome)
+            async with asyncio.timeout(seconds):
+                answer = await _infer(service, request, outcome)
         except RequestError as error:
             status, refusal = error.status, error.message
         except OverloadedError as error:
@@ -101,7 +105,13 @@ class InferenceServicer:
                 HTTPStatus.SERVICE_UNAVAILABLE.value,
                 "Too many requests wait at this endpoint. Try again.",
             )
-            context.set_trailing_metadata(((_PUSHBACK, str(error.retry_after_s * 1000)),))
+            context.set_trailing_metadata(((PUSHBACK, str(error.retry_after_s * 1000)),))
+        except TimeoutError:
+            late = too_late(seconds, was_read=True)
+            status, refusal = late.status, late.message
+        except asyncio.CancelledError:
+            self._app.count(service, outcome, CLIENT_GONE, time.perf_counter() - started)
+            raise
         except Exception:
             _LOGGER.exception("A gRPC prediction request failed.")
             status = HTTPStatus.INTERNAL_SERVER_ERROR.value

@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import RequestError
+from graftwork_serving.access.callers import RefusedError
+from graftwork_serving.deadlines import CLIENT_GONE, TIMEOUT_HEADER, allowed_s, too_late
 from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.shadows import Shadows
 from graftwork_serving.version_metrics import VersionMetrics
 from graftwork_serving.web import examples, open_inference, tensorflow_serving
+from graftwork_serving.web.admission import admit
+from graftwork_serving.web.body_budget import BodyBudget, BodyShare
 from graftwork_serving.web.handlers import HANDLERS, Outcome
 from graftwork_serving.web.messages import (
+    HttpRequest,
     HttpResponse,
     Receive,
     Scope,
@@ -42,6 +47,8 @@ from graftwork_serving.web.routes import (
 
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
+    from graftwork_serving.access.callers import Caller
+    from graftwork_serving.access.guard import Guard
     from graftwork_serving.endpoint_config import ReplicaConfig
     from graftwork_serving.routing import Arm
     from graftwork_serving.work_pool import WorkPool
@@ -58,6 +65,10 @@ class EndpointApp:
         pool: threads.
         metrics: what to count in.
         metrics_dir: directory that the replicas on this machine share.
+
+    Attributes:
+        guard: knows who may ask; None lets everyone.
+        timeout_s: longest time a prediction request may take.
     """
 
     def __init__(self, pool: WorkPool, *, metrics: ServingMetrics, metrics_dir: Path) -> None:
@@ -69,12 +80,17 @@ class EndpointApp:
         self._page = PageConfig()
         self._metrics = metrics
         self._metrics_dir = metrics_dir
+        self._bodies = BodyBudget()
+        self.guard: Guard | None = None
+        self.timeout_s = 0.0
 
     def configure(self, config: ReplicaConfig, arms: Sequence[Arm]) -> None:
         """Answer the requests that come from now on with these versions of models and these limits."""
         self._pool.max_waiting = config.max_queued_requests
         self._max_request_bytes = config.max_request_bytes
         self._page = config.page
+        self._bodies.make_room_for(config.max_request_bytes)
+        self.timeout_s = config.timeout_s
         self._versions.endpoint = config.endpoint
         self._service = PredictionService(
             endpoint=config.endpoint, arms=arms, pool=self._pool, sticky_header=config.sticky_header
@@ -119,25 +135,43 @@ class EndpointApp:
                 f"{path[:200]} does not take {method}. Use {allowed}.",
                 headers=(*_CLOSE, (b"allow", allowed.encode())),
             )
+        if route.kind is RouteKind.ROOT and self._page.enabled and _wants_page(scope):
+            return playground_page()  # it tells nothing, and asks for a key itself
+        try:
+            caller = await admit(self.guard, service, route, scope)
+        except RefusedError as error:
+            self.count_refusal(error)
+            headers = (*_CLOSE, *error.headers(service.endpoint))
+            return error_response(error.status, error.message, headers=headers)
         if route.kind in HANDLERS:
             return await self._predict(service, route, scope, receive)
-        return await self._inform(service, route, scope)
+        return await self._inform(service, route, scope, caller)
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
         protocol, answer = HANDLERS[route.kind]
         outcome = Outcome(protocol=protocol, key=_sticky_key(scope, service.sticky_header))
-        read = partial(read_request, scope, receive, max_bytes=self._max_request_bytes)
+        seconds = self.timeout_s
         try:
-            response = await answer(service, route, read, outcome)
+            seconds = allowed_s(dict(scope["headers"]).get(TIMEOUT_HEADER), most_s=self.timeout_s)
+            with self._bodies.share() as share:
+                read = partial(self._read, scope, receive, share, outcome)
+                async with asyncio.timeout(seconds):
+                    response = await answer(service, route, read, outcome)
         except RequestError as error:
             response = error_response(error.status, error.message, headers=_CLOSE)
+        except TimeoutError:
+            late = too_late(seconds, was_read=outcome.was_read)
+            response = error_response(late.status, late.message, headers=_CLOSE)
         except OverloadedError as error:
             retry_after = (b"retry-after", str(error.retry_after_s).encode())
             response = error_response(503, str(error), headers=(retry_after,))
         except Exception:
             _LOGGER.exception("A prediction request failed.")
             response = error_response(500, "The endpoint failed to answer; its log says why. The request may be fine.")
+        except asyncio.CancelledError:
+            self.count(service, outcome, CLIENT_GONE, time.perf_counter() - started)
+            raise
         self.count(service, outcome, response.status, time.perf_counter() - started)
         return replace(response, after_sending=self.after_answering(service, outcome))
 
@@ -147,6 +181,15 @@ class EndpointApp:
         if prediction is None or model is None or not model.shadows:
             return None
         return partial(self._shadows.copy, prediction, model)
+
+    async def _read(self, scope: Scope, receive: Receive, share: BodyShare, outcome: Outcome) -> HttpRequest:
+        request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
+        outcome.was_read = True
+        return request
+
+    def count_refusal(self, error: RefusedError) -> None:
+        """Count a request that its sender may not make."""
+        self._metrics.refused.labels(self.endpoint, error.reason).inc()
 
     def count(self, service: PredictionService, outcome: Outcome, status: int, seconds: float) -> None:
         """Count a prediction request.
@@ -166,10 +209,10 @@ class EndpointApp:
         if outcome.version is not None:
             self._versions.count(outcome.version, status, seconds)
 
-    async def _inform(self, service: PredictionService, route: Route, scope: Scope) -> HttpResponse:
+    async def _inform(self, service: PredictionService, route: Route, scope: Scope, caller: Caller) -> HttpResponse:
         match route.kind:
             case RouteKind.ROOT:
-                return self._root(service, scope)
+                return self._description(service, caller)
             case RouteKind.EXAMPLES | RouteKind.EXAMPLE:
                 return await self._example(service, route, scope)
             case RouteKind.OPENAPI:
@@ -192,13 +235,11 @@ class EndpointApp:
             case _:
                 return _describe_model(service, route)
 
-    def _root(self, service: PredictionService, scope: Scope) -> HttpResponse:
-        """The page for browsers, a description for all others."""
-        if self._page.enabled and wants_page(dict(scope["headers"]).get(b"accept", b"")):
-            return playground_page()
+    def _description(self, service: PredictionService, caller: Caller) -> HttpResponse:
+        """What all get at the root but browsers, which get the page."""
         description = describe_routes(
             service.endpoint,
-            list(service.models),
+            [name for name in service.models if caller.sees(name)],
             max_request_bytes=self._max_request_bytes,
             has_examples=self._page.examples,
         )
@@ -218,6 +259,10 @@ class EndpointApp:
         from graftwork.metrics import render_shared_metrics
 
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _wants_page(scope: Scope) -> bool:
+    return wants_page(dict(scope["headers"]).get(b"accept", b""))
 
 
 def _ready(service: PredictionService) -> HttpResponse:

@@ -32,6 +32,7 @@ class Outcome:
         version: which version answers, once that is known.
         examples: how many it asks about.
         prediction: what came out, once it has.
+        was_read: whether all of it has come.
     """
 
     protocol: str
@@ -39,6 +40,7 @@ class Outcome:
     version: ServedModel | None = None
     examples: int = 0
     prediction: Prediction | None = None
+    was_read: bool = False
 
     @property
     def model(self) -> str:

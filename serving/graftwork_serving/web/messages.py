@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from graftwork.errors import RequestError
+from graftwork_serving.web.body_budget import BodyShare
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -79,22 +80,30 @@ def error_response(status: int, message: str, *, headers: tuple[tuple[bytes, byt
     return json_response({"error": message}, status=status, headers=headers)
 
 
-async def read_request(scope: Scope, receive: Receive, *, max_bytes: int) -> HttpRequest:
+async def read_request(scope: Scope, receive: Receive, *, max_bytes: int, share: BodyShare) -> HttpRequest:
     """Read a request, giving up as soon as its body is known to be too large.
+
+    Args:
+        scope: the request.
+        receive: gives its body.
+        max_bytes: largest body.
+        share: its part of what the replica may hold.
 
     Raises:
         RequestError: the body is too large (413), compressed (415), or the client went away (400).
+        OverloadedError: the replica holds too many bodies.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(int(declared), max_bytes)
+    share.grow_to(int(declared) if declared.isdigit() else 0)
     encoding = headers.get(b"content-encoding", b"identity").lower()
     if encoding != b"identity":
         raise RequestError(
             415, f"Content-Encoding {encoding.decode('latin-1')!r} is not supported. Send the body uncompressed."
         )
-    return HttpRequest(query=parse_query(scope), headers=headers, body=await _read_body(receive, max_bytes=max_bytes))
+    return HttpRequest(query=parse_query(scope), headers=headers, body=await _read_body(receive, max_bytes, share))
 
 
 def parse_query(scope: Scope) -> dict[str, list[str]]:
@@ -103,7 +112,7 @@ def parse_query(scope: Scope) -> dict[str, list[str]]:
     return parse_qs(raw.decode("latin-1"), keep_blank_values=True) if raw else {}
 
 
-async def _read_body(receive: Receive, *, max_bytes: int) -> bytes:
+async def _read_body(receive: Receive, max_bytes: int, share: BodyShare) -> bytes:
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -114,6 +123,7 @@ async def _read_body(receive: Receive, *, max_bytes: int) -> bytes:
         size += len(chunk)
         if size > max_bytes:
             raise _too_large(size, max_bytes)
+        share.grow_to(size)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)

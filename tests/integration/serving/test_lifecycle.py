@@ -25,10 +25,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 PICTURE = picture_bytes(seed=1)
 
 
-def graft(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def graft(home: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [*GRAFT, *arguments],
-        env={"GRAFT_HOME": str(home), "PATH": "/usr/bin:/bin"},
+        env={"GRAFT_HOME": str(home), "PATH": "/usr/bin:/bin", **(environment or {})},
         capture_output=True,
         text=True,
         timeout=START_TIMEOUT_S,
@@ -74,11 +74,30 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
         still = json.loads(graft(home, "predict", "small", str(tmp_path / "cat.png"), "-o", "json").stdout)
         assert list(still.values()) == [new]
         assert httpx.get(f"{state['url']}/readyz", trust_env=False).status_code == 200
+        _check_keys(home, file, other_bundle.path, state["url"], port)
     finally:
         stopped = graft(home, "endpoints", "stop", "small")
     assert stopped.returncode == 0, stopped.stderr
     assert not _alive(tree)
     assert graft(home, "endpoints", "list").stdout.startswith("No endpoint runs here")
+
+
+def _check_keys(home: Path, file: Path, bundle: Path, url: str, port: int) -> None:
+    """A running endpoint begins to ask for keys, and follows their file."""
+    keys, picture = file.with_name("keys.yaml"), str(file.with_name("cat.png"))
+    created = graft(home, "keys", "create", "ann", "--file", str(keys))
+    key = created.stdout.strip()
+    write_endpoint(file, bundle, port=port, auth={"apiKeys": {"file": "keys.yaml"}})
+    assert graft(home, "endpoints", "update", "small").returncode == 0
+    refused = graft(home, "predict", "small", picture)
+    assert (refused.returncode, "--api-key or GRAFT_API_KEY" in refused.stderr) == (1, True)
+    assert graft(home, "predict", "small", picture, environment={"GRAFT_API_KEY": key}).returncode == 0
+    assert httpx.get(f"{url}/metrics", trust_env=False).status_code == 200
+    assert graft(home, "keys", "revoke", "ann", "--file", str(keys)).returncode == 0
+    with httpx.Client(trust_env=False, timeout=30, headers={"x-api-key": key}) as client:
+        deadline = time.monotonic() + 30
+        while client.get(f"{url}/v2").status_code != 401:
+            assert time.monotonic() < deadline, "a revoked key still works"
 
 
 @pytest.mark.slow

@@ -10,11 +10,20 @@ from graftwork.cli.main import cli
 ROOT = Path(__file__).parents[3]
 
 
-def test_render_prints_what_the_operator_makes() -> None:
+def test_render_prints_what_the_operator_makes(tmp_path: Path) -> None:
     """Jobs become RayJobs and endpoints RayServices, in the namespace asked for, without a cluster."""
-    files = [str(ROOT / "jobs/specs/emoji10.yaml"), str(ROOT / "serving/specs/emoji10.yaml")]
+    endpoint = tmp_path / "endpoint.yaml"
+    endpoint.write_text((ROOT / "serving/specs/emoji10.yaml").read_text() + "  auth: none\n")
+    files = [str(ROOT / "jobs/specs/emoji10.yaml"), str(endpoint)]
     answer = CliRunner().invoke(cli, ["render", *files, "-n", "team"])
     assert answer.exit_code == 0, answer.output
     objects = list(yaml.safe_load_all(answer.output))
     assert {"RayJob", "RayService", "NetworkPolicy", "ConfigMap"} <= {each["kind"] for each in objects}
     assert {each["metadata"]["namespace"] for each in objects} == {"team"}
+
+
+def test_an_endpoint_on_a_cluster_says_who_may_ask() -> None:
+    """Without a word about it, it is not made; the error says how to."""
+    answer = CliRunner().invoke(cli, ["render", str(ROOT / "serving/specs/emoji10.yaml")])
+    assert answer.exit_code == 2
+    assert "secretName" in answer.stderr

@@ -402,6 +402,16 @@ def test_an_endpoint_becomes_ready(setting: Setting) -> None:
     assert status["url"] == "http://flowers-serve-svc.team:8000"
 
 
+@pytest.mark.parametrize("auth", [None, {"apiKeys": {"file": "keys.yaml"}}])
+def test_an_endpoint_says_who_may_ask(setting: Setting, auth: dict[str, Any] | None) -> None:
+    """Nothing is opened by default; what was meant for one machine is no answer either."""
+    setting.submit(changed(PLAIN_ENDPOINT, ("spec", "auth"), auth))
+    setting.settle(ENDPOINT_KEY)
+    condition = setting.condition("Validated", kind="InferenceEndpoint")
+    assert (condition["reason"], "secretName" in condition["message"]) == ("InvalidSpec", True)
+    assert setting.cluster.named("RayService") == ()
+
+
 def test_a_moved_alias_changes_the_configuration_only(setting: Setting) -> None:
     """The endpoint follows in place: the Ray cluster's description stays as it was, to the letter."""
     setting.submit(PLAIN_ENDPOINT)

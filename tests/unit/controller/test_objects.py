@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from graftwork.api_keys import KEYS_FOLDER
 from graftwork.controller.aliases import MlflowAliases
 from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
 from graftwork.controller.job_objects import JobRun, job_objects
@@ -246,6 +247,18 @@ def test_the_submitter_sets_little_aside() -> None:
     resources = _pod(_job(**PLACEMENT), "ray-job-submitter")["containers"][0]["resources"]
     assert float(resources["requests"]["cpu"]) < 0.2
     assert float(resources["limits"]["cpu"]) >= 1
+
+
+def test_keys_are_where_replicas_look_for_them() -> None:
+    """The Secret is mounted read-only beside the replicas, whose configuration names no key; the head has none."""
+    objects = _endpoint()
+    pod = _pod(objects, "ray-worker")
+    (volume,) = [each for each in pod["volumes"] if "secret" in each]
+    assert volume["secret"]["secretName"] == "flowers-keys"
+    (mount,) = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+    assert (mount["mountPath"], mount["readOnly"]) == (KEYS_FOLDER, True)
+    assert not any("secret" in each for each in _pod(objects, "ray-head")["volumes"])
+    assert not any("secret" in each for each in _pod(_endpoint(auth="none"), "ray-worker")["volumes"])
 
 
 def test_no_right_is_given_to_an_endpoint() -> None:

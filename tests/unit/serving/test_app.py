@@ -20,7 +20,13 @@ from graftwork_serving.work_pool import PoolFullError, Work, WorkPool
 from tests.support.bundles import picture_bytes
 
 CONFIG = ReplicaConfig(
-    endpoint="e", models=[], max_batch_size=1, max_request_bytes=100_000, max_image_pixels=10_000, max_queued_requests=5
+    endpoint="e",
+    models=[],
+    max_batch_size=1,
+    max_request_bytes=100_000,
+    max_image_pixels=10_000,
+    max_queued_requests=5,
+    timeout_s=30,
 )
 PREDICT = "/v1/endpoints/e/predict"
 
@@ -61,7 +67,15 @@ def make_app(pool: WorkPool, metrics: ServingMetrics, tmp_path: Path, *, configu
     return app
 
 
-def ask(app: EndpointApp, body: bytes, *, path: str = PREDICT, parts: int = 1) -> tuple[int, dict[bytes, bytes], Any]:
+def ask(
+    app: EndpointApp,
+    body: bytes,
+    *,
+    path: str = PREDICT,
+    parts: int = 1,
+    method: str = "POST",
+    headers: dict[str, str] | None = None,
+) -> tuple[int, dict[bytes, bytes], Any]:
     """Send one request, its body in some parts; gives status, headers and JSON."""
     size = -(-len(body) // parts)
     messages = [
@@ -76,7 +90,9 @@ def ask(app: EndpointApp, body: bytes, *, path: str = PREDICT, parts: int = 1) -
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
+    path, _, query = path.partition("?")
+    raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
+    scope = {"type": "http", "method": method, "path": path, "headers": raw, "query_string": query.encode()}
     asyncio.run(app(scope, receive, send))
     return sent[0]["status"], dict(sent[0]["headers"]), json.loads(sent[1]["body"])
 

@@ -101,6 +101,16 @@ BAD_SPECS: dict[str, BadSpec] = {
 ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
     "mixing before a change": _job("augment[1]", ("augment",), [{"mixup": 0.2}, {"flip": "horizontal"}]),
     "unfreezing nothing": _job("oneBlockEvery", ("phases", 1, "unfreeze"), {"gradually": {"oneBlockEvery": 9}}),
+    "a secret with a space": _endpoint("secretName", ("auth", "apiKeys", "secretName"), "a b"),
+    "nobody may ask": _endpoint("auth", ("auth",), {}),
+    "a shared secret": _endpoint("algorithms", ("auth", "jwt", "algorithms"), ["HS256"]),
+    "keys anyone could exchange": _endpoint("keys", ("auth", "jwt", "keys"), "http://login.example.com/keys"),
+    "an issuer without an address": _endpoint("keys", ("auth", "jwt", "issuer"), "me"),
+    "a burst beyond nothing": _endpoint("burst", ("auth", "jwt", "burst"), 3),
+    "keys in no place": _endpoint("apiKeys", ("auth", "apiKeys"), {}),
+    "open to the network, and nothing said about who may ask": BadSpec(
+        content=changed(without(ENDPOINT, ("spec", "auth")), ("spec", "http", "host"), "10.0.0.1"), names="auth"
+    ),
     "search of no field": _job("search", ("search",), {"space": {"head.nothing": {"uniform": [0.1, 0.5]}}}),
     "traffic of 90 percent": _endpoint(
         "spec.models[1].traffic", ("models",), [{"model": "a@b", "traffic": 80}, {"model": "a@c", "traffic": 10}]

@@ -70,6 +70,10 @@ ENDPOINT: dict[str, Any] = {
         "limits": {"maxRequestBytes": 1048576},
         "http": {"host": "127.0.0.1", "port": 8001},
         "grpc": {"host": "127.0.0.1", "port": 8002},
+        "auth": {
+            "apiKeys": {"file": "keys.yaml", "secretName": "flowers-keys"},
+            "jwt": {"issuer": "https://login.example.com", "audience": "flowers", "modelsClaim": "models"},
+        },
     },
 }
 

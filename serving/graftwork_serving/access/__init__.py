@@ -1,0 +1,1 @@
+"""Who may ask an endpoint, for which models, and how often. Protocols hand in headers and get a caller or a refusal."""
