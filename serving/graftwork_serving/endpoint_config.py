@@ -105,7 +105,7 @@ class ReplicaConfig(BaseModel):
     """Largest picture."""
     max_queued_requests: int
     """Requests that may wait in one replica."""
-    timeout_s: float
+    timeout_s: float = 60
     """Longest time a request may take."""
     sticky_header: str | None = None
     """Header by whose value clients keep to one version, in lower case."""
