@@ -91,5 +91,7 @@ def target_cells(kind: TargetKind, data: Data) -> TargetCells:
             from graftwork_jobs.data.label_cells import LabelCells
 
             return LabelCells(data.target_columns, data.label_separator)
-        case _:
-            raise NotImplementedError(kind)
+        case "levels":
+            from graftwork_jobs.data.level_cells import LevelCells
+
+            return LevelCells(data.label_order or [])

@@ -98,7 +98,7 @@ class Target(ABC):
 
     @abstractmethod
     def predictions(self, outputs: Tensor) -> Tensor:
-        """What the bundle answers with, shape (rows, outputs), float32."""
+        """What the bundle answers with, shape (rows, names), float32."""
 
     @abstractmethod
     def finish(self, outputs: Any) -> Any:

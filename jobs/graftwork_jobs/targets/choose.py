@@ -39,5 +39,7 @@ def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> 
                     return NumberTarget(names, training, loss=loss)
                 case _:
                     return NumberTarget(names, training)
-        case kind:
-            raise NotImplementedError(kind)
+        case "levels":
+            from graftwork_jobs.targets.levels import LevelTarget
+
+            return LevelTarget(names)

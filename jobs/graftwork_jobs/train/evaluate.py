@@ -62,13 +62,13 @@ class Evaluator:
             pulse: called after each batch.
 
         Returns:
-            Shape (examples, outputs), float32, in the split's order.
+            Shape (examples, names), float32, in the split's order.
         """
         own = []
         for inputs, _ in batches:
             own.append(np.asarray(self._target.predictions(self._outputs(inputs))))
             pulse()
-        predictions = np.zeros((examples, self._target.outputs), np.float32)
+        predictions = np.zeros((examples, len(self._target.names)), np.float32)
         if own:
             predictions[self._collectives.rank :: self._collectives.world] = np.concatenate(own)
         return self._collectives.sum_array(predictions)

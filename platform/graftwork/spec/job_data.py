@@ -111,6 +111,8 @@ class Data(SpecModel):
     (1 or 0, true or false) of a multi-label task. Regression needs them."""
     label_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
     """Multi-label tasks without `targetColumns`: what stands between the labels in a cell of `labelColumn`."""
+    label_order: Annotated[list[Text], Field(min_length=3)] | None = None
+    """Ordinal tasks: all labels, from the lowest to the highest. With two, use a classification."""
     weight_column: Text | None = None
     """Column of the training table with how much each example counts in training, above 0; scaled to 1 on average.
     Validation and test count each example once."""
@@ -135,16 +137,19 @@ class Data(SpecModel):
         )
 
     def _columns_twice(self) -> list[Inconsistency]:
-        columns = self.target_columns or []
         return [
             Inconsistency(
-                at=("targetColumns", position),
+                at=(key, position),
                 received=f"`{name}`, which stands there already",
-                expected="each column once",
+                expected=f"each {noun} once",
                 fix="Remove it.",
             )
-            for position, name in enumerate(columns)
-            if name in columns[:position]
+            for key, noun, names in (
+                ("targetColumns", "column", self.target_columns or []),
+                ("labelOrder", "label", self.label_order or []),
+            )
+            for position, name in enumerate(names)
+            if name in names[:position]
         ]
 
     def _names_twice(self) -> list[Inconsistency]:

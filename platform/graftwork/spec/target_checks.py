@@ -16,13 +16,15 @@ _LOSSES: dict[TargetKind, tuple[str, ...]] = {
     "classes": ("auto", "focal"),
     "multilabel": ("auto", "focal"),
     "numbers": ("auto", "mse", "mae", "huber"),
+    "levels": ("auto",),
 }
 
 
 def target_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
     """Everything that does not go with what the task predicts."""
     kind = target_kind(spec.task)
-    return [*_columns(spec, kind), *_gates(spec, kind), *_monitors(spec, kind), *_training(spec, kind)]
+    checks = (_columns, _order, _gates, _monitors, _training)
+    return [each for check in checks for each in check(spec, kind)]
 
 
 def _columns(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
@@ -54,6 +56,23 @@ def _columns(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
     ]
 
 
+def _order(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    given = spec.data.label_order is not None
+    if given == (kind == "levels"):
+        return []
+    if given:
+        return [_out_of_place(spec, ("data", "labelOrder"), "an order of labels", "nothing: classes have no order")]
+    return [
+        Inconsistency(
+            at=("data",),
+            received="no `labelOrder`",
+            expected=f"the labels from the lowest to the highest, as the task is {spec.task}",
+            fix="Add data.labelOrder: [LOWEST, ..., HIGHEST].",
+            involves=(("task",),),
+        )
+    ]
+
+
 def _gates(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
     known = TEST_METRICS[kind]
     return [
@@ -81,7 +100,7 @@ def _training(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
         found.append(
             _out_of_place(spec, ("training", "loss"), f"`{training.loss_name}`", f"one of {', '.join(_LOSSES[kind])}")
         )
-    if kind == "numbers" and training.label_smoothing:
+    if kind in {"numbers", "levels"} and training.label_smoothing:
         found.append(_out_of_place(spec, ("training", "labelSmoothing"), f"{training.label_smoothing:g}", "0"))
     if kind == "numbers" and training.class_weights != "none":
         found.append(_out_of_place(spec, ("training", "classWeights"), f"`{training.class_weights}`", "`none`"))

@@ -20,6 +20,8 @@ Metric = Literal[
     "r2",
     "mae",
     "rmse",
+    "within_one",
+    "quadratic_kappa",
 ]
 """A test metric that a gate can look at."""
 
@@ -30,10 +32,26 @@ TEST_METRICS: Final[dict[TargetKind, tuple[Metric, ...]]] = {
     "classes": ("accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"),
     "multilabel": ("f1_macro", "f1_micro", "map", "precision_macro", "recall_macro", "exact_match", "loss"),
     "numbers": ("r2", "mae", "rmse"),
+    "levels": (
+        "accuracy",
+        "mae",
+        "within_one",
+        "quadratic_kappa",
+        "precision_macro",
+        "recall_macro",
+        "f1_macro",
+        "auc_macro",
+        "loss",
+    ),
 }
 """What a test set is judged by, for each kind of target."""
 
-SCORES: Final[dict[TargetKind, str]] = {"classes": "accuracy", "multilabel": "f1_macro", "numbers": "r2"}
+SCORES: Final[dict[TargetKind, str]] = {
+    "classes": "accuracy",
+    "multilabel": "f1_macro",
+    "numbers": "r2",
+    "levels": "accuracy",
+}
 """The epoch figure beside the loss, for each kind of target; higher is better."""
 
 LOWER_IS_BETTER: Final = frozenset({"loss", "mae", "rmse"})
@@ -42,5 +60,6 @@ LOWER_IS_BETTER: Final = frozenset({"loss", "mae", "rmse"})
 RANGES: Final[dict[str, tuple[float, float]]] = {
     **dict.fromkeys(sorted(LOWER_IS_BETTER), (0.0, float("inf"))),
     "r2": (float("-inf"), 1.0),
+    "quadratic_kappa": (-1.0, 1.0),
 }
 """Lowest and highest value of metrics that are no shares from 0 to 1."""

@@ -14,6 +14,8 @@ Task = Literal[
     "text-multilabel-classification",
     "image-regression",
     "text-regression",
+    "image-ordinal-classification",
+    "text-ordinal-classification",
 ]
 """What a model is to do; every one of these works end to end."""
 

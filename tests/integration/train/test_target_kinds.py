@@ -60,7 +60,11 @@ _KINDS = [
         # Giving no label at all, which is where the averaged weights begin.
         0.0,
     ),
+    Kind("image-ordinal-classification", lambda split: split, {"classWeights": "balanced"}, "accuracy", 0.0),
 ]
+
+
+_LEVELS = ["low", "middle", "high"]
 
 
 @pytest.mark.parametrize(
@@ -73,12 +77,14 @@ def test_it_is_learned_alike_by_any_number_of_workers(
 ) -> None:
     """Figures, predictions and weights of two workers are those of one, and better than before training."""
     index = DatasetIndex.load(small_data.index_file)
-    DatasetIndex(labels=tuple(_COLUMNS), splits={name: kind.convert(part) for name, part in index.splits.items()}).save(
+    has_levels = kind.task == "image-ordinal-classification"
+    names = _LEVELS if has_levels else _COLUMNS
+    DatasetIndex(labels=tuple(names), splits={name: kind.convert(part) for name, part in index.splits.items()}).save(
         tmp_path / "index.parquet"
     )
     section: dict[str, Any] = {
         "task": kind.task,
-        "data": {"train": {"uri": "pictures.csv"}, "targetColumns": _COLUMNS},
+        "data": {"train": {"uri": "pictures.csv"}, "labelOrder" if has_levels else "targetColumns": names},
         "training": {
             "batchSize": 16,
             "seed": 5,
@@ -105,4 +111,4 @@ def test_it_is_learned_alike_by_any_number_of_workers(
         np.testing.assert_allclose(second[name], value, atol=2e-4, err_msg=name)
     assert max(record[f"val_{kind.score}"] for record in one) > kind.guessing
     assert min(record["val_loss"] for record in one) < one[0]["val_loss"]
-    assert (requests[0].predictions_dir / "validation.npz").exists() == (kind.task != "image-regression")
+    assert (requests[0].predictions_dir / "validation.npz").exists() == (kind.task == "image-multilabel-classification")

@@ -65,3 +65,38 @@ def test_errors_must_be_low_to_be_no_worse_than_the_champion() -> None:
     gates = FineTuneJob.model_validate(_NUMBERS).spec.evaluation.gates
     results = check_gates(gates, {"mae": 3.0, "rmse": 5.0}, {"champion": {"rmse": 4.0}})
     assert [result.passed for result in results] == [True, False]
+
+
+_LEVELS = changed(
+    changed(without(JOB, ("spec", "evaluation", "gates")), ("spec", "task"), "image-ordinal-classification"),
+    ("spec", "data", "labelOrder"),
+    ["poor", "fair", "good"],
+)
+
+
+def test_an_ordinal_job_with_its_own_metrics_is_valid() -> None:
+    """Order, gates on distances, class weights."""
+    gates = [{"metric": "mae", "max": 0.5}, {"metric": "quadratic_kappa", "min": -0.2}]
+    job = FineTuneJob.model_validate(changed(_LEVELS, ("spec", "evaluation", "gates"), gates))
+    assert job.spec.data.label_order == ["poor", "fair", "good"]
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "value", "said"),
+    [
+        (JOB, ("spec", "data", "labelOrder"), ["a", "b", "c"], "classes have no order"),
+        (JOB, ("spec", "task"), "text-ordinal-classification", "no `labelOrder`"),
+        (_LEVELS, ("spec", "data", "labelOrder"), ["a", "b"], "at least 3 items"),
+        (_LEVELS, ("spec", "data", "labelOrder"), ["a", "b", "a"], "each label once"),
+        (_LEVELS, ("spec", "training", "labelSmoothing"), 0.1, "`?0.1`? in a job of image-ordinal"),
+        (_LEVELS, ("spec", "training", "loss"), {"focal": {}}, "`focal` in a job of image-ordinal"),
+        (_LEVELS, ("spec", "evaluation", "gates"), [{"metric": "top5_accuracy", "min": 0.5}], "one of accuracy, mae"),
+        (_LEVELS, ("spec", "evaluation", "gates"), [{"metric": "quadratic_kappa", "min": -2}], "-2"),
+    ],
+)
+def test_what_does_not_go_with_levels_is_refused(
+    base: dict[str, Any], path: tuple[str, ...], value: Any, said: str
+) -> None:
+    """Each in one way."""
+    with pytest.raises(ValidationError, match=said):
+        FineTuneJob.model_validate(changed(base, path, value))

@@ -18,6 +18,7 @@ from graftwork.spec.tasks import input_kind, target_kind
         ("image-multilabel-classification", ("image", "multilabel")),
         ("text-regression", ("text", "numbers")),
         ("image-ordinal-classification", ("image", "levels")),
+        ("text-ordinal-classification", ("text", "levels")),
     ],
 )
 def test_a_task_names_input_and_target(task: str, expected: tuple[str, str]) -> None:
