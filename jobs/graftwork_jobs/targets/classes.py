@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.bundle.manifest import ScoresSignature
+from graftwork.spec.tasks import TargetKind
 from graftwork_jobs.evaluation.class_reporting import ClassReporting
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
 from graftwork_jobs.evaluation.mistakes import WrongAnswer, most_confident_mistakes
@@ -21,7 +22,7 @@ class ClassTarget(Target):
     Training may have shares of the classes instead, shape (rows, classes), where pictures are mixed.
     """
 
-    kind = "classes"
+    kind: ClassVar[TargetKind] = "classes"
     score = "accuracy"
 
     def __init__(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from graftwork.bundle.manifest import ScoresSignature
 from graftwork_jobs.targets.levels import LevelTarget
@@ -18,7 +20,7 @@ LEVELS = RANDOM.integers(0, 4, 30).astype(np.int32)
 OUTPUTS = (3 * RANDOM.normal(size=(30, 3))).astype(np.float32)
 
 
-def _by_hand() -> np.ndarray:
+def _by_hand() -> NDArray[np.float64]:
     """Going on with probability sigmoid(output) at each level until it stops."""
     scores = np.zeros((30, 4))
     for row, outputs in enumerate(OUTPUTS.astype(np.float64)):
@@ -76,9 +78,17 @@ def test_mixed_examples_have_averages() -> None:
     """Loss and tallies of shares of two levels are the shares' averages."""
     share, other = RANDOM.random(30).astype(np.float32), (LEVELS + 1) % 4
     mixed = (share[:, None] * np.eye(4)[LEVELS] + (1 - share[:, None]) * np.eye(4)[other]).astype(np.float32)
-    for one in (lambda *given: np.asarray(TARGET.losses(*given))[:, None], lambda *g: np.asarray(TARGET.tally(*g))):
-        wanted = share[:, None] * one(LEVELS, OUTPUTS) + (1 - share[:, None]) * one(other, OUTPUTS)
-        np.testing.assert_allclose(one(mixed, OUTPUTS), wanted, rtol=1e-4, atol=1e-5)
+    for one in (_losses, _tallies):
+        wanted = share[:, None] * one(LEVELS) + (1 - share[:, None]) * one(other)
+        np.testing.assert_allclose(one(mixed), wanted, rtol=1e-4, atol=1e-5)
+
+
+def _losses(targets: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(TARGET.losses(targets, OUTPUTS))[:, None]
+
+
+def _tallies(targets: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(TARGET.tally(targets, OUTPUTS))
 
 
 def test_the_finished_model_gives_probabilities(tmp_path: Path) -> None:
