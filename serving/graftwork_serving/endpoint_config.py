@@ -111,6 +111,8 @@ class ReplicaConfig(BaseModel):
     """Header by whose value clients keep to one version, in lower case."""
     page: PageConfig = PageConfig()
     """The page at the endpoint's root."""
+    explains: bool = True
+    """Whether it may be asked what answers rest on."""
     grpc: GrpcConfig | None = None
     """Where replicas listen for gRPC; None nowhere."""
     access: AccessConfig | None = None

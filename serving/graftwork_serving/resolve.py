@@ -90,6 +90,7 @@ def replica_config(
         sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
         timeout_s=spec.limits.timeout_seconds,
+        explains=spec.explanations != "none",
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
         access=access,
     )

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.bundle.directory import open_bundle, replay_golden
+from graftwork.bundle.directory import Bundle, open_bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, answers_for
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
+from graftwork_serving.explain.explainer import Explainer
 from graftwork_serving.inputs import InputReader, input_reader
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class ServedModel:
         engine: what computes scores.
         golden_difference: largest difference of a golden example's score.
         examples: the golden examples.
+        explainer: finds out what answers rest on; None where inputs are no pictures.
     """
 
     name: str
@@ -61,6 +63,7 @@ class ServedModel:
     golden_difference: float
     alias: str | None = None
     examples: tuple[Example, ...] = ()
+    explainer: Explainer | None = None
 
     @property
     def batch_size(self) -> int:
@@ -106,4 +109,11 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
             Example(name=Path(golden.file).name, label=golden.label, path=bundle.path / golden.file)
             for golden in bundle.manifest.golden
         ),
+        explainer=_explainer(bundle, options),
     )
+
+
+def _explainer(bundle: Bundle, options: EngineOptions) -> Explainer | None:
+    if isinstance(bundle.input, TextSpec):
+        return None
+    return Explainer(bundle.path / OPENVINO_MODEL_FILE, threads=options.threads)

@@ -17,6 +17,7 @@ from graftwork.errors import RequestError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.image import ImageError, ImageTooLargeError
 from graftwork.preprocess.text import TextError
+from graftwork_serving.explain.waiting import ExplanationQueue
 from graftwork_serving.routing import Arm, RoutedModel, route_models
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.work_pool import PoolFullError, WorkPool
@@ -65,6 +66,7 @@ class PredictionService:
         pool: threads.
         sticky_header: header by whose value clients keep to one version, in lower case; None for none.
         draw: random numbers, 0 <= x < 1, that share out requests without a sticky key.
+        explains: whether it may be asked what answers rest on.
     """
 
     def __init__(
@@ -75,9 +77,12 @@ class PredictionService:
         pool: WorkPool,
         sticky_header: str | None = None,
         draw: Callable[[], float] = random.random,
+        explains: bool = True,
     ) -> None:
         self.endpoint = endpoint
         self.sticky_header = sticky_header
+        self.explains = explains
+        self.explanations = ExplanationQueue()
         self._models = route_models(arms)
         self._pool = pool
         self._draw = draw

@@ -9,11 +9,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers
 from graftwork_serving.endpoint_config import PageConfig, ReplicaConfig
+from graftwork_serving.explain.explainer import Explainer, Explanation
 from graftwork_serving.inputs import InputReader, PictureReader, TextInput
 from graftwork_serving.routing import Arm
 from graftwork_serving.served_model import Example, ServedModel
@@ -26,6 +30,17 @@ App = Callable[[Scope, Receive, Send], Any]
 SIDE = 8
 
 
+class TopLeft(Explainer):
+    """Finds that all answers but those for the last label rest on the upper left quarter of a picture."""
+
+    def __init__(self, labels: int) -> None:
+        self._last = labels - 1
+
+    def explain(self, pixels: NDArray[Any], column: int) -> Explanation:
+        shares = np.asarray([[1, -1], [-1, -1]] if column < self._last else [[-1, -1], [-1, -1]], np.float32)
+        return Explanation(method="class-activation-map", shares=shares)
+
+
 def word_tokenizer() -> str:
     """The smallest tokenizer there is: words, of which it knows none."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -36,7 +51,13 @@ def word_tokenizer() -> str:
 
 
 def saying_model(
-    name: str, answers: Answers, values: Sequence[float], *, is_text: bool = False, examples: Sequence[Example] = ()
+    name: str,
+    answers: Answers,
+    values: Sequence[float],
+    *,
+    is_text: bool = False,
+    examples: Sequence[Example] = (),
+    explainer: Explainer | None = None,
 ) -> ServedModel:
     """A model that says the same of every example.
 
@@ -46,6 +67,7 @@ def saying_model(
         values: what it says, one number a label.
         is_text: whether it takes texts rather than pictures.
         examples: to try it with.
+        explainer: what finds out what its answers rest on.
     """
     reader: InputReader = (
         TextInput(TextSpec(tokenizer=word_tokenizer(), pad_id=0, max_tokens=16))
@@ -61,6 +83,7 @@ def saying_model(
         engine=FixedEngine(values),
         golden_difference=0.0,
         examples=tuple(examples),
+        explainer=explainer,
     )
 
 

@@ -93,24 +93,61 @@ def decode_image(data: bytes, spec: ImageSpec, *, max_pixels: int = DEFAULT_MAX_
     return np.asarray(_upright(image, orientation))
 
 
-def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, int]:
-    """The decoded picture as stored, JPEGs perhaps at a smaller scale, and its EXIF orientation."""
+def upright_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[int, int]:
+    """Width and height of a picture as it stands upright, without decoding it.
+
+    Raises:
+        ImageTooLargeError: the picture has more than `max_pixels` pixels.
+        ImageError: the bytes are no picture.
+    """
+    image = _open(data, max_pixels)
+    return image.size[::-1] if _orientation(image) in _ORIENTATIONS_THAT_SWAP_SIDES else image.size
+
+
+def seen_box(spec: ImageSpec, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Where what a model sees lies in a picture.
+
+    Args:
+        spec: what pictures are brought to.
+        size: the picture's width and height, upright.
+
+    Returns:
+        Left, upper, right and lower edge as shares of the picture's width and height; with `pad` beyond 0 and 1.
+    """
+    width, height = size
+    if spec.resize == "stretch":
+        return (0.0, 0.0, 1.0, 1.0)
+    pick = min if spec.resize == "crop" else max
+    scale = pick(width / spec.width, height / spec.height)
+    half_width, half_height = spec.width * scale / width / 2, spec.height * scale / height / 2
+    return (0.5 - half_width, 0.5 - half_height, 0.5 + half_width, 0.5 + half_height)
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    """A picture whose header has been read."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with _pillow_limit_lifted():
             image = Image.open(io.BytesIO(data), formats=_FORMATS)
-        _check_size(image, max_pixels)
+    except UnidentifiedImageError:
+        raise ImageError("the bytes are no picture in a known format") from None
+    except Exception as error:
+        raise ImageError(f"the picture is damaged ({str(error) or type(error).__name__})") from error
+    _check_size(image, max_pixels)
+    return image
+
+
+def _load(data: bytes, spec: ImageSpec, max_pixels: int) -> tuple[Image.Image, int]:
+    """The decoded picture as stored, JPEGs perhaps at a smaller scale, and its EXIF orientation."""
+    image = _open(data, max_pixels)
+    try:
         if image.format == "PNG":
             _verify_png(data)
         orientation = _orientation(image)
         # JPEG only: decode at the smallest scale that still covers the target.
         image.draft("RGB", _stored_size(spec, orientation))
         image.load()
-    except UnidentifiedImageError:
-        raise ImageError("the bytes are no picture in a known format") from None
-    except ImageError:
-        raise
     except Exception as error:
         raise ImageError(f"the picture is damaged ({str(error) or type(error).__name__})") from error
     return image, orientation

@@ -167,6 +167,9 @@ class InferenceEndpointSpec(SpecModel):
     grpc: GrpcListener | None = None
     """Where the endpoint listens for gRPC on one machine (`{}` for the default port). Default: nowhere. On Kubernetes
     it says that there is a Service for gRPC, `NAME-grpc`, on port 8001."""
+    explanations: Literal["cam", "none"] = "cam"
+    """What clients may ask about an answer. `cam`: which parts of a picture it rests on (`?explain=cam`), computed on a
+    thread of its own when asked for. `none`: nothing."""
     playground: Playground = Playground()
     """The page at the endpoint's root to try the models on."""
     auth: Auth | None = None

@@ -93,7 +93,11 @@ class EndpointApp:
         self.timeout_s = config.timeout_s
         self._versions.endpoint = config.endpoint
         self._service = PredictionService(
-            endpoint=config.endpoint, arms=arms, pool=self._pool, sticky_header=config.sticky_header
+            endpoint=config.endpoint,
+            arms=arms,
+            pool=self._pool,
+            sticky_header=config.sticky_header,
+            explains=config.explains,
         )
 
     @property
@@ -242,6 +246,7 @@ class EndpointApp:
             [name for name in service.models if caller.sees(name)],
             max_request_bytes=self._max_request_bytes,
             has_examples=self._page.examples,
+            explains=service.explains,
         )
         return json_response(description, headers=((b"vary", b"accept"),))
 

@@ -7,10 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
+import numpy as np
+
 from graftwork.errors import RequestError
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction, PredictionService
-from graftwork_serving.web import binary_tensors, open_inference, plain, plain_text, tensorflow_serving
+from graftwork_serving.web import binary_tensors, explanations, open_inference, plain, plain_text, tensorflow_serving
 from graftwork_serving.web.messages import HttpRequest, HttpResponse, json_response
 from graftwork_serving.web.open_inference import Examples
 from graftwork_serving.web.routes import Route, RouteKind
@@ -64,13 +66,23 @@ async def answer_plain(service: PredictionService, route: Route, read: Read, out
             404, f"There is no endpoint {route.name!r} here. Use /v1/endpoints/{service.endpoint}/predict."
         )
     request = await read()
-    name, version = request.query.get("model", [None])[-1], request.query.get("version", [None])[-1]
-    outcome.version = model = service.find(name, version, key=outcome.key)
+    outcome.version = model = service.find(request.last("model"), request.last("version"), key=outcome.key)
     top = plain.parse_top(request, labels=len(model.answers.labels))
+    wanted = explanations.parse_wanted(service, model, request.last("explain"), request.last("label"))
     files = plain_text.parse_texts(request) if model.takes_text else plain.parse_files(request)
+    as_png = wanted is not None and explanations.wants_png(request.headers.get(b"accept", b""))
+    if as_png and len(files) > 1:
+        raise RequestError(400, f"A PNG shows one picture; received {len(files)}. Send one, or ask for JSON.")
     prediction = await outcome.predict(service, model, [file.data for file in files])
     timing = (b"server-timing", f"predict;dur={1000 * prediction.seconds:.2f}".encode())
-    return json_response(plain.encode_prediction(prediction, files, top=top), headers=(timing,))
+    answer = plain.encode_prediction(prediction, files, top=top)
+    if wanted is not None:
+        explained = await explanations.explain(service, model, [file.data for file in files], prediction.scores, wanted)
+        if as_png:
+            return await asyncio.to_thread(explanations.as_picture, explained[0][1], files[0].data, model)
+        for row, file, (label, explanation) in zip(answer["predictions"], files, explained, strict=True):
+            row["explanation"] = await asyncio.to_thread(explanations.encode, label, explanation, file.data, model)
+    return json_response(answer, headers=(timing,))
 
 
 async def answer_open_inference(service: PredictionService, route: Route, read: Read, outcome: Outcome) -> HttpResponse:
@@ -80,8 +92,13 @@ async def answer_open_inference(service: PredictionService, route: Route, read: 
     parsed = await _off_loop(
         request, lambda: open_inference.parse_infer(request, model.reader.spec, tuple(model.answers.tensors()))
     )
+    wanted = explanations.parse_wanted(service, model, parsed.explain, parsed.explain_label)
     prediction = await outcome.predict(service, model, parsed.examples)
-    answer = open_inference.encode_infer(prediction, parsed)
+    explained = None
+    if wanted is not None:
+        found = await explanations.explain(service, model, parsed.examples, prediction.scores, wanted)
+        explained = np.stack([explanation.shares for _, explanation in found])
+    answer = open_inference.encode_infer(prediction, parsed, explained)
     response = json_response(answer.document)
     return response if answer.behind is None else _with_values(response, answer.behind)
 

@@ -33,6 +33,10 @@ class HttpRequest:
     headers: dict[bytes, bytes]
     body: bytes
 
+    def last(self, name: str) -> str | None:
+        """A parameter's value, the last one if it is given several times."""
+        return self.query[name][-1] if name in self.query else None
+
     @property
     def content_type(self) -> str:
         """Media type without parameters, in lower case; empty if the client sent none."""

@@ -28,6 +28,7 @@ from graftwork_serving.web.values import kind_of, numbers, parse_object, pixels,
 
 INPUT_NAME = "image"
 TEXT_NAME = "text"
+EXPLANATION_NAME = "explanation"
 _IMAGE_RANK = 4
 
 Examples = list[bytes] | list[NDArray[np.uint8]]
@@ -41,11 +42,15 @@ class InferRequest:
         id: the client's, to be echoed.
         examples: pictures as files or texts in UTF-8; or pixels of the model's size.
         outputs: names of the tensors wanted; true for those whose values go behind the JSON.
+        explain: what kind of explanation is wanted.
+        explain_label: of which label.
     """
 
     id: str | None
     examples: Examples
     outputs: dict[str, bool]
+    explain: Any = None
+    explain_label: Any = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,29 +133,50 @@ def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...
         id=identity,
         examples=_parse_input(document.get("inputs"), inputs, behind),
         outputs=parse_outputs(document, tensors),
+        explain=document.get("parameters", {}).get("explain"),
+        explain_label=document.get("parameters", {}).get("explain_label"),
     )
 
 
-def encode_infer(prediction: Prediction, request: InferRequest) -> InferAnswer:
-    """Answer of an inference request."""
+def encode_infer(
+    prediction: Prediction, request: InferRequest, shares: NDArray[np.float32] | None = None
+) -> InferAnswer:
+    """Answer of an inference request.
+
+    Args:
+        prediction: what came out.
+        request: what was asked for.
+        shares: what each example's answer rests on, shape (examples, rows, columns), where that was asked for.
+    """
     model, rows = prediction.model, len(prediction.scores)
     tensors = model.answers.tensors()
     answer: dict[str, Any] = {"model_name": model.name, "model_version": model.version}
     if request.id is not None:
         answer["id"] = request.id
     answer["outputs"] = []
-    behind = []
+    behind: list[bytes] = []
     for name, is_binary in request.outputs.items():
         datatype, shape = tensors[name]
-        output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": [rows, *shape]}
         values = model.answers.data(name, prediction.scores)
-        if is_binary:
-            behind.append(binary_tensors.encode(values, datatype))
-            output["parameters"] = {"binary_data_size": len(behind[-1])}
-        else:
-            output["data"] = values
-        answer["outputs"].append(output)
+        answer["outputs"].append(_output(name, datatype, [rows, *shape], values, behind if is_binary else None))
+    if shares is not None:
+        is_binary = any(request.outputs.values())
+        values = shares.ravel().tolist()
+        answer["outputs"].append(
+            _output(EXPLANATION_NAME, "FP32", list(shares.shape), values, behind if is_binary else None)
+        )
     return InferAnswer(document=answer, behind=b"".join(behind) if behind else None)
+
+
+def _output(
+    name: str, datatype: str, shape: list[int], values: list[Any], behind: list[bytes] | None
+) -> dict[str, Any]:
+    """A tensor's entry in the JSON; its values go there too, unless there is somewhere behind it to put them."""
+    output: dict[str, Any] = {"name": name, "datatype": datatype, "shape": shape}
+    if behind is None:
+        return output | {"data": values}
+    behind.append(binary_tensors.encode(values, datatype))
+    return output | {"parameters": {"binary_data_size": len(behind[-1])}}
 
 
 def parse_tensor(tensor: dict[str, Any], spec: InputSpec, sent: NDArray[Any] | list[bytes] | None) -> Examples:

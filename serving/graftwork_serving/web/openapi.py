@@ -36,6 +36,7 @@ _PREDICTIONS = {
                         "description": "Every number by its name (regression).",
                     },
                     "file": {"type": "string", "description": "File name, where the form gave one."},
+                    "explanation": {"$ref": "#/components/schemas/Explanation"},
                 },
             },
         },
@@ -69,6 +70,40 @@ _JSON_LENGTH = {
     "schema": {"type": "integer", "minimum": 0},
     "description": "Bytes of JSON at the start of the body, where values follow it.",
 }
+_EXPLANATION = {
+    "type": "object",
+    "required": ["method", "label", "shares", "heatmap"],
+    "description": "What the answer rests on, where `explain` asked for it.",
+    "properties": {
+        "method": {"type": "string", "enum": ["class-activation-map", "ablation"]},
+        "label": {"type": "string"},
+        "shares": {
+            "type": "array",
+            "items": {"type": "array", "items": {"type": "number"}},
+            "description": "What each place of what the model saw, row by row, adds to the label's logit.",
+        },
+        "heatmap": {
+            "type": "string",
+            "contentEncoding": "base64",
+            "contentMediaType": "image/png",
+            "description": "Lies over the picture at any size.",
+        },
+    },
+}
+_EXPLAIN = [
+    {
+        "name": "explain",
+        "in": "query",
+        "description": "Tell what the answers rest on; with Accept: image/png as the picture under a heat map.",
+        "schema": {"type": "string", "enum": ["cam"]},
+    },
+    {
+        "name": "label",
+        "in": "query",
+        "description": "Which label to explain; default is the likeliest.",
+        "schema": {"type": "string"},
+    },
+]
 _MODEL = {
     "name": "model",
     "in": "query",
@@ -117,7 +152,9 @@ def openapi_document(
             "/readyz": {"get": plain_get("Whether the endpoint takes requests.")},
             "/metrics": {"get": plain_get("Prometheus metrics.", media_type="text/plain")},
         },
-        "components": {"schemas": {"Predictions": _PREDICTIONS, "Tensor": _TENSOR, "Error": _ERROR}},
+        "components": {
+            "schemas": {"Predictions": _PREDICTIONS, "Explanation": _EXPLANATION, "Tensor": _TENSOR, "Error": _ERROR}
+        },
     }
 
 
@@ -175,12 +212,13 @@ def _predict_operation(takes_text: Collection[bool]) -> dict[str, Any]:
                 "description": "Which version of it; default is whichever the endpoint's traffic shares say.",
                 "schema": {"type": "string"},
             },
+            *(_EXPLAIN if False in takes_text else ()),
         ],
         "requestBody": {
             "required": True,
             "content": _predict_content(takes_text),
         },
-        "responses": responses({"$ref": "#/components/schemas/Predictions"}),
+        "responses": responses({"$ref": "#/components/schemas/Predictions"}, **{"image/png": _BINARY}),
     }
 
 
@@ -194,6 +232,14 @@ def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
             "id": {"type": "string"},
             "inputs": {**tensors, "maxItems": 1, "description": f"One tensor named {' or '.join(names)}."},
             "outputs": {"type": "array", "items": _NAMED},
+            "parameters": {
+                "type": "object",
+                "properties": {
+                    "binary_data_output": {"type": "boolean"},
+                    "explain": {"type": "string", "enum": ["cam"], "description": "Adds the tensor `explanation`."},
+                    "explain_label": {"type": "string"},
+                },
+            },
         },
     }
     answer = {

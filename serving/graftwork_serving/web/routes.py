@@ -130,7 +130,7 @@ def examples_path(endpoint: str) -> str:
 
 
 def describe_routes(
-    endpoint: str, models: list[str], *, max_request_bytes: int, has_examples: bool = False
+    endpoint: str, models: list[str], *, max_request_bytes: int, has_examples: bool = False, explains: bool = False
 ) -> dict[str, Any]:
     """Answer of `GET /` to whoever asks for no page."""
     examples = {"examples": f"GET {examples_path(endpoint)}"} if has_examples else {}
@@ -138,6 +138,7 @@ def describe_routes(
         "endpoint": endpoint,
         "models": models,
         "limits": {"maxRequestBytes": max_request_bytes},
+        "explanations": ["cam"] if explains else [],
         "routes": {
             "predict": f"POST {predict_path(endpoint)}",
             **examples,

@@ -17,7 +17,7 @@ from graftwork_serving.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.served_model import Example
 from tests.support.bundles import picture_bytes
-from tests.support.served import behind_key, behind_prefix, saying_app, saying_model, served
+from tests.support.served import TopLeft, behind_key, behind_prefix, saying_app, saying_model, served
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -47,7 +47,13 @@ def pictures(metrics: ServingMetrics, tmp_path_factory: pytest.TempPathFactory) 
     (folder / "0.png").write_bytes(PICTURE)
     example = Example(name="0.png", label="rose", path=folder / "0.png")
     models = [
-        saying_model("kinds", ScoreAnswers(("rose", EVIL, "tulip")), [0.9, 0.0625, 0.0375], examples=[example]),
+        saying_model(
+            "kinds",
+            ScoreAnswers(("rose", EVIL, "tulip")),
+            [0.9, 0.0625, 0.0375],
+            examples=[example],
+            explainer=TopLeft(3),
+        ),
         saying_model("tags", LabelAnswers(("red", "wet", "wild"), np.asarray([0.5, 0.75, 0.25])), [0.6, 0.7, 0.3]),
         saying_model("sizes", NumberAnswers(("height_mm", "petals")), [123.456, 5.0]),
     ]
@@ -171,6 +177,33 @@ def test_every_kind_of_answer_has_its_form(page: Any, pictures: str) -> None:
     page.locator("#about", has_text="answers with height_mm and petals").wait_for()
     choose(page, ("a.png", PICTURE))
     assert seen(card(page).locator(".values")).split() == ["height_mm", "123.456", "petals", "5"]
+
+
+def test_a_label_shows_what_speaks_for_it(page: Any, pictures: str) -> None:
+    """A heat map lies exactly over the picture, goes when its label is selected again, and says when nothing speaks."""
+    page.goto(pictures)
+    choose(page, ("a.png", PICTURE))
+    names, note = card(page).locator(".name button"), card(page).locator("figcaption")
+    assert seen(note) == "Select a label to see what speaks for it."
+    names.nth(0).click()
+    page.locator("figcaption", has_text="Warm: what speaks for rose").wait_for()
+    assert names.nth(0).get_attribute("aria-pressed") == "true"
+    heat, picture = card(page).locator(".heat"), card(page).locator(".view img").nth(0)
+    assert heat.bounding_box() == picture.bounding_box()
+    assert heat.evaluate("async image => (await image.decode(), image.naturalWidth)") == 48
+    names.nth(1).click()
+    page.locator("figcaption", has_text=f"Warm: what speaks for {EVIL}").wait_for()
+    assert heat.count() == 1
+    names.nth(2).click()
+    page.locator("figcaption", has_text="Nothing in the picture speaks for tulip").wait_for()
+    names.nth(2).click()
+    page.locator("figcaption", has_text="Select a label").wait_for()
+    assert heat.count() == 0
+    page.select_option("#model", "tags")
+    page.locator("#about", has_text="tags, version 7").wait_for()
+    choose(page, ("a.png", PICTURE))
+    card(page).locator(".name button").nth(0).click()
+    page.locator("figcaption", has_text="heat maps are for pictures").wait_for()
 
 
 def test_the_keyboard_is_enough_and_answers_are_announced(page: Any, pictures: str) -> None:

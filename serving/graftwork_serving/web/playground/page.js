@@ -8,6 +8,7 @@
   const FEW = 6; // labels named one by one
   const AT_ONCE = 3; // requests in flight
   const MOST_CARDS = 60;
+  const HINT = "Select a label to see what speaks for it.";
 
   // ---- elements
 
@@ -62,14 +63,16 @@
     return `Something between this page and the endpoint answered with status ${response.status} and no explanation.`;
   }
 
-  function predictPath() {
-    const query = state.models.length > 1 ? `?model=${encodeURIComponent(state.model.name)}` : "";
-    return `v1/endpoints/${encodeURIComponent(state.endpoint)}/predict${query}`;
+  function predictPath(model, more = {}) {
+    const isOnlyOne = state.models.length === 1 && !state.key; // a key may hide others
+    const query = new URLSearchParams({ ...(isOnlyOne ? {} : { model: model.name }), ...more }).toString();
+    return `v1/endpoints/${encodeURIComponent(state.endpoint)}/predict${query && `?${query}`}`;
   }
 
   function askForKey() {
     if (!at("key-field").hidden) return;
     at("key-field").hidden = false;
+    at("links").hidden = true; // they lead out of this page, where the key is not
     at("key").focus();
   }
 
@@ -80,6 +83,7 @@
       const root = await (await call("")).json();
       Object.assign(state, { endpoint: root.endpoint, models: root.models, limits: root.limits ?? {} });
       state.hasExamples = "examples" in root.routes;
+      state.explains = root.explanations?.includes("cam") ?? false;
       document.title = `${root.endpoint} · Graftwork endpoint`;
       at("endpoint").textContent = root.endpoint;
       at("model").replaceChildren(...root.models.map(name => make("option", { value: name }, name)));
@@ -176,10 +180,12 @@
         throw new Refusal(413, `This file has ${sizes[0]} MB; this endpoint takes ${sizes[1]} MB at most.`);
       }
       const started = performance.now();
-      const response = await call(predictPath(), { method: "POST", body, headers: { "content-type": type } });
+      const response = await call(predictPath(model), { method: "POST", body, headers: { "content-type": type } });
       const document = await response.json();
       const took = performance.now() - started;
-      show(into, document, model, took, inside(response));
+      const why = state.explains && !model.isText ? label => explain(card, body, type, model, label) : null;
+      show(into, document, model, took, inside(response), why);
+      if (why) unexplain(card);
       say(`${card.dataset.name}: ${inWords(document.predictions[0])}`);
     } catch (error) {
       const again = make("button", { type: "button", onclick: () => answer(card, body, type) }, "Try again");
@@ -193,6 +199,51 @@
   function inside(response) {
     const found = /(?:^|,)\s*predict;dur=([\d.]+)/.exec(response.headers.get("server-timing") ?? "");
     return found ? Number(found[1]) : null;
+  }
+
+  // ---- what an answer rests on
+
+  // Lays the heat map of a label over the picture, or takes it away if it lies there already.
+  async function explain(card, body, type, model, label) {
+    const view = card.querySelector(".view");
+    const wasShown = view.dataset.label === label;
+    const note = card.querySelector("figcaption");
+    unexplain(card);
+    if (wasShown) return;
+    mark(card, label, true);
+    note.textContent = "Looking at the picture…";
+    try {
+      const response = await call(predictPath(model, { explain: "cam", label }), { method: "POST", body, headers: { "content-type": type } });
+      const { explanation } = (await response.json()).predictions[0];
+      const speaks = explanation.shares.some(row => row.some(share => share > 0));
+      view.append(make("img", { className: "heat", src: `data:image/png;base64,${explanation.heatmap}`, alt: "" }));
+      view.dataset.label = label;
+      note.textContent = speaks ? `Warm: what speaks for ${label}` : `Nothing in the picture speaks for ${label}`;
+      say(`Heat map over ${card.dataset.name}: what speaks for ${label}`);
+    } catch (error) {
+      unexplain(card);
+      note.textContent = error.message;
+      say(error.message);
+    }
+  }
+
+  function unexplain(card) {
+    const view = card.querySelector(".view");
+    view.querySelector(".heat")?.remove();
+    delete view.dataset.label;
+    card.querySelectorAll("[aria-pressed=true]").forEach(button => button.setAttribute("aria-pressed", "false"));
+    card.querySelector("figcaption").textContent = HINT;
+  }
+
+  const mark = (card, label, pressed) => card.querySelectorAll("[aria-pressed]").forEach(button => {
+    if (button.textContent === label) button.setAttribute("aria-pressed", String(pressed));
+  });
+
+  // The name of a label or number; a button where it can be explained.
+  function nameOf(label, why, tag) {
+    if (!why) return make(tag, { className: "name", title: label }, label);
+    const button = make("button", { type: "button", ariaPressed: "false", title: `Show what speaks for ${label}`, onclick: () => why(label) }, label);
+    return make(tag, { className: "name" }, button);
   }
 
   // ---- answers
@@ -215,7 +266,7 @@
     const free = () => URL.revokeObjectURL(address);
     image.onload = free;
     image.onerror = () => { free(); image.replaceWith(make("p", { className: "quiet none" }, "No preview")); };
-    return newCard("picture", name, make("figure", {}, view));
+    return newCard("picture", name, make("figure", {}, view, make("figcaption", { className: "quiet" })));
   }
 
   function textCard(text) {
@@ -224,17 +275,17 @@
 
   const fileName = card => card.matches(".picture") ? make("span", { className: "file" }, card.dataset.name) : null;
 
-  function show(into, document, model, took, within) {
+  function show(into, document, model, took, within, why) {
     const prediction = document.predictions[0];
     const time = within === null ? milliseconds(took) : `${milliseconds(took)}, ${milliseconds(within)} of it in the endpoint`;
     const raw = make("details", {}, make("summary", {}, "JSON"), make("pre", { tabIndex: 0 }, make("code", {}, JSON.stringify(document, null, 2))));
     const who = state.models.length > 1 ? make("span", {}, model.name) : null;
     const foot = make("div", { className: "foot" }, fileName(into.parentElement), who, make("span", {}, time), raw);
-    into.replaceChildren(...parts(prediction, model), foot);
+    into.replaceChildren(...parts(prediction, model, why), foot);
   }
 
-  function parts(prediction, model) {
-    if (prediction.values) return [numbers(prediction.values)];
+  function parts(prediction, model, why) {
+    if (prediction.values) return [numbers(prediction.values, why)];
     if (!prediction.scores) return [];
     const given = prediction.labels ?? [prediction.label];
     const title = make("h3", {});
@@ -245,10 +296,10 @@
     } else {
       title.append("No label", make("span", { className: "figure" }, "none reaches its threshold"));
     }
-    return [title, bars(prediction.scores, new Set(given), prediction.labels ? model : null)];
+    return [title, bars(prediction.scores, new Set(given), prediction.labels ? model : null, why)];
   }
 
-  function bars(scores, given, model) {
+  function bars(scores, given, model, why) {
     return make("ol", { className: "scores", ariaLabel: "Scores" }, ...Object.entries(scores).map(([label, score]) => {
       const fill = make("i");
       fill.style.width = `${100 * score}%`;
@@ -259,14 +310,13 @@
         mark.style.left = `${100 * threshold}%`;
         bar.append(mark);
       }
-      const name = make("span", { className: "name", title: label }, label);
-      return make("li", { className: given.has(label) ? "given" : "" }, name, bar, make("span", { className: "figure" }, percent(score)));
+      return make("li", { className: given.has(label) ? "given" : "" }, nameOf(label, why, "span"), bar, make("span", { className: "figure" }, percent(score)));
     }));
   }
 
-  function numbers(values) {
+  function numbers(values, why) {
     return make("dl", { className: "values" }, ...Object.entries(values).map(([name, value]) =>
-      make("div", {}, make("dt", {}, name), make("dd", {}, number(value)))));
+      make("div", {}, nameOf(name, why, "dt"), make("dd", {}, number(value)))));
   }
 
   function inWords(prediction) {
@@ -287,7 +337,7 @@
     if (state.model.isText) words.push("--data-raw", quote(state.sent ?? "A text"));
     else if (state.sent?.length > 1) words.push(...state.sent.slice(0, 20).map(name => `-F ${quote(`file=@${formName(name)}`)}`));
     else words.push("--data-binary", quote(`@${state.sent?.[0] ?? "picture.jpg"}`));
-    words.push(quote(base + predictPath()));
+    words.push(quote(base + predictPath(state.model)));
     at("curl").textContent = words.join(" ");
     at("command").hidden = false;
   }

@@ -1,0 +1,157 @@
+"""A network cut in two at its last feature map. Knows OpenVINO graphs, no pictures and no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MAP_RANK = 4
+# Height and width with channels before or behind them.
+_SIDES = ((1, 2), (2, 3))
+_POOLING = frozenset({"ReduceMean", "ReduceMax"})
+# What turns logits into probabilities; a place's share is told in logits, where shares add up.
+_ACTIVATIONS = frozenset({"Softmax", "Sigmoid"})
+_LINEAR = frozenset(
+    {"Add", "Constant", "Convert", "MatMul", "Multiply", "ReduceMean", "Reshape", "Squeeze", "Subtract"}
+)
+_OF_TWO = frozenset({"MatMul", "Multiply"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CutNetwork:
+    """A network in two parts.
+
+    Attributes:
+        trunk: RGB pixels, shape (batch, height, width, 3), uint8, to feature maps, shape (batch, ...), float32.
+        head: feature maps to what is explained, shape (batch, labels), float32: logits, where labels exclude each other
+            minus their mean, for a softmax does not see what all have in common; numbers as they are.
+        axes: of the map's height and width within (batch, ...).
+        is_linear: whether these are sums over the map's places and a constant.
+    """
+
+    trunk: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    head: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    axes: tuple[int, int]
+    is_linear: bool
+
+
+def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
+    """Cut a network where its last feature map is pooled; None if there is no such place.
+
+    Args:
+        model_file: OpenVINO IR with one input, pixels, and one output.
+        threads: CPU threads for a pass.
+    """
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(model_file)
+    found = _last_pooling(model)
+    if found is None:
+        return None
+    pooling, axes = found
+    source, (logits, is_softmax) = pooling.input_value(0), _logits(model)
+    is_linear = _is_linear(logits.get_node(), pooling)
+    # The trunk takes a copy: the cut below changes the graph.
+    trunk = openvino.Model([source], model.get_parameters(), "trunk").clone()
+    given = openvino.op.Parameter(source.get_element_type(), source.get_partial_shape())
+    for target in source.get_target_inputs():
+        target.replace_source_output(given.output(0))
+    if _reaches(logits.get_node(), lambda node: node.get_type_name() == "Parameter" and node != given):
+        return None  # something goes past the map: the head cannot be computed from it alone
+    head = openvino.Model([logits], [given], "head")
+    steps = openvino.preprocess.PrePostProcessor(trunk)
+    steps.input(0).tensor().set_element_type(openvino.Type.u8)
+    return CutNetwork(
+        trunk=_runner(core, steps.build(), threads),
+        head=_centred(_runner(core, head, threads)) if is_softmax else _runner(core, head, threads),
+        axes=axes,
+        is_linear=is_linear,
+    )
+
+
+def _runner(core: Any, model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    options = {
+        # As the engine that answers: what is explained must be what was said.
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    compiled = core.compile_model(model, "CPU", options)
+    return lambda batch: np.array(compiled(batch)[0], dtype=np.float32)
+
+
+def _centred(
+    head: Callable[[NDArray[np.float32]], NDArray[np.float32]],
+) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    def centred(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        logits = head(maps)
+        return np.asarray(logits - logits.mean(axis=1, keepdims=True), np.float32)
+
+    return centred
+
+
+def _logits(model: Any) -> tuple[Any, bool]:
+    """The output before what makes probabilities of it, if anything does; and whether a softmax does."""
+    answer = model.get_results()[0].input_value(0)
+    node = answer.get_node()
+    kind = node.get_type_name()
+    return (node.input_value(0) if kind in _ACTIVATIONS else answer), kind == "Softmax"
+
+
+def _last_pooling(model: Any) -> tuple[Any, tuple[int, int]] | None:
+    """What pools a map over height and width, nearest to the output; and where these stand."""
+    waiting, seen = [model.get_results()[0]], set()
+    while waiting:
+        node = waiting.pop(0)
+        if node.get_name() in seen:
+            continue
+        seen.add(node.get_name())
+        if node.get_type_name() in _POOLING and (axes := _axes(node)) is not None:
+            return node, axes
+        waiting += [value.get_node() for value in node.input_values()]
+    return None
+
+
+def _axes(pooling: Any) -> tuple[int, int] | None:
+    """Where height and width stand in what a reduction goes over; None if it does not reduce just these."""
+    if pooling.input_value(0).get_partial_shape().rank.get_length() != _MAP_RANK:
+        return None
+    constant = pooling.input_value(1).get_node()
+    if constant.get_type_name() != "Constant":
+        return None
+    reduced = {int(axis) % _MAP_RANK for axis in constant.data.ravel()}
+    return next((sides for sides in _SIDES if reduced == set(sides)), None)
+
+
+def _is_linear(logits: Any, pooling: Any) -> bool:
+    """Whether everything from the map to the logits is linear, so that each place has a share of its own."""
+
+    def bends(node: Any) -> bool:
+        kind = node.get_type_name()
+        if kind in _OF_TWO:
+            return all(value.get_node().get_type_name() != "Constant" for value in node.input_values())
+        return kind not in _LINEAR
+
+    beyond = pooling.input_value(0).get_node().get_name()
+    return not _reaches(logits, bends, beyond=beyond)
+
+
+def _reaches(node: Any, wanted: Callable[[Any], bool], *, beyond: str | None = None) -> bool:
+    """Whether such a node is among those that one is computed from, itself included, up to a name left out."""
+    waiting, seen = [node], {beyond}
+    while waiting:
+        found = waiting.pop()
+        if found.get_name() in seen:
+            continue
+        seen.add(found.get_name())
+        if wanted(found):
+            return True
+        waiting += [value.get_node() for value in found.input_values()]
+    return False
