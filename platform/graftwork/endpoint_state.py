@@ -39,6 +39,8 @@ class EndpointState(BaseModel):
     """The file it was started from."""
     models: list[str]
     """`NAME VERSION` of what it serves."""
+    given_up: list[str] = []
+    """Versions that aliases point to and that are not served, each with the reason."""
     takes_text: bool = False
     """Whether its first model takes texts; otherwise pictures."""
     ready: bool = False

@@ -42,6 +42,7 @@ class ServingMetrics:
             deviations.
         shadow_seconds: time from a shadow's copy to its scores, waiting for an idle moment included.
         refused: requests that their senders may not make, by reason.
+        rollbacks: versions given up by a replica for the version before, by the bound they crossed.
     """
 
     requests: Counter = field(
@@ -119,6 +120,11 @@ class ServingMetrics:
     refused: Counter = field(
         default_factory=lambda: _counter(
             "graftwork_refused_requests", "Requests that their senders may not make.", ("endpoint", "reason")
+        )
+    )
+    rollbacks: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_rollbacks", "Versions given up for the version before.", ("endpoint", "model", "bound")
         )
     )
 

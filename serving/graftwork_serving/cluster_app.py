@@ -15,7 +15,8 @@ from graftwork.settings import Settings, load_settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork_serving.access.sources import cluster_access
 from graftwork_serving.deployment import EndpointReplica
-from graftwork_serving.resolve import replica_config, resolve_models
+from graftwork_serving.endpoint_config import ModelConfig
+from graftwork_serving.resolve import located, replica_config, resolve_models
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -31,6 +32,11 @@ class ClusterReplica(EndpointReplica):
         """Follow a change; if a bundle cannot be had, what is served stays."""
         config = await asyncio.to_thread(resolved_config, user_config, load_settings())
         await super().reconfigure(config)
+
+    def _locate(self, models: list[ModelConfig]) -> list[ModelConfig]:
+        """Another replica, on another machine, may have named a version of which this machine has no copy yet."""
+        settings = load_settings()
+        return [model if Path(model.path).is_dir() else located(model, settings) for model in models]
 
 
 def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

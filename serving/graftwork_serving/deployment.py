@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork_serving.endpoint_config import ReplicaConfig
+from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.model_loader import ModelLoader
+from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
+from graftwork_serving.rollouts import GivenUp, Rollouts, by_reference
 from graftwork_serving.served_model import ServedModel
 
 if TYPE_CHECKING:
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from graftwork_serving.web.app import EndpointApp
     from graftwork_serving.work_pool import Work
 
+_LOGGER = logging.getLogger(__name__)
+# How soon a version that crossed a bound is given up, and how soon other replicas hear of it.
+_JUDGE_PERIOD_S = 2.0
 # Calls that a server which goes may still finish; below the time Serve gives a replica.
 _GRPC_GRACE_S = 15.0
 
@@ -42,7 +49,14 @@ class EndpointReplica:
         self._loader = ModelLoader(threads=threads)
         self._metrics = ServingMetrics()
         self._pool = WorkPool(threads=threads, on_batch=self._count_batch)
-        self._app = EndpointApp(self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir))
+        self._rollouts = Rollouts()
+        self._board: RollbackBoard = RayRollbackBoard()
+        self._app = EndpointApp(
+            self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir), rollouts=self._rollouts
+        )
+        self._config: ReplicaConfig | None = None
+        self._changing = asyncio.Lock()
+        self._judging: asyncio.Task[None] | None = None
         self._published: frozenset[tuple[str, ...]] = frozenset()
         self._grpc: GrpcServer | None = None
         self._rates_dir = Path(metrics_dir) / "rates"
@@ -58,12 +72,70 @@ class EndpointReplica:
         """
         config = ReplicaConfig.model_validate(user_config)
         guard = await asyncio.to_thread(self._guard_for, config)
-        arms = await asyncio.to_thread(self._loader.arms, config)
-        await self._protect(guard)
-        self._app.configure(config, arms)
-        models = [arm.model for arm in arms]
-        self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
+        async with self._changing:
+            await self._load(config)
+            await self._protect(guard)
+            self._show(config)
         await self._follow_grpc(config)
+        if config.rollback is not None and self._judging is None:
+            self._judging = asyncio.create_task(self._judge_for_ever())
+
+    async def _load(self, config: ReplicaConfig) -> None:
+        told = await self._given_up_elsewhere(config)
+        planned = await asyncio.to_thread(self._locate, self._rollouts.plan(config.models, told))
+        arms = await asyncio.to_thread(self._loader.arms, planned, config)
+        self._rollouts.take(config.models, planned, arms, told, config.rollback, time.monotonic())
+        self._config = config
+
+    def _show(self, config: ReplicaConfig) -> None:
+        self._app.configure(config, self._rollouts.arms)
+        self._loader.keep(self._rollouts.models)
+        models = [arm.model for arm in self._rollouts.arms]
+        self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
+
+    def _locate(self, models: list[ModelConfig]) -> list[ModelConfig]:
+        """Models where their bundles are on this machine."""
+        return models
+
+    async def _given_up_elsewhere(self, config: ReplicaConfig) -> dict[str, GivenUp]:
+        """What any replica gave up and the configuration still names; forgets what it no longer names."""
+        if config.rollback is None:
+            return {}
+        wanted = {(model.name, model.reference, model.digest) for model in config.models}
+        told = []
+        for record in await asyncio.to_thread(self._board.read, config.endpoint):
+            if (record.bad.name, record.bad.reference, record.bad.digest) in wanted:
+                told.append(record)
+            else:
+                await asyncio.to_thread(self._board.remove, record)
+        return by_reference(told)
+
+    async def _judge_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(_JUDGE_PERIOD_S)
+            try:
+                async with self._changing:
+                    await self._judge()
+            except Exception:
+                _LOGGER.exception("Judging new versions failed; it is tried again.")
+
+    async def _judge(self) -> None:
+        """Go back from versions that crossed a bound here or in another replica."""
+        config = self._config
+        if config is None or config.rollback is None:
+            return
+        found = self._rollouts.judge(config.endpoint, time.monotonic())
+        for record in found:
+            _LOGGER.warning("%s", record.sentence)
+            self._metrics.rollbacks.labels(config.endpoint, record.bad.name, record.bound).inc()
+            await asyncio.to_thread(self._board.write, record)
+        changed, must_load = self._rollouts.hear(await self._given_up_elsewhere(config))
+        if must_load:
+            await self._load(config)
+        if must_load or changed or found:
+            self._show(config)
+        else:  # a version that stays lets the one before it go
+            self._loader.keep(self._rollouts.models)
 
     def _guard_for(self, config: ReplicaConfig) -> Guard | None:
         before = self._app.guard
@@ -99,6 +171,8 @@ class EndpointReplica:
 
     async def __del__(self) -> None:
         """Let gRPC calls in progress finish. Serve calls and awaits this when the replica goes."""
+        if self._judging is not None:
+            self._judging.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRPC_GRACE_S)
 

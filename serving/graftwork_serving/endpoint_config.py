@@ -20,6 +20,8 @@ class ModelConfig(BaseModel):
     """Of the bundle's content."""
     reference: str
     """How the spec names it, such as `flowers@champion`: stays when the alias moves."""
+    source: str
+    """What names this very version: `NAME/VERSION` in the registry, or the bundle directory."""
     alias: str | None = None
     """Alias by which the spec names it; the label of its version in requests."""
     takes_text: bool = False
@@ -88,6 +90,23 @@ class AccessConfig(BaseModel):
     """Whether metrics need no key, as only this machine reaches them."""
 
 
+class RollbackConfig(BaseModel):
+    """What a version to which an alias has moved has to keep to; None where there is no bound."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_error_rate: float | None
+    """Share of its requests that may fail."""
+    max_latency_s: float | None
+    """95th percentile of the time to answer."""
+    max_disagreement: float | None
+    """Share of examples it may answer differently from the version before."""
+    window_s: float
+    """How long it is watched."""
+    min_requests: int
+    """Requests, or examples compared, that a judgement needs."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -113,6 +132,8 @@ class ReplicaConfig(BaseModel):
     """The page at the endpoint's root."""
     explains: bool = True
     """Whether it may be asked what answers rest on."""
+    rollback: RollbackConfig | None = None
+    """When to go back to the version before; None never."""
     grpc: GrpcConfig | None = None
     """Where replicas listen for gRPC; None nowhere."""
     access: AccessConfig | None = None

@@ -9,7 +9,6 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from graftwork.endpoint_state import (
     EndpointState,
@@ -18,19 +17,18 @@ from graftwork.endpoint_state import (
     running_endpoint,
     write_state,
 )
-from graftwork.errors import GraftworkError, Problem, SpecError
+from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
-from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, InferenceEndpoint
+from graftwork.spec.inference_endpoint import GrpcListener, HttpListener
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
-from graftwork_serving.resolve import replica_config, resolve_models
-from graftwork_serving.spec_file import EndpointFile, load_endpoint
+from graftwork_serving.follow import Follower, address, grpc_address, served_names
+from graftwork_serving.resolve import resolve_models
+from graftwork_serving.spec_file import EndpointFile
 
-if TYPE_CHECKING:
-    from graftwork_serving.local_cluster import LocalCluster
-
-_ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared with, not bound to)
+_LOOK_PERIOD_S = 1.0
+_NO_END = -1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -123,15 +121,20 @@ def serve_endpoint(
             _reserved(loaded.endpoint.spec.grpc),
             start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster,
         ):
+            follower = Follower(loaded, models, state, cluster=cluster, settings=settings, reporter=reporter)
             with reporter.task("Load models", None):
-                _deploy(cluster, loaded, models)
-            state = state.model_copy(update={"ready": True})
-            write_state(directory, state)
+                follower.start()
+            write_state(directory, follower.state)
             with _received_signals() as signals:
-                on_ready(state)
-                while next(signals) == signal.SIGHUP:
-                    state = _follow_file(cluster, loaded, state, settings=settings, reporter=reporter)
-                    write_state(directory, state)
+                on_ready(follower.state)
+                while (received := next(signals)) in {signal.SIGHUP, None}:
+                    before = follower.state
+                    if received is None:
+                        follower.look()
+                    else:
+                        follower.follow_file()
+                    if follower.state != before:
+                        write_state(directory, follower.state)
                 reporter.say("Stopping; requests in progress are answered first.")
     finally:
         remove_state(directory, name, pid=os.getpid())
@@ -154,76 +157,19 @@ def _reserved(listener: GrpcListener | None) -> Iterator[None]:
         yield
 
 
-def _deploy(cluster: LocalCluster, loaded: EndpointFile, models: list[ModelConfig]) -> None:
-    access = local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
-    cluster.deploy(loaded.endpoint, replica_config(loaded.endpoint, models, access=access))
-
-
-def _follow_file(
-    cluster: LocalCluster, loaded: EndpointFile, state: EndpointState, *, settings: Settings, reporter: Reporter
-) -> EndpointState:
-    """Read the file again and apply it; on failure the endpoint goes on as before and the state says why."""
-    try:
-        changed = load_endpoint(loaded.file)
-        _check_unchanged(loaded, changed)
-        models = resolve_models(changed.endpoint, base_dir=changed.base_dir, settings=settings)
-        _rehearse(changed, models)
-        _deploy(cluster, changed, models)
-    except GraftworkError as error:
-        reporter.warn(f"The endpoint goes on as before. {error}")
-        return state.model_copy(update={"revision": state.revision + 1, "last_error": str(error)})
-    served = _served(models)
-    reporter.say(f"Now serving {', '.join(served)}.")
-    return state.model_copy(update={"revision": state.revision + 1, "last_error": None, "models": served})
-
-
-def _rehearse(loaded: EndpointFile, models: list[ModelConfig]) -> None:
-    """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
-    from graftwork_serving.engine import EngineOptions
-    from graftwork_serving.served_model import load_model
-
-    for model in models:
-        options = EngineOptions(threads=1, max_batch_size=1)
-        load_model(model, options, max_image_pixels=loaded.endpoint.spec.limits.max_image_pixels)
-
-
-def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:
-    """Refuse changes that a running endpoint cannot follow."""
-    pairs = {
-        "metadata.name": (before.endpoint.metadata.name, after.endpoint.metadata.name),
-        "spec.http.host": (before.endpoint.spec.http.host, after.endpoint.spec.http.host),
-        "spec.http.port": (before.endpoint.spec.http.port, after.endpoint.spec.http.port),
-        "spec.grpc": (_grpc_address(before.endpoint), _grpc_address(after.endpoint)),
-        "spec.resources.cpus": (before.endpoint.spec.resources.cpus, after.endpoint.spec.resources.cpus),
-        "spec.autoscaling.maxReplicas": (
-            before.endpoint.spec.autoscaling.max_replicas,
-            after.endpoint.spec.autoscaling.max_replicas,
-        ),
-    }
-    problems = [
-        Problem(
-            file=str(after.file),
-            where=where,
-            received=f"{new!r} while the endpoint runs with {old!r}",
-            expected=repr(old),
-            fix="Stop the endpoint and serve the file anew.",
-        )
-        for where, (old, new) in pairs.items()
-        if old != new
-    ]
-    if problems:
-        raise SpecError(problems)
-
-
 @contextmanager
-def _received_signals() -> Iterator[Iterator[int]]:
-    """The signals that arrive during the block, one by one, whichever thread the system hands them to."""
+def _received_signals() -> Iterator[Iterator[int | None]]:
+    """The signals that arrive during the block, one by one, whichever thread the system hands them to.
+
+    None when none has come for a while.
+    """
     receiver, sender = socket.socketpair()
     sender.setblocking(False)
     handlers = {number: signal.signal(number, lambda _number, _frame: None) for number in _SIGNALS}
     before = signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
     try:
-        yield iter(lambda: receiver.recv(1)[0], None)
+        receiver.settimeout(_LOOK_PERIOD_S)
+        yield iter(lambda: _next_signal(receiver), _NO_END)
     finally:
         signal.set_wakeup_fd(before)
         for number, handler in handlers.items():
@@ -232,32 +178,25 @@ def _received_signals() -> Iterator[Iterator[int]]:
         sender.close()
 
 
+def _next_signal(receiver: socket.socket) -> int | None:
+    try:
+        return receiver.recv(1)[0]
+    except TimeoutError:
+        return None
+
+
 def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
     pid = os.getpid()
     return EndpointState(
         name=loaded.endpoint.metadata.name,
-        url=f"http://{_address(loaded.endpoint.spec.http)}",
-        grpc=_grpc_address(loaded.endpoint),
+        url=f"http://{address(loaded.endpoint.spec.http)}",
+        grpc=grpc_address(loaded.endpoint),
         pid=pid,
         process_started_at=process_started_at(pid),
         spec_file=str(loaded.file.absolute()),
-        models=_served(models),
+        models=served_names(models),
         takes_text=models[0].takes_text,
     )
-
-
-def _grpc_address(endpoint: InferenceEndpoint) -> str | None:
-    return None if endpoint.spec.grpc is None else _address(endpoint.spec.grpc)
-
-
-def _address(listener: HttpListener | GrpcListener) -> str:
-    """Where a client on this machine finds it."""
-    host = "127.0.0.1" if listener.host in _ANY_HOST else listener.host
-    return f"[{host}]:{listener.port}" if ":" in host else f"{host}:{listener.port}"
-
-
-def _served(models: list[ModelConfig]) -> list[str]:
-    return [f"{model.name} {model.version}" for model in models]
 
 
 def _wrong_listener(file: Path, where: str, received: str, expected: str, fix: str) -> SpecError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
@@ -21,28 +22,30 @@ class ModelLoader:
         self._threads = threads
         self._loaded: dict[tuple[str, EngineOptions, int], ServedModel] = {}
 
-    def arms(self, config: ReplicaConfig) -> list[Arm]:
-        """The arms of a configuration, loaded and with their golden examples replayed.
+    def arms(self, models: Sequence[ModelConfig], config: ReplicaConfig) -> list[Arm]:
+        """Arms that serve some models, loaded and with their golden examples replayed.
 
-        Models that it does not name are let go: they end with the last request that uses them. If anything fails, what
-        was loaded before is remembered as it was.
+        Args:
+            models: what to load.
+            config: how.
 
         Raises:
             SpecError: there is no bundle.
             BundleError: it was changed, or answers differently than in training.
         """
         options = EngineOptions(threads=self._threads, max_batch_size=config.max_batch_size)
-        loaded: dict[tuple[str, EngineOptions, int], ServedModel] = {}
         arms = []
-        for wanted in config.models:
+        for wanted in models:
             key = (wanted.digest, options, config.max_image_pixels)
-            model = loaded.get(key) or self._loaded.get(key)
-            if model is None:
-                model = load_model(wanted, options, max_image_pixels=config.max_image_pixels)
-            loaded[key] = model
-            arms.append(_arm(wanted, model))
-        self._loaded = loaded
+            if key not in self._loaded:
+                self._loaded[key] = load_model(wanted, options, max_image_pixels=config.max_image_pixels)
+            arms.append(_arm(wanted, self._loaded[key]))
         return arms
+
+    def keep(self, models: Sequence[ServedModel]) -> None:
+        """Let all other models go: they end with the last request that uses them."""
+        engines = {id(model.engine) for model in models}
+        self._loaded = {key: model for key, model in self._loaded.items() if id(model.engine) in engines}
 
 
 def _arm(config: ModelConfig, model: ServedModel) -> Arm:

@@ -11,8 +11,17 @@ from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
+from graftwork.spec.placement import seconds_of
+from graftwork.spec.rollout import Rollback
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
-from graftwork_serving.endpoint_config import AccessConfig, GrpcConfig, ModelConfig, PageConfig, ReplicaConfig
+from graftwork_serving.endpoint_config import (
+    AccessConfig,
+    GrpcConfig,
+    ModelConfig,
+    PageConfig,
+    ReplicaConfig,
+    RollbackConfig,
+)
 
 _VERSION_DIGITS = 12
 
@@ -91,8 +100,21 @@ def replica_config(
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
         timeout_s=spec.limits.timeout_seconds,
         explains=spec.explanations != "none",
+        rollback=_rollback(spec.rollout.rollback),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
         access=access,
+    )
+
+
+def _rollback(spec: Rollback | None) -> RollbackConfig | None:
+    if spec is None:
+        return None
+    return RollbackConfig(
+        max_error_rate=spec.max_error_rate,
+        max_latency_s=None if spec.max_latency_ms is None else spec.max_latency_ms / 1000,
+        max_disagreement=spec.max_disagreement,
+        window_s=seconds_of(spec.window),
+        min_requests=spec.min_requests,
     )
 
 
@@ -105,6 +127,7 @@ def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Se
         path=str(source.path),
         digest=bundle.digest,
         reference=model.model,
+        source=str(source.path) if source.version is None else f"{source.name}/{source.version}",
         alias=source.alias if reference == model.model else named_alias(model.model),
         takes_text=isinstance(bundle.manifest.input, TextSignature),
         traffic=WHOLE_PERCENT if model.traffic is None else model.traffic,
@@ -121,6 +144,18 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
 
     resolved = Registry(settings).resolve(reference)
     return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path, alias=named_alias(reference))
+
+
+def located(model: ModelConfig, settings: Settings) -> ModelConfig:
+    """A model with its bundle on this machine.
+
+    Raises:
+        SpecError: the registry does not have it any more.
+        BundleError: the bundle is damaged.
+    """
+    from graftwork.registry import Registry
+
+    return model.model_copy(update={"path": str(Registry(settings).resolve(model.source).path)})
 
 
 def named_alias(reference: str) -> str | None:

@@ -16,7 +16,6 @@ from graftwork_serving.comparison import Comparison, compare
 from graftwork_serving.work_pool import PoolFullError
 
 if TYPE_CHECKING:
-    from graftwork_serving.routing import RoutedModel
     from graftwork_serving.served_model import ServedModel
     from graftwork_serving.service import Prediction
     from graftwork_serving.work_pool import WorkPool
@@ -41,43 +40,47 @@ class Shadows:
 
     Args:
         pool: threads.
-        record: told of every copy.
         draw: random numbers, 0 <= x < 1, that decide which requests are copied.
     """
 
-    def __init__(self, pool: WorkPool, record: ShadowRecord, draw: Callable[[], float] = random.random) -> None:
+    def __init__(self, pool: WorkPool, draw: Callable[[], float] = random.random) -> None:
         self._pool = pool
-        self._record = record
         self._draw = draw
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def copy(self, prediction: Prediction, model: RoutedModel) -> None:
-        """Give the model's shadows their copies of a request that has been answered."""
-        for arm in model.shadows:
-            if arm.model is not prediction.model and self._draw() < (arm.shadow or 0.0):
-                task = asyncio.get_running_loop().create_task(self._ask(prediction, arm.model))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+    def copy(self, prediction: Prediction, shadow: ServedModel, *, share: float, record: ShadowRecord) -> None:
+        """Give a version its copy of a request that another one has answered.
 
-    async def _ask(self, prediction: Prediction, shadow: ServedModel) -> None:
+        Args:
+            prediction: the answer.
+            shadow: the version.
+            share: of requests it gets copies of.
+            record: told what came of the copy.
+        """
+        if shadow is not prediction.model and self._draw() < share:
+            task = asyncio.get_running_loop().create_task(self._ask(prediction, shadow, record))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _ask(self, prediction: Prediction, shadow: ServedModel, record: ShadowRecord) -> None:
         examples = prediction.examples
         if not _takes(shadow, prediction.model, examples):
-            self._record.lost(shadow, len(examples), "incomparable")
+            record.lost(shadow, len(examples), "incomparable")
             return
         started = time.perf_counter()
         try:
             scores = await self._pool.predict_when_idle(shadow, examples)
             comparison = compare(prediction.model, prediction.scores, shadow, scores)
         except PoolFullError:
-            self._record.lost(shadow, len(examples), "dropped")
+            record.lost(shadow, len(examples), "dropped")
         except (ImageError, TextError, GraftworkError, RuntimeError, ValueError) as error:
             _LOGGER.warning("Shadow %s %s failed: %s", shadow.name, shadow.version, error)
-            self._record.lost(shadow, len(examples), "failed")
+            record.lost(shadow, len(examples), "failed")
         else:
             if comparison is None:
-                self._record.lost(shadow, len(examples), "incomparable")
+                record.lost(shadow, len(examples), "incomparable")
             else:
-                self._record.compared(shadow, comparison, time.perf_counter() - started)
+                record.compared(shadow, comparison, time.perf_counter() - started)
 
 
 def _takes(shadow: ServedModel, model: ServedModel, examples: Sequence[Any]) -> bool:

@@ -10,6 +10,7 @@ from graftwork.metrics import BoundedLabels
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.comparison import Comparison
+    from graftwork_serving.rollouts import Rollouts
     from graftwork_serving.served_model import ServedModel
 
 # Every alias move brings a new version; series stay as long as the endpoint runs.
@@ -62,6 +63,28 @@ class VersionMetrics:
         if name == BoundedLabels.OTHER:
             return self.endpoint, BoundedLabels.OTHER, BoundedLabels.OTHER
         return self.endpoint, version.name, version.version
+
+
+class WatchRecord:
+    """Tells the rollouts what the version before says of what a watched one answered.
+
+    Args:
+        rollouts: told.
+        version: the watched one.
+    """
+
+    def __init__(self, rollouts: Rollouts, version: ServedModel) -> None:
+        self._rollouts = rollouts
+        self._version = version
+
+    def compared(self, shadow: ServedModel, comparison: Comparison, seconds: float) -> None:
+        """The version before said something that can be compared with the answer."""
+        del shadow, seconds
+        examples = len(comparison.agrees)
+        self._rollouts.compared(self._version, examples, examples - int(comparison.agrees.sum()))
+
+    def lost(self, shadow: ServedModel, examples: int, result: str) -> None:
+        """Nothing can be compared, and nothing follows from that."""
 
 
 def outcome_of(status: int) -> str:

@@ -154,6 +154,24 @@ class Registry:
             case VersionReference(name=name, version=number):
                 return self._fetch(self._known_version(name, number, where=reference), None)
 
+    def version_behind(self, reference: str) -> str:
+        """The version that an alias points to now, without fetching anything.
+
+        Args:
+            reference: `NAME@ALIAS`.
+
+        Returns:
+            `NAME/VERSION`.
+
+        Raises:
+            SpecError: there is no such model or alias.
+        """
+        name, _, alias = reference.partition("@")
+        model = self.show_model(name, where=reference)
+        if alias not in model.aliases:
+            raise no_alias(reference, model, alias)
+        return f"{name}/{model.aliases[alias]}"
+
     def list_models(self) -> tuple[RegisteredModel, ...]:
         """All models that have a version, by name."""
         with self._errors():

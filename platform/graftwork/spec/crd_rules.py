@@ -140,6 +140,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "Phase": (
         Rule(rule="self.warmupEpochs < double(self.epochs)", message="expected fewer `warmupEpochs` than `epochs`"),
     ),
+    "Rollback": (
+        Rule(
+            rule="has(self.maxErrorRate) || has(self.maxLatencyMs) || has(self.maxDisagreement)",
+            message="expected at least one of `maxErrorRate`, `maxLatencyMs`, `maxDisagreement`",
+        ),
+    ),
     "Scaling": (
         Rule(
             rule="self.gpusPerWorker <= 1.0 || self.gpusPerWorker == double(int(self.gpusPerWorker))",

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 from graftwork.spec.endpoint_access import Auth, open_listener
 from graftwork.spec.placement import EndpointPlacement
+from graftwork.spec.rollout import Rollout
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
 
 
@@ -152,6 +153,8 @@ class InferenceEndpointSpec(SpecModel):
     versions of one model: `traffic` shares its requests among them."""
     routing: Routing = Routing()
     """How requests are shared among versions of one model."""
+    rollout: Rollout = Rollout()
+    """How the endpoint follows moved aliases, and when it goes back."""
     engine: Literal["auto", "openvino"] = "auto"
     """What computes predictions. `auto` is `openvino` on CPU."""
     autoscaling: Autoscaling = Autoscaling()

@@ -16,9 +16,10 @@ from graftwork.errors import RequestError
 from graftwork_serving.access.callers import RefusedError
 from graftwork_serving.deadlines import CLIENT_GONE, TIMEOUT_HEADER, allowed_s, too_late
 from graftwork_serving.endpoint_config import PageConfig
+from graftwork_serving.rollouts import Rollouts
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.shadows import Shadows
-from graftwork_serving.version_metrics import VersionMetrics
+from graftwork_serving.version_metrics import VersionMetrics, WatchRecord, outcome_of
 from graftwork_serving.web import examples, open_inference, tensorflow_serving
 from graftwork_serving.web.admission import admit
 from graftwork_serving.web.body_budget import BodyBudget, BodyShare
@@ -65,16 +66,20 @@ class EndpointApp:
         pool: threads.
         metrics: what to count in.
         metrics_dir: directory that the replicas on this machine share.
+        rollouts: told how versions that are watched do; without it none is.
 
     Attributes:
         guard: knows who may ask; None lets everyone.
         timeout_s: longest time a prediction request may take.
     """
 
-    def __init__(self, pool: WorkPool, *, metrics: ServingMetrics, metrics_dir: Path) -> None:
+    def __init__(
+        self, pool: WorkPool, *, metrics: ServingMetrics, metrics_dir: Path, rollouts: Rollouts | None = None
+    ) -> None:
         self._pool = pool
         self._versions = VersionMetrics(metrics)
-        self._shadows = Shadows(pool, self._versions)
+        self._shadows = Shadows(pool)
+        self._rollouts = rollouts or Rollouts()
         self._service: PredictionService | None = None
         self._max_request_bytes = 0
         self._page = PageConfig()
@@ -182,9 +187,20 @@ class EndpointApp:
     def after_answering(self, service: PredictionService, outcome: Outcome) -> Callable[[], None] | None:
         """What to do once the answer of a prediction request has gone; None if there is nothing to do."""
         model, prediction = service.models.get(outcome.model), outcome.prediction
-        if prediction is None or model is None or not model.shadows:
+        if prediction is None or model is None:
             return None
-        return partial(self._shadows.copy, prediction, model)
+        behind = self._rollouts.behind(prediction.model)
+        if not model.shadows and behind is None:
+            return None
+
+        def copy() -> None:
+            for arm in model.shadows:
+                self._shadows.copy(prediction, arm.model, share=arm.shadow or 0.0, record=self._versions)
+            if behind is not None:
+                record = WatchRecord(self._rollouts, prediction.model)
+                self._shadows.copy(prediction, behind, share=1.0, record=record)
+
+        return copy
 
     async def _read(self, scope: Scope, receive: Receive, share: BodyShare, outcome: Outcome) -> HttpRequest:
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
@@ -212,6 +228,16 @@ class EndpointApp:
             self._metrics.examples.labels(endpoint, model).inc(outcome.examples)
         if outcome.version is not None:
             self._versions.count(outcome.version, status, seconds)
+            self._watch(outcome, status)
+
+    def _watch(self, outcome: Outcome, status: int) -> None:
+        """Tell how the version did; how long a client took to send its request says nothing about it."""
+        if outcome.version is None:
+            return
+        if outcome_of(status) == "failed":
+            self._rollouts.failed(outcome.version)
+        elif outcome.prediction is not None:
+            self._rollouts.answered(outcome.version, outcome.prediction.seconds)
 
     async def _inform(self, service: PredictionService, route: Route, scope: Scope, caller: Caller) -> HttpResponse:
         match route.kind:

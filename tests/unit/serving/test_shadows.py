@@ -8,7 +8,7 @@ import pytest
 
 from graftwork_serving.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.comparison import Comparison, compare
-from graftwork_serving.routing import Arm, RoutedModel
+from graftwork_serving.routing import Arm
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction, PredictionService
 from graftwork_serving.shadows import Shadows
@@ -45,10 +45,10 @@ def copies_of(shadow: ServedModel, examples: list[Any], *, share: float = 1.0, d
 
     async def ask() -> None:
         service = PredictionService(endpoint="e", arms=arms, pool=pool)
-        shadows = Shadows(pool, record, draw=lambda: draw)
+        shadows = Shadows(pool, draw=lambda: draw)
         prediction = await service.predict(service.find(), examples)
         assert prediction.model is main
-        shadows.copy(prediction, service.models["m"])
+        shadows.copy(prediction, shadow, share=share, record=record)
         waiting = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*waiting)
 
@@ -92,14 +92,13 @@ def test_a_failing_shadow_is_counted_and_harms_nobody() -> None:
 def test_copies_are_dropped_under_load() -> None:
     """While the pool has something else to do copies wait, a few at most."""
     pool, record, shadow = WorkPool(threads=1), Record(), version("2")
-    model = RoutedModel(name="m", arms=(Arm(reference="m@b", model=shadow, shadow=1.0),))
     asked = Prediction(model=version("1"), scores=rows((0, 1)), seconds=0.1, examples=[np.zeros((4, 4, 3), np.uint8)])
     pool._busy = 1
 
     async def ask() -> None:
-        shadows = Shadows(pool, record, draw=lambda: 0.0)
+        shadows = Shadows(pool, draw=lambda: 0.0)
         for _ in range(100):
-            shadows.copy(asked, model)
+            shadows.copy(asked, shadow, share=1.0, record=record)
         await asyncio.sleep(0)
         assert {result for _, result in record.losses} == {"dropped"}
         assert 0 < len(record.losses) < 100

@@ -89,6 +89,8 @@ BAD_SPECS: dict[str, BadSpec] = {
     "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
     "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
     "traffic of a shadow": _endpoint("traffic", ("models", 1), {"model": "a@b", "traffic": 1, "shadow": 0.5}),
+    "rollback without a bound": _endpoint("maxErrorRate", ("rollout",), {"rollback": {"minRequests": 5}}),
+    "aliases followed every minute or so": _endpoint("followAliases", ("rollout",), {"followAliases": "often"}),
     "no models": _endpoint("spec.models", ("models",), []),
     "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from graftwork.endpoint_state import EndpointState
+from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.progress import SilentReporter
+from graftwork.registry import Registry
+from graftwork.settings import Settings
+from graftwork_serving import follow
+from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
+from graftwork_serving.follow import Follower, moved_aliases, served_names
+from graftwork_serving.resolve import resolve_models
+from graftwork_serving.rollouts import GivenUp
+from graftwork_serving.spec_file import load_endpoint
+from tests.support.small_bundles import make_small_bundle
+from tests.unit.serving.test_rollouts import config
+
+
+class Cluster:
+    """Takes what replicas would be told."""
+
+    def __init__(self) -> None:
+        self.versions: list[list[str]] = []
+        self.error: PermanentError | None = None
+
+    def deploy(self, endpoint: object, replica: ReplicaConfig) -> None:
+        if self.error is not None:
+            raise self.error
+        self.versions.append([model.version for model in replica.models])
+
+
+class Board:
+    """Records in memory."""
+
+    def __init__(self) -> None:
+        self.records: list[GivenUp] = []
+
+    def read(self, endpoint: str) -> list[GivenUp]:
+        return self.records
+
+    def write(self, record: GivenUp) -> None:
+        self.records.append(record)
+
+    def remove(self, record: GivenUp) -> None:
+        self.records.remove(record)
+
+
+class Endpoint:
+    """A local endpoint on `flowers@champion` with everything but the replicas."""
+
+    def __init__(self, folder: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, **rollout: Any) -> None:
+        self.registry = Registry(settings)
+        for seed in range(3):
+            self.registry.register(make_small_bundle(folder / str(seed), seed=seed), "flowers", None)
+        self.registry.set_alias("flowers", "champion", 1)
+        spec = {"models": [{"model": "flowers@champion"}], "rollout": {"followAliases": "10s", **rollout}}
+        file = folder / "endpoint.yaml"
+        content = {"apiVersion": "graftwork.dev/v1alpha1", "kind": "InferenceEndpoint", "metadata": {"name": "e"}}
+        file.write_text(yaml.safe_dump({**content, "spec": spec}))
+        # These bundles hold no network to rehearse.
+        monkeypatch.setattr(follow, "_rehearse", self._rehearse)
+        loaded = load_endpoint(file)
+        self.cluster, self.board, self.now_s = Cluster(), Board(), 0.0
+        self.models = resolve_models(loaded.endpoint, base_dir=folder, settings=settings)
+        self.refused: set[str] = set()
+        self.follower = Follower(
+            loaded,
+            self.models,
+            EndpointState(name="e", url="", pid=1, process_started_at=0, spec_file=str(file), models=[]),
+            cluster=self.cluster,  # type: ignore[arg-type]  # what the follower asks of it
+            settings=settings,
+            reporter=SilentReporter(),
+            board=self.board,
+            clock=lambda: self.now_s,
+        )
+        self.follower.start()
+
+    def _rehearse(self, loaded: object, models: list[ModelConfig], *, known: set[str]) -> None:
+        for model in models:
+            if model.version in self.refused and model.digest not in known:
+                raise SpecError(Problem(where=model.reference, received="a bad bundle", expected="", fix=""))
+
+    def look_after(self, seconds: float) -> EndpointState:
+        self.now_s += seconds
+        self.follower.look()
+        return self.follower.state
+
+
+def test_a_moved_alias_is_followed_at_the_next_look(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas are told of the new version within the interval, once, and the state names it."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch)
+    endpoint.registry.set_alias("flowers", "champion", 2)
+    assert endpoint.look_after(9).models == []
+    assert endpoint.look_after(1).models == ["flowers 2"]
+    assert endpoint.look_after(30).models == ["flowers 2"]
+    assert endpoint.cluster.versions == [["1"], ["2"]]
+
+
+def test_a_version_that_cannot_be_loaded_is_tried_once(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is served stays, the state says why, and the next move of the alias is followed."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch)
+    endpoint.refused = {"2"}
+    endpoint.registry.set_alias("flowers", "champion", 2)
+    for _ in range(3):
+        state = endpoint.look_after(10)
+        assert "a bad bundle" in (state.last_error or "")
+    endpoint.registry.set_alias("flowers", "champion", 3)
+    assert endpoint.look_after(10).last_error is None
+    assert endpoint.cluster.versions == [["1"], ["3"]]
+
+
+def test_aliases_need_not_be_followed(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `followAliases: none` only an update of the endpoint follows them."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch, followAliases="none")
+    endpoint.registry.set_alias("flowers", "champion", 2)
+    endpoint.look_after(10_000)
+    assert endpoint.cluster.versions == [["1"]]
+    endpoint.follower.follow_file()
+    assert endpoint.cluster.versions == [["1"], ["2"]]
+    assert endpoint.follower.state.revision == 1
+
+
+def test_what_replicas_gave_up_is_told(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state names the version that answers and why the other does not, until the alias moves on."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch, rollback={"maxErrorRate": 0.1})
+    endpoint.registry.set_alias("flowers", "champion", 2)
+    endpoint.look_after(10)
+    (bad,) = endpoint.follower._models
+    record = GivenUp(endpoint="e", bad=bad, good=endpoint.models[0], bound="error-rate", why="half failed")
+    endpoint.board.write(record)
+    state = endpoint.look_after(2)
+    assert state.models == ["flowers 1"]
+    assert "version 2 was given up for version 1: half failed" in state.given_up[0]
+    endpoint.registry.set_alias("flowers", "champion", 3)
+    state = endpoint.look_after(10)
+    assert (state.models, state.given_up) == (["flowers 3"], [])
+
+
+def test_only_aliases_are_looked_up() -> None:
+    """A pinned version and a directory never move."""
+    pinned = config(2, reference="flowers/2").model_copy(update={"alias": None})
+    asked: list[str] = []
+
+    def look_up(reference: str) -> str:
+        asked.append(reference)
+        return "flowers/4"
+
+    assert moved_aliases([config(3), pinned], look_up) == {"flowers@champion": "flowers/4"}
+    assert moved_aliases([config(4), pinned], look_up) == {}
+    assert set(asked) == {"flowers@champion"}
+    assert served_names([config(3), pinned]) == ["flowers 3", "flowers 2"]
