@@ -210,8 +210,9 @@ class Rollouts:
         return changed, must_load
 
     def _go_back(self, key: str, takeover: _Takeover, record: GivenUp) -> None:
-        shares = {"traffic": takeover.new.arm.traffic, "shadow": takeover.new.arm.shadow}
-        self._taken[key] = replace(takeover.old, arm=replace(takeover.old.arm, **shares))
+        place = takeover.new.arm
+        arm = replace(takeover.old.arm, traffic=place.traffic, shadow=place.shadow)
+        self._taken[key] = replace(takeover.old, arm=arm)
         self.given_up[key] = record
         del self._takeovers[key]
 

@@ -21,6 +21,7 @@ from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import check_access, problem_words, read_object
 from graftwork.errors import SpecError
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.placement import seconds_of
 from graftwork.spec.status import EndpointModelStatus, EndpointPhase, EndpointStatus
 
 Object = Mapping[str, Any]
@@ -100,7 +101,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
         )
         state = _not_ready("Pending", "GatewayApiMissing", message)
         return [*_report(observed, status, state, now, {}), Again(after_s=_NO_KUBERAY_RETRY_S)]
-    resolved = _known_models(observed, status)
+    resolved = _known_models(observed, status, follow=endpoint.spec.rollout.follow_aliases != "none")
     run = EndpointRun(
         endpoint=endpoint,
         uid=metadata["uid"],
@@ -114,16 +115,22 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     actions: list[Action] = [] if missing else _wanted(observed.ray_service, run)
     if observed.unresolved and not missing:
         state = _stale_models(observed, state)
-    again = [Again(after_s=_ALIAS_LOOK_S)]
+    again = [Again(after_s=_next_look_s(endpoint))]
     return [*actions, *_report(observed, status, state, now, resolved, run), *again]
 
 
-def _known_models(observed: EndpointObserved, status: EndpointStatus) -> dict[str, str]:
-    """What the aliases stand for; while the registry cannot be reached, what they stood for last."""
+def _known_models(observed: EndpointObserved, status: EndpointStatus, *, follow: bool) -> dict[str, str]:
+    """What the aliases stand for; while the registry cannot be reached, or if none is followed, what they stood for."""
     wanted = aliases_of(observed.endpoint)
     before = {model.model: model.resolved for model in status.models}
-    found = {alias: observed.resolved.get(alias, before.get(alias, "")) for alias in wanted}
+    preferred, other = (observed.resolved, before) if follow else (before, observed.resolved)
+    found = {alias: preferred.get(alias, other.get(alias, "")) for alias in wanted}
     return {alias: version for alias, version in found.items() if version}
+
+
+def _next_look_s(endpoint: InferenceEndpoint) -> float:
+    follow = endpoint.spec.rollout.follow_aliases
+    return _ALIAS_LOOK_S if follow == "none" else min(_ALIAS_LOOK_S, seconds_of(follow))
 
 
 def _owns(thing: Object, uid: str) -> bool:

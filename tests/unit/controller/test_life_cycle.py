@@ -425,6 +425,17 @@ def test_a_moved_alias_changes_the_configuration_only(setting: Setting) -> None:
     assert "ModelChanged" in setting.events()
 
 
+def test_aliases_stay_where_they_were_if_the_spec_says_so(setting: Setting) -> None:
+    """With `followAliases: none` a moved alias changes nothing."""
+    spec = {**PLAIN_ENDPOINT["spec"], "rollout": {"followAliases": "none"}}
+    setting.submit({**PLAIN_ENDPOINT, "spec": spec})
+    setting.settle(ENDPOINT_KEY)
+    setting.aliases["flowers@champion"] = "flowers/2"
+    setting.settle(ENDPOINT_KEY)
+    assert "flowers/2" not in setting.cluster.objects["RayService", "team", "flowers"]["spec"]["serveConfigV2"]
+    assert "ModelChanged" not in setting.events()
+
+
 def test_grpc_comes_and_goes_with_its_spec(setting: Setting) -> None:
     """The Service for gRPC is there while the spec asks for it, and its address is told."""
     setting.submit(PLAIN_ENDPOINT)  # with gRPC

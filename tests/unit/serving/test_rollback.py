@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def test_a_version_that_keeps_to_every_bound_stays() -> None:
         ({"disagreements": 11}, "disagreement", "11.0% of 100 examples"),
     ],
 )
-def test_crossing_a_bound_gives_a_version_up_at_once(change: dict[str, float], bound: str, figures: str) -> None:
+def test_crossing_a_bound_gives_a_version_up_at_once(change: dict[str, Any], bound: str, figures: str) -> None:
     """Whichever bound it is, before the window is over, with the figures in words."""
     verdict = judge(replace(GOOD, age_s=1, **change), BOUNDS)
     assert isinstance(verdict, GiveUp)
@@ -39,7 +40,7 @@ def test_crossing_a_bound_gives_a_version_up_at_once(change: dict[str, float], b
         {"age_s": 599},
     ],
 )
-def test_nothing_is_said_before_enough_is_seen(change: dict[str, float]) -> None:
+def test_nothing_is_said_before_enough_is_seen(change: dict[str, Any]) -> None:
     """Too few requests, too few comparisons or too little time: neither good nor bad."""
     assert judge(replace(GOOD, **change), BOUNDS) == WatchOn()
 
