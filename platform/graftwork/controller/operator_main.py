@@ -156,6 +156,8 @@ def main() -> None:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.Formatter.converter = time.gmtime
+    # The kubelet's probes, every ten seconds.
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     settings = load_operator_settings()
     cluster = connect(settings.kubeconfig)[0] if settings.kubeconfig is not None else connect_inside()
     metrics = OperatorMetrics()

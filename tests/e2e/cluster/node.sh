@@ -83,18 +83,21 @@ make_cgroups() {
   for file in cpuset.cpus cpuset.mems; do cat "/sys/fs/cgroup/cpuset/$file" >"/sys/fs/cgroup/cpuset/$cgroup/$file"; done
 }
 
-# The kubelet counts CPUs in /sys; start_kubelet puts this in its place, for the kubelet alone.
+# The kubelet counts CPUs in /sys, memory node by memory node; start_kubelet puts this in its place, for the kubelet alone:
+# the machine's CPUs again and again. No CPU appears that is not there, for cpusets are made from them.
 count_cpus() {
-  local node=$run/sys/node0 last=$((cpus - 1)) cpu
-  for cpu in $(seq 0 $last); do
-    mkdir -p "$node/cpu$cpu/topology"
-    echo "$cpu" >"$node/cpu$cpu/topology/core_id"
-    echo 0 >"$node/cpu$cpu/topology/physical_package_id"
+  local last node cpu
+  last=$((cpus / $(nproc) - 1))
+  for node in $(seq 0 $last); do
+    for cpu in $(seq 0 $(($(nproc) - 1))); do
+      mkdir -p "$run/sys/node$node/cpu$cpu/topology"
+      echo "$cpu" >"$run/sys/node$node/cpu$cpu/topology/core_id"
+      echo "$node" >"$run/sys/node$node/cpu$cpu/topology/physical_package_id"
+    done
+    mkdir -p "$run/sys/node$node/hugepages"
+    sed "s/Node 0/Node $node/" /sys/devices/system/node/node0/meminfo >"$run/sys/node$node/meminfo"
+    echo 10 >"$run/sys/node$node/distance"
   done
-  mkdir -p "$node/hugepages"
-  cat /sys/devices/system/node/node0/meminfo >"$node/meminfo"
-  echo 10 >"$node/distance"
-  echo "0-$last" >"$run/sys/online"
 }
 
 start_kubelet() {
@@ -105,7 +108,6 @@ start_kubelet() {
   start_inside kubelet unshare --mount --propagation unchanged bash -ec "
     mount --make-rprivate /sys
     mount --bind '$run/sys' /sys/devices/system/node
-    mount --bind '$run/sys/online' /sys/devices/system/cpu/online
     exec \"\$@\"" kubelet "${kubelet[@]}"
 }
 
