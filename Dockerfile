@@ -8,7 +8,8 @@
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
-ENV UV_PROJECT_ENVIRONMENT=/opt/graftwork UV_LINK_MODE=copy UV_COMPILE_BYTECODE=0 UV_PYTHON_DOWNLOADS=never \
+# Bytecode is made here: a container whose file system is read-only would compile all it imports at every start.
+ENV UV_PROJECT_ENVIRONMENT=/opt/graftwork UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never \
     UV_HTTP_TIMEOUT=300 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 # A network that looks into TLS passes its certificate as a secret: --secret id=ca,src=FILE
@@ -18,11 +19,13 @@ RUN --mount=type=secret,id=ca,target=/run/ca.crt trusting pip install --no-cache
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     UV_PROJECT_ENVIRONMENT=/opt/sbom trusting uv sync --frozen --no-install-project --only-group sbom
-# dependencies EXTRA...: what Graftwork with these extras depends on, and the list of it. C++ headers serve nobody here.
+# dependencies EXTRA...: what Graftwork with these extras depends on, and the list of it. C++ headers and Clang's library
+# serve nobody here.
 RUN printf '%s\n' '#!/bin/sh' 'set -e' \
     'for extra; do options="$options --extra $extra"; done' \
     'trusting uv sync --frozen --no-dev --no-install-project $options' \
-    'rm -rf /opt/graftwork/lib/python3*/site-packages/tensorflow/include' \
+    'cd /opt/graftwork/lib/python3*/site-packages && rm -rf tensorflow/include clang && cd - >/dev/null' \
+    'rm -f /opt/graftwork/.lock' \
     '/opt/sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --of JSON \' \
     '  -o /opt/graftwork/sbom.cdx.json /opt/graftwork' \
     >/usr/local/bin/dependencies && chmod 755 /usr/local/bin/dependencies
@@ -54,14 +57,15 @@ COPY images/registry ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies
 
 FROM ${PYTHON} AS base
-RUN useradd --uid 1000 --create-home --home-dir /home/graft graft
+RUN python -m compileall -q -x '/(test|tests|lib2to3|site-packages|dist-packages)/' \
+    "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" && useradd --uid 1000 --create-home --home-dir /home/graft graft
 ENV PATH=/opt/graftwork/bin:$PATH HOME=/home/graft PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /home/graft
 
 FROM base AS operator
 COPY --from=build-operator /opt/graftwork /opt/graftwork
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
-    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+    /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/healthz')"]
 CMD ["python", "-m", "graftwork.controller.operator_main"]
@@ -80,7 +84,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends wget procps && 
 FROM ray AS train-cpu
 COPY --from=build-train-cpu /opt/graftwork /opt/graftwork
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
-    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+    /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
 # No health check: a job ends; while it runs, Ray watches its workers and KubeRay its pods.
 HEALTHCHECK NONE
@@ -89,7 +93,7 @@ CMD ["graft", "--help"]
 FROM ray AS train-gpu
 COPY --from=build-train-gpu /opt/graftwork /opt/graftwork
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
-    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+    /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 # Asked of NVIDIA's container runtime; CUDA itself stands in the environment.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000:1000
@@ -99,7 +103,7 @@ CMD ["graft", "--help"]
 FROM ray AS serve-cpu
 COPY --from=build-serve-cpu /opt/graftwork /opt/graftwork
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
-    /uv/uv pip install --no-cache --offline --no-deps --python /opt/graftwork/bin/python /dist/*.whl
+    /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 # What mends the configuration of Ray Serve's HAProxy: bounds for slow clients, no open statistics page.
 ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/graftwork/bin/graft-haproxy
 USER 1000:1000
