@@ -1,4 +1,4 @@
-"""`python ask.py URL PICTURE SECONDS CONNECTIONS PAUSE_S [VERSION]`, in a pod: asks an endpoint and tells.
+"""`python ask.py URL KEY PICTURE SECONDS CONNECTIONS PAUSE_S [VERSION]`, in a pod: asks an endpoint, and tells.
 
 With a version it ends once that has answered for three seconds, and fails if it never does.
 The standard library and httpx only: it travels into the pod as text.
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+Answers = list[dict[str, Any]]
 
 
 class Asking:
@@ -36,7 +38,7 @@ class Asking:
 
 
 async def _ask(
-    client: httpx.AsyncClient, url: str, picture: bytes, asking: Asking, pause_s: float, answers: list[dict[str, Any]]
+    client: httpx.AsyncClient, url: str, picture: bytes, asking: Asking, pause_s: float, answers: Answers
 ) -> None:
     while asking.goes_on:
         began = time.monotonic()
@@ -50,18 +52,20 @@ async def _ask(
         await asyncio.sleep(pause_s)
 
 
-async def _all(url: str, picture: bytes, asking: Asking, connections: int, pause_s: float) -> list[dict[str, Any]]:
-    answers: list[dict[str, Any]] = []
-    async with httpx.AsyncClient(timeout=30) as client:
+async def _all(client: httpx.AsyncClient, url: str, picture: bytes, asking: Asking, options: list[str]) -> Answers:
+    connections, pause_s = int(options[0]), float(options[1])
+    answers: Answers = []
+    async with client:
         await asyncio.gather(*(_ask(client, url, picture, asking, pause_s, answers) for _ in range(connections)))
     return answers
 
 
 def main() -> None:
     """Ask, and print one JSON object."""
-    url, picture, seconds, connections, pause_s, *version = sys.argv[1:]
-    asking = Asking(float(seconds), version[0] if version else None)
-    answers = asyncio.run(_all(url, Path(picture).read_bytes(), asking, int(connections), float(pause_s)))
+    url, key, picture, seconds, *options = sys.argv[1:]
+    asking = Asking(float(seconds), options[2] if len(options) > 2 else None)
+    client = httpx.AsyncClient(timeout=30, headers={"x-api-key": key})
+    answers = asyncio.run(_all(client, url, Path(picture).read_bytes(), asking, options))
     times = sorted(each["seconds"] for each in answers)
     result = {
         "requests": len(answers),

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from graftwork.cli.main import cli
 from tests.e2e.conftest import Kubectl
 
 ROOT = Path(__file__).parents[2]
@@ -20,6 +23,7 @@ CHART = ROOT / "helm" / "graftwork"
 VERSION = (ROOT / "platform/graftwork/__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
 CLAIM = "graft-data"
 PICTURE = "/data/ask.png"
+KEYS = "emoji-keys"
 
 
 def job(name: str, *, epochs: int, learning_rate: float) -> dict[str, Any]:
@@ -67,6 +71,7 @@ def endpoint(*, max_replicas: int = 1) -> dict[str, Any]:
         "metadata": {"name": "emoji"},
         "spec": {
             "models": [{"model": "emoji@champion"}],
+            "auth": {"apiKeys": {"secretName": KEYS}},
             "resources": {"cpus": 1},
             "autoscaling": {"minReplicas": 1, "maxReplicas": max_replicas, "targetOngoingRequests": 2},
             "kubernetes": {"memory": "2Gi"},
@@ -96,10 +101,12 @@ class Team:
     Attributes:
         kubectl: the cluster.
         namespace: where.
+        key: what the endpoint lets pass.
     """
 
     kubectl: Kubectl
     namespace: str
+    key: str = ""
 
     def apply(self, content: dict[str, Any]) -> None:
         """`kubectl apply`."""
@@ -151,9 +158,24 @@ class Team:
         """Ask the endpoint from a pod, beside what else happens."""
         url = self.status("inferenceendpoint", "emoji")["url"] + "/v1/endpoints/emoji/predict"
         code = (Path(__file__).parent / "ask.py").read_text()
-        arguments = [url, PICTURE, str(seconds), str(connections), str(pause_s)]
+        arguments = [url, self.key, PICTURE, str(seconds), str(connections), str(pause_s)]
         arguments += [] if until_version is None else [until_version]
         return self._exec("client", "python", "-c", code, *arguments)
+
+    def make_key(self, folder: Path) -> None:
+        """`graft keys create`, and the Secret that serving pods see."""
+        file = folder / "keys.yaml"
+        made = CliRunner().invoke(cli, ["keys", "create", "e2e", "--file", str(file), "-o", "json"])
+        assert made.exit_code == 0, made.output
+        self.key = json.loads(made.stdout)["key"]
+        self.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": KEYS},
+                "stringData": {file.name: file.read_text()},
+            }
+        )
 
     def _exec(self, pod: str, *command: str, stdin: int | None = None) -> subprocess.Popen[bytes]:
         kubectl = shutil.which("kubectl")

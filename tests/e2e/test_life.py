@@ -36,7 +36,7 @@ def team(kubectl_bare: Kubectl) -> Iterator[Team]:
         kubectl_bare("delete", "namespace", name, "--timeout=110s")
 
 
-def test_life(team: Team) -> None:
+def test_life(team: Team, tmp_path: Path) -> None:
     """Trains through the loss of a worker, registers, serves, follows the alias, scales, and outlives its operator."""
     times = Times()
     helm = Helm(team.kubectl.kubeconfig, RELEASE)
@@ -44,6 +44,7 @@ def test_life(team: Team) -> None:
         helm("upgrade", "--install", "graft", str(life.CHART), *VALUES, "--wait", "--timeout", "5m")
     with times.step("data copied to a volume"):
         _bring_data(team)
+    team.make_key(tmp_path)
     _train_through_a_loss(team, times)
     _serve(team, times)
     _follow(team, times)
@@ -102,6 +103,8 @@ def _serve(team: Team, times: Times) -> None:
         result = answered(team.asking(seconds=10), within_s=60)
     assert set(result["outcomes"]) == {"200"}
     assert set(result["versions"]) == {"1"}
+    stranger = Team(team.kubectl, team.namespace, key="wrong")
+    assert set(answered(stranger.asking(seconds=1), within_s=60)["outcomes"]) == {"401"}
 
 
 def _follow(team: Team, times: Times) -> None:

@@ -12,7 +12,7 @@ from graftwork.api_keys import KEYS_FOLDER
 from graftwork.controller import names
 from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import network_policy
-from graftwork.controller.pods import CONTAINER_SECURITY, RAY_VERSION, Pod, PodDefaults, pod_template
+from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 
 PORT: Final = 8000
@@ -212,7 +212,14 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
     scaling = run.endpoint.spec.autoscaling
     scales = scaling.max_replicas > scaling.min_replicas
     # The autoscaler runs beside the head and asks the API server for pods: it needs the account's token.
-    head = Pod(**_common(run), container="ray-head", cpus=1, memory=_HEAD_MEMORY, token=scales)
+    head = Pod(
+        **_common(run),
+        container="ray-head",
+        cpus=1 + HEAD_START_CPUS,
+        requested_cpus=1,
+        memory=_HEAD_MEMORY,
+        token=scales,
+    )
     worker = Pod(
         **_common(run),
         container="ray-worker",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graftwork.controller import names
-from graftwork.controller.pods import RAY_VERSION, Pod, PodDefaults, pod_template
+from graftwork.controller.pods import HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.placement import seconds_of
 
@@ -213,7 +213,8 @@ def _cluster(run: JobRun) -> dict[str, Any]:
     head = Pod(
         **_common(run),
         container="ray-head",
-        cpus=_DRIVER_CPUS + here * scaling.cpus_per_worker,
+        cpus=_DRIVER_CPUS + here * scaling.cpus_per_worker + HEAD_START_CPUS,
+        requested_cpus=_DRIVER_CPUS + here * scaling.cpus_per_worker,
         memory=placement.memory,
         gpus=head_gpus,
         token=True,

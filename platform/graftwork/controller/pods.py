@@ -11,6 +11,9 @@ from graftwork.spec.placement import Placement, Toleration, Variable
 
 RAY_VERSION: Final = "2.60.0"
 """What the images hold; the same as in pyproject.toml (a test compares)."""
+HEAD_START_CPUS: Final = 1
+"""What a head may take beyond what is set aside for it: half a dozen of Ray's processes start in it at once, and Ray
+gives up on a head that takes more than 30 seconds."""
 HOME: Final = "/home/graft"
 USER_ID: Final = 1000
 _GROUP_READS: Final = 0o440

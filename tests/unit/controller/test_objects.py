@@ -98,8 +98,8 @@ def test_every_pod_passes_the_restricted_standard(objects: list[dict[str, Any]])
             assert security["readOnlyRootFilesystem"] is True
             resources = container["resources"]
             assert resources["limits"]["memory"] == resources["requests"]["memory"]
-            # Whoever computes has what it may use; only the submitter waits.
-            assert container["name"] == "ray-job-submitter" or resources["limits"] == resources["requests"]
+            # Whoever computes has what it may use; heads and the submitter may take more while they start.
+            assert container["name"] != "ray-worker" or resources["limits"] == resources["requests"]
 
 
 def test_ray_is_the_locked_one() -> None:
