@@ -69,7 +69,9 @@ def test_the_size_of_a_picture_is_learned_and_served(graft_home: GraftHome) -> N
     assert isinstance(bundle.manifest.output, NumbersSignature)
     assert bundle.manifest.output.deviations[0] == pytest.approx(14.0, abs=3.0)
     served = load_model(
-        ModelConfig(name="sized", version="1", digest=bundle.digest, path=str(bundle.path), reference="sized"),
+        ModelConfig(
+            name="sized", version="1", digest=bundle.digest, path=str(bundle.path), reference="sized", source="sized"
+        ),
         EngineOptions(threads=1, max_batch_size=1),
         max_image_pixels=10_000,
     )
@@ -127,7 +129,9 @@ def test_labels_are_learned_and_served_with_their_thresholds(graft_home: GraftHo
     assert isinstance(signature, LabelsSignature)
     assert any(threshold != 0.5 for threshold in signature.thresholds)
     served = load_model(
-        ModelConfig(name="mixed", version="1", digest=bundle.digest, path=str(bundle.path), reference="mixed"),
+        ModelConfig(
+            name="mixed", version="1", digest=bundle.digest, path=str(bundle.path), reference="mixed", source="mixed"
+        ),
         EngineOptions(threads=1, max_batch_size=1),
         max_image_pixels=10_000,
     )
