@@ -133,7 +133,7 @@ def report_content(
             kept_epochs=kept,
             reporting=reporting,
             test=assessment.test,
-            extra_tests={name: metrics for name, metrics in assessment.tests.items() if name != _TEST},
+            extra_tests={name: assessment.tests[name] for name in (each.name for each in job.spec.data.extra_tests)},
             train_counts=plan.counts["train"],
             train_examples=len(planned.index.splits["train"]),
             validation_examples=len(planned.index.splits["validation"]),

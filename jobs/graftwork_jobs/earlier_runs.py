@@ -55,10 +55,13 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
 
     A run may only be continued, or stand for another, if this is the same.
     """
+    averaging = job.spec.evaluation.test_time_augmentation
     content = {
         "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS), exclude=_SEARCH_SPEED),
         # Keeping features changes nothing; keeping a few views of each picture rather than fresh ones does.
         "views": job.spec.features.views,
+        # What is kept of a run are its predictions.
+        **({} if averaging is None else {"averaging": averaging.model_dump(mode="json")}),
         "data": planned.plan.data_digest,
         "backbone": planned.plan.backbone["digest"],
         "libraries": {name: version for name, version in library_versions().items() if name in _COMPUTING_LIBRARIES},

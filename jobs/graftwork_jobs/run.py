@@ -19,7 +19,7 @@ from graftwork.bundle.directory import Bundle, BundleError, open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, BackboneRecord, Lineage
 from graftwork.errors import GraftworkError, PermanentError
 from graftwork.registry.store import Registry
-from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.fine_tune_job import FineTuneJob, Mirror
 from graftwork_jobs import run_paths
 from graftwork_jobs.assessment import (
     Assessment,
@@ -407,6 +407,11 @@ class _Run:
         found = {alias: registry.alias_metrics(register.model, alias) for alias in aliases}
         return {alias: metrics for alias, metrics in found.items() if metrics is not None}
 
+    def _served_mirror(self) -> Mirror | None:
+        """Mirror images that the bundle averages over."""
+        averaging = self.job.spec.evaluation.test_time_augmentation
+        return averaging.flip if averaging is not None and averaging.serve else None
+
     def _pack(self, result: TrainResult, assessment: Assessment, search: SearchResult | None) -> Bundle:
         """Write the bundle and prove that what will be served answers like what was trained."""
         network, target = self.planned.network, assessment.target
@@ -414,7 +419,7 @@ class _Run:
         plan, test = self.planned.plan, self.planned.index.splits["test"]
         return write_bundle(
             BundleRequest(
-                model=inference_model(network, target.finish),
+                model=inference_model(network, target.finish, self._served_mirror()),
                 inputs=self.planned.input,
                 target=target,
                 task=self.job.spec.task,

@@ -9,9 +9,10 @@ from typing import Any
 
 import keras
 
-from graftwork.spec.fine_tune_job import Head
+from graftwork.spec.fine_tune_job import Head, Mirror
 from graftwork_jobs.model.backbone import LoadedBackbone
 from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout, slice_dropout, slice_inner_dropout, stock_dropout
+from graftwork_jobs.model.mirror import averaging_mirrored
 from graftwork_jobs.model.rebuild import LayerConfig, copy_weights, leaf_layers, rebuild
 from graftwork_jobs.model.text_backbone import LoadedTextBackbone
 
@@ -96,12 +97,13 @@ def build_network(
     )
 
 
-def inference_model(network: Network, finish: Callable[[Any], Any]) -> keras.Model:
+def inference_model(network: Network, finish: Callable[[Any], Any], mirror: Mirror | None = None) -> keras.Model:
     """What a bundle holds: stock layers, float32, predictions on top.
 
     Args:
         network: with the weights to copy.
         finish: lays the layers that turn outputs into predictions on top, the last one called `scores`.
+        mirror: mirror images that predictions are averaged over; None for pictures as they are.
 
     Returns:
         A new model with copies of the weights: input `image`, RGB 0..255, float32, shape (batch, height, width, 3);
@@ -122,6 +124,8 @@ def inference_model(network: Network, finish: Callable[[Any], Any]) -> keras.Mod
         )
         copy_weights(network.head, top)
         model = keras.Model(backbone.inputs[0], finish(_run(top, features)), name="classifier")
+        if mirror is not None:
+            model = averaging_mirrored(model, mirror)
     finally:
         keras.config.set_dtype_policy(before)
     for layer in leaf_layers(model):

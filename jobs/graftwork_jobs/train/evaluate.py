@@ -9,7 +9,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from graftwork.spec.fine_tune_job import Mirror
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.model.mirror import count_of, versions
 from graftwork_jobs.targets.base import Target
 from graftwork_jobs.train.objective import example_columns
 
@@ -53,22 +55,31 @@ class Evaluator:
             pulse()
         return figures_of(sums, self._target, self._collectives)
 
-    def predictions(self, batches: tf.data.Dataset, *, examples: int, pulse: Callable[[], None]) -> NDArray[np.float32]:
+    def predictions(
+        self,
+        batches: tf.data.Dataset,
+        *,
+        examples: int,
+        pulse: Callable[[], None],
+        mirror: Mirror | None = None,
+    ) -> NDArray[np.float32]:
         """Predictions of every example of the whole split, the same on every worker.
 
         Args:
             batches: this worker's share (rows rank, rank + world, ...), elements (inputs, targets).
             examples: size of the whole split.
             pulse: called after each batch.
+            mirror: mirror images of the pictures to predict, too.
 
         Returns:
-            Shape (examples, names), float32, in the split's order.
+            Shape (versions, examples, names), float32, in the split's order; the first version is the example as it is.
         """
         own = []
         for inputs, _ in batches:
-            own.append(np.asarray(self._target.predictions(self._outputs(inputs))))
+            answers = [np.asarray(self._target.predictions(self._outputs(each))) for each in versions(inputs, mirror)]
+            own.append(np.stack(answers))
             pulse()
-        predictions = np.zeros((examples, len(self._target.names)), np.float32)
+        predictions = np.zeros((count_of(mirror), examples, len(self._target.names)), np.float32)
         if own:
-            predictions[self._collectives.rank :: self._collectives.world] = np.concatenate(own)
+            predictions[:, self._collectives.rank :: self._collectives.world] = np.concatenate(own, axis=1)
         return self._collectives.sum_array(predictions)

@@ -194,17 +194,30 @@ def _restore_position(run: RunContext, checkpoint: Checkpoint | None) -> TrainSt
 def _predict(run: RunContext) -> dict[str, Path]:
     """Score every test set, and the validation data if something is chosen on it; rank 0 writes."""
     written: dict[str, Path] = {}
+    averaging = run.request.job.spec.evaluation.test_time_augmentation
     for name, split in run.index.splits.items():
         if name == "train" or (name == "validation" and not run.target.settles):
             continue
         predictions = run.evaluator.predictions(
-            input_eval_batches(split, run.inputs, run.plan), examples=len(split), pulse=run.pulse
+            input_eval_batches(split, run.inputs, run.plan),
+            examples=len(split),
+            pulse=run.pulse,
+            mirror=None if averaging is None else averaging.flip,
         )
-        written[name] = run.request.predictions_dir / f"{name}.npz"
-        if run.collectives.rank == 0:
-            with run.files.replacing(written[name]) as temporary, temporary.open("wb") as stream:
-                np.savez(stream, predictions=predictions, targets=split.targets, rows=np.arange(len(split)))
+        plain, averaged = predictions[0], predictions.mean(axis=0)
+        written[name] = _write_predictions(run, name, split, averaged if averaging and averaging.serve else plain)
+        if averaging is not None and name != "validation":
+            other, values = averaging.beside(name), plain if averaging.serve else averaged
+            written[other] = _write_predictions(run, other, split, values)
     return written
+
+
+def _write_predictions(run: RunContext, name: str, split: Split, predictions: NDArray[np.float32]) -> Path:
+    file = run.request.predictions_dir / f"{name}.npz"
+    if run.collectives.rank == 0:
+        with run.files.replacing(file) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, predictions=predictions, targets=split.targets, rows=np.arange(len(split)))
+    return file
 
 
 def _finish(run: RunContext, state: TrainState, predictions: dict[str, Path], timings: dict[str, float]) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from graftwork.spec.base import Inconsistency, SpecModel, SpecObject, refuse_if_any
 from graftwork.spec.job_data import Augment, Data, DataSource, Input, NamedDataSource, SplitSource
-from graftwork.spec.job_evaluation import Evaluation, Gate, Register
+from graftwork.spec.job_evaluation import Evaluation, Gate, Mirror, Register, TestTimeAugmentation
 from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_search import Search, SearchRange
@@ -48,6 +48,7 @@ __all__ = [
     "Head",
     "Input",
     "Lora",
+    "Mirror",
     "NamedDataSource",
     "Phase",
     "ReduceOnPlateau",
@@ -56,6 +57,7 @@ __all__ = [
     "Search",
     "SearchRange",
     "SplitSource",
+    "TestTimeAugmentation",
     "Training",
     "Unfreeze",
 ]

@@ -75,6 +75,28 @@ def _range_words(metric: str, lowest: float, highest: float) -> str:
     return f"{metric} <= {highest:g}"
 
 
+Mirror = Literal["horizontal", "vertical", "both"]
+"""Which mirror images of a picture: one, or with `both` three."""
+
+
+class TestTimeAugmentation(SpecModel):
+    """Average the answers over each test picture and its mirror images."""
+
+    # Not a test, whatever pytest makes of the name.
+    __test__ = False
+
+    flip: Mirror = "horizontal"
+    """Which mirror images: left and right exchanged, top and bottom, or all three."""
+    serve: bool = False
+    """false: reported beside the plain figures. true: the bundle does so, too: endpoints answer what was tested, at two
+    (`both`: four) times the work. Figures and gates are then those of averaged answers, and the report shows the plain
+    ones beside."""
+
+    def beside(self, test: str) -> str:
+        """What the other figures of a test set are called, which stand beside those that count."""
+        return f"{test}_{'plain' if self.serve else 'mirrored'}"
+
+
 class Evaluation(SpecModel):
     """What is looked at after training."""
 
@@ -83,6 +105,8 @@ class Evaluation(SpecModel):
     baseline: Literal["none", "random-weights"] = "none"
     """`random-weights`: train the same phases again on the same backbone with random weights, and report what the
     pre-trained weights gained."""
+    test_time_augmentation: TestTimeAugmentation | None = None
+    """Average answers over mirror images of each picture; default: one answer a picture."""
 
 
 class Register(SpecModel):

@@ -31,6 +31,7 @@ _IMAGE_ONLY: dict[_Path, str] = {
     ("backbone", "outputLayer"): "Remove it: the head grows on the last layer of a text backbone.",
     ("backbone", "preprocessing"): "Remove it: texts are tokenized as the backbone's preset says.",
     ("data", "onBadImage"): "Remove it, and fill in or delete the rows that have no text.",
+    ("evaluation", "testTimeAugmentation"): "Remove it: texts have no mirror images.",
     ("training", "batchNorm"): "Remove it: text backbones have no such layers.",
 }
 _TEXT_ONLY: dict[_Path, str] = {
