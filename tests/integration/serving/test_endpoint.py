@@ -377,7 +377,8 @@ import sys
 import numpy as np
 from graftwork_serving.deployment import EndpointReplica, _load_models
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
-model = ModelConfig(name="small", version="1", path={str(small_bundle.path)!r}, digest="0" * 64, reference="small/1")
+where = {str(small_bundle.path)!r}
+model = ModelConfig(name="small", version="1", path=where, digest="0" * 64, reference="small/1", source=where)
 config = ReplicaConfig(endpoint="e", models=[model], max_batch_size=4, max_request_bytes=9999,
                        max_image_pixels=9999, max_queued_requests=9)
 (loaded,) = _load_models(config, threads=1)
