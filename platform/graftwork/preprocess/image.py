@@ -101,7 +101,8 @@ def upright_size(data: bytes, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> tuple[
         ImageError: the bytes are no picture.
     """
     image = _open(data, max_pixels)
-    return image.size[::-1] if _orientation(image) in _ORIENTATIONS_THAT_SWAP_SIDES else image.size
+    width, height = image.size
+    return (height, width) if _orientation(image) in _ORIENTATIONS_THAT_SWAP_SIDES else (width, height)
 
 
 def seen_box(spec: ImageSpec, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -57,14 +57,16 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     pooling, axes = found
     source, (logits, is_softmax) = pooling.input_value(0), _logits(model)
     is_linear = _is_linear(logits.get_node(), pooling)
+    # OpenVINO's own types disagree about what a Model is made of.
+    make_model: Any = openvino.Model
     # The trunk takes a copy: the cut below changes the graph.
-    trunk = openvino.Model([source], model.get_parameters(), "trunk").clone()
+    trunk = make_model([source], model.get_parameters(), "trunk").clone()
     given = openvino.op.Parameter(source.get_element_type(), source.get_partial_shape())
     for target in source.get_target_inputs():
         target.replace_source_output(given.output(0))
     if _reaches(logits.get_node(), lambda node: node.get_type_name() == "Parameter" and node != given):
         return None  # something goes past the map: the head cannot be computed from it alone
-    head = openvino.Model([logits], [given], "head")
+    head = make_model([logits], [given], "head")
     steps = openvino.preprocess.PrePostProcessor(trunk)
     steps.input(0).tensor().set_element_type(openvino.Type.u8)
     return CutNetwork(

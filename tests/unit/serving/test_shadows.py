@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_failing_shadow_is_counted_and_harms_nobody() -> None:
         def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:
             raise RuntimeError("out of order")
 
-    shadow = ServedModel(**(vars(version("2")) | {"engine": Broken((1, 0))}))
+    shadow = replace(version("2"), engine=Broken((1, 0)))
     assert copies_of(shadow, [picture_bytes(seed=1)]).losses == [("2", "failed")]
 
 
@@ -124,7 +125,7 @@ def test_requests_go_before_copies() -> None:
             return super().predict(batch)
 
     def noting(name: str) -> ServedModel:
-        return ServedModel(**(vars(version("1")) | {"engine": Noting(name)}))
+        return replace(version("1"), engine=Noting(name))
 
     pool, pixels = WorkPool(threads=1), np.zeros((4, 4, 3), np.uint8)
 
