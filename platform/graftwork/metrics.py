@@ -43,6 +43,7 @@ class ServingMetrics:
         shadow_seconds: time from a shadow's copy to its scores, waiting for an idle moment included.
         refused: requests that their senders may not make, by reason.
         rollbacks: versions given up by a replica for the version before, by the bound they crossed.
+        logged: rows of the prediction log: `written`, `dropped` because too many waited, or `failed` to be written.
     """
 
     requests: Counter = field(
@@ -125,6 +126,11 @@ class ServingMetrics:
     rollbacks: Counter = field(
         default_factory=lambda: _counter(
             "graftwork_rollbacks", "Versions given up for the version before.", ("endpoint", "model", "bound")
+        )
+    )
+    logged: Counter = field(
+        default_factory=lambda: _counter(
+            "graftwork_prediction_log_rows", "Rows of the prediction log.", ("endpoint", "result")
         )
     )
 

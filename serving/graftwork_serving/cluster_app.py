@@ -52,7 +52,8 @@ def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, An
     """
     endpoint = InferenceEndpoint.model_validate(told["endpoint"])
     models = resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings, resolved=told["resolved"])
-    return replica_config(endpoint, models, access=cluster_access(endpoint)).model_dump(mode="json")
+    config = replica_config(endpoint, models, access=cluster_access(endpoint), base_dir=_BASE_DIR)
+    return config.model_dump(mode="json")
 
 
 def build(arguments: Mapping[str, Any]) -> Application:

@@ -17,6 +17,7 @@ from graftwork_serving.served_model import ServedModel
 if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.access.guard import Guard
+    from graftwork_serving.prediction_log.log import PredictionLog
     from graftwork_serving.rpc.server import GrpcServer
     from graftwork_serving.web.app import EndpointApp
     from graftwork_serving.work_pool import Work
@@ -73,8 +74,15 @@ class EndpointReplica:
         config = ReplicaConfig.model_validate(user_config)
         guard = await asyncio.to_thread(self._guard_for, config)
         async with self._changing:
-            await self._load(config)
+            log = await asyncio.to_thread(self._log_for, config)
+            try:
+                await self._load(config)
+            except BaseException:
+                if log is not None and log is not self._app.log:
+                    await asyncio.to_thread(log.close)
+                raise
             await self._protect(guard)
+            await self._keep_in(log)
             self._show(config)
         await self._follow_grpc(config)
         if config.rollback is not None and self._judging is None:
@@ -145,6 +153,24 @@ class EndpointReplica:
 
         return Guard(config.access, self._rates_dir)
 
+    def _log_for(self, config: ReplicaConfig) -> PredictionLog | None:
+        before = self._app.log
+        if config.prediction_log is None or (before is not None and before.config == config.prediction_log):
+            return before if config.prediction_log is not None else None
+        from graftwork_serving.prediction_log.log import PredictionLog
+
+        return PredictionLog(config.prediction_log, self._count_logged)
+
+    async def _keep_in(self, log: PredictionLog | None) -> None:
+        """Keep predictions there from now on."""
+        before = self._app.log
+        self._app.log = log
+        if before is not None and before is not log:
+            await asyncio.to_thread(before.close)
+
+    def _count_logged(self, result: str, rows: int) -> None:
+        self._metrics.logged.labels(self._app.endpoint, result).inc(rows)
+
     async def _protect(self, guard: Guard | None) -> None:
         """Let this guard decide from now on."""
         before = self._app.guard
@@ -170,11 +196,13 @@ class EndpointReplica:
             await before.stop(_GRPC_GRACE_S)
 
     async def __del__(self) -> None:
-        """Let gRPC calls in progress finish. Serve calls and awaits this when the replica goes."""
+        """Let gRPC calls in progress finish, and write what is to be kept. Serve awaits this when the replica goes."""
         if self._judging is not None:
             self._judging.cancel()
         if self._grpc is not None:
             await self._grpc.stop(_GRPC_GRACE_S)
+        if self._app.log is not None:
+            await asyncio.to_thread(self._app.log.close)
 
     def _count_batch(self, model: Work, examples: int) -> None:
         if isinstance(model, ServedModel):

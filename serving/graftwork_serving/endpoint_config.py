@@ -107,6 +107,21 @@ class RollbackConfig(BaseModel):
     """Requests, or examples compared, that a judgement needs."""
 
 
+class PredictionLogConfig(BaseModel):
+    """Where predictions are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    """Directory."""
+    sample: float
+    """Share of the requests."""
+    inputs: bool
+    """Whether inputs are kept, too."""
+    max_bytes: int
+    """Most bytes in the directory."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -130,6 +145,8 @@ class ReplicaConfig(BaseModel):
     """Header by whose value clients keep to one version, in lower case."""
     page: PageConfig = PageConfig()
     """The page at the endpoint's root."""
+    prediction_log: PredictionLogConfig | None = None
+    """Where predictions are kept; None nowhere."""
     explains: bool = True
     """Whether it may be asked what answers rest on."""
     rollback: RollbackConfig | None = None

@@ -138,7 +138,9 @@ class Follower:
 
     def _deploy(self, loaded: EndpointFile, models: list[ModelConfig]) -> None:
         access = local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
-        self._cluster.deploy(loaded.endpoint, replica_config(loaded.endpoint, models, access=access))
+        self._cluster.deploy(
+            loaded.endpoint, replica_config(loaded.endpoint, models, access=access, base_dir=loaded.base_dir)
+        )
 
     def _follow_board(self) -> None:
         before = self.state.given_up

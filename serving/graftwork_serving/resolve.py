@@ -10,6 +10,7 @@ from graftwork.bundle.directory import open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
+from graftwork.spec.endpoint_observation import PredictionLog
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
 from graftwork.spec.placement import seconds_of
 from graftwork.spec.rollout import Rollback
@@ -19,6 +20,7 @@ from graftwork_serving.endpoint_config import (
     GrpcConfig,
     ModelConfig,
     PageConfig,
+    PredictionLogConfig,
     ReplicaConfig,
     RollbackConfig,
 )
@@ -79,7 +81,7 @@ def _place(path: tuple[str | int, ...]) -> str:
 
 
 def replica_config(
-    endpoint: InferenceEndpoint, models: list[ModelConfig], *, access: AccessConfig | None
+    endpoint: InferenceEndpoint, models: list[ModelConfig], *, access: AccessConfig | None, base_dir: Path
 ) -> ReplicaConfig:
     """What the replicas are told.
 
@@ -87,6 +89,7 @@ def replica_config(
         endpoint: the spec.
         models: its models, found.
         access: who may ask; None everyone.
+        base_dir: folder that relative paths start at.
     """
     spec = endpoint.spec
     return ReplicaConfig(
@@ -99,6 +102,7 @@ def replica_config(
         sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
         timeout_s=spec.limits.timeout_seconds,
+        prediction_log=None if spec.prediction_log is None else _log_config(spec.prediction_log, base_dir),
         explains=spec.explanations != "none",
         rollback=_rollback(spec.rollout.rollback),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
@@ -116,6 +120,11 @@ def _rollback(spec: Rollback | None) -> RollbackConfig | None:
         window_s=seconds_of(spec.window),
         min_requests=spec.min_requests,
     )
+
+
+def _log_config(log: PredictionLog, base_dir: Path) -> PredictionLogConfig:
+    path = (base_dir / Path(log.path).expanduser()).absolute()
+    return PredictionLogConfig(path=str(path), sample=log.sample, inputs=log.inputs, max_bytes=log.max_bytes)
 
 
 def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:

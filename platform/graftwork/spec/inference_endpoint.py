@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 from graftwork.spec.endpoint_access import Auth, open_listener
+from graftwork.spec.endpoint_observation import PredictionLog
 from graftwork.spec.placement import EndpointPlacement
 from graftwork.spec.rollout import Rollout
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
@@ -173,6 +174,8 @@ class InferenceEndpointSpec(SpecModel):
     explanations: Literal["cam", "none"] = "cam"
     """What clients may ask about an answer. `cam`: which parts of a picture it rests on (`?explain=cam`), computed on a
     thread of its own when asked for. `none`: nothing."""
+    prediction_log: PredictionLog | None = None
+    """Keeps a sample of the predictions in files. Default: none are kept."""
     playground: Playground = Playground()
     """The page at the endpoint's root to try the models on."""
     auth: Auth | None = None

@@ -13,6 +13,8 @@ import grpc
 
 from graftwork.errors import RequestError
 from graftwork_serving.deadlines import CLIENT_GONE, too_late
+from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
+from graftwork_serving.prediction_log.ids import request_id
 from graftwork_serving.rpc import translate
 from graftwork_serving.rpc.access import PUSHBACK
 from graftwork_serving.rpc.messages import message_class, methods
@@ -91,6 +93,9 @@ class InferenceServicer:
     async def _model_infer(self, request: Any, context: Any) -> Any:
         started, service = time.perf_counter(), self._app.service
         outcome = Outcome(protocol="grpc", key=_sticky_key(context, service.sticky_header))
+        if self._app.log is not None:
+            outcome.request_id = request_id(dict(context.invocation_metadata() or ()).get(REQUEST_ID))
+            await context.send_initial_metadata(((REQUEST_ID, outcome.request_id),))
         status, refusal = HTTPStatus.OK.value, ""
         answer: Any = None
         # A call whose client is gone, or no longer waits, is cancelled by the server itself.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # What a load balancer asks, which has no key.
 _OPEN = frozenset({RouteKind.LIVE, RouteKind.READY})
 # Their path names the endpoint; the model, if any, stands in the query.
-_OF_ENDPOINT = frozenset({RouteKind.PREDICT, RouteKind.EXAMPLES, RouteKind.EXAMPLE})
+_OF_ENDPOINT = frozenset({RouteKind.PREDICT, RouteKind.FEEDBACK, RouteKind.EXAMPLES, RouteKind.EXAMPLE})
 
 
 async def admit(guard: Guard | None, service: PredictionService, route: Route, scope: Scope) -> Caller:

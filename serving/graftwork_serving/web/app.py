@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -16,11 +17,13 @@ from graftwork.errors import RequestError
 from graftwork_serving.access.callers import RefusedError
 from graftwork_serving.deadlines import CLIENT_GONE, TIMEOUT_HEADER, allowed_s, too_late
 from graftwork_serving.endpoint_config import PageConfig
+from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
+from graftwork_serving.prediction_log.ids import request_id
 from graftwork_serving.rollouts import Rollouts
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.shadows import Shadows
 from graftwork_serving.version_metrics import VersionMetrics, WatchRecord, outcome_of
-from graftwork_serving.web import examples, open_inference, tensorflow_serving
+from graftwork_serving.web import examples, feedback, open_inference, tensorflow_serving
 from graftwork_serving.web.admission import admit
 from graftwork_serving.web.body_budget import BodyBudget, BodyShare
 from graftwork_serving.web.handlers import HANDLERS, Outcome
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from graftwork_serving.access.callers import Caller
     from graftwork_serving.access.guard import Guard
     from graftwork_serving.endpoint_config import ReplicaConfig
+    from graftwork_serving.prediction_log.log import PredictionLog
     from graftwork_serving.routing import Arm
     from graftwork_serving.work_pool import WorkPool
 
@@ -71,6 +75,7 @@ class EndpointApp:
     Attributes:
         guard: knows who may ask; None lets everyone.
         timeout_s: longest time a prediction request may take.
+        log: keeps predictions; None keeps none.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class EndpointApp:
         self._bodies = BodyBudget()
         self.guard: Guard | None = None
         self.timeout_s = 0.0
+        self.log: PredictionLog | None = None
 
     def configure(self, config: ReplicaConfig, arms: Sequence[Arm]) -> None:
         """Answer the requests that come from now on with these versions of models and these limits."""
@@ -154,12 +160,17 @@ class EndpointApp:
             return error_response(error.status, error.message, headers=headers)
         if route.kind in HANDLERS:
             return await self._predict(service, route, scope, receive)
+        if route.kind is RouteKind.FEEDBACK:
+            return await self._take_feedback(service, route, scope, receive)
         return await self._inform(service, route, scope, caller)
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
         protocol, answer = HANDLERS[route.kind]
         outcome = Outcome(protocol=protocol, key=_sticky_key(scope, service.sticky_header))
+        if self.log is not None:
+            given = dict(scope["headers"]).get(REQUEST_ID.encode())
+            outcome.request_id = request_id(None if given is None else given.decode("latin-1"))
         seconds = self.timeout_s
         try:
             seconds = allowed_s(dict(scope["headers"]).get(TIMEOUT_HEADER), most_s=self.timeout_s)
@@ -173,8 +184,7 @@ class EndpointApp:
             late = too_late(seconds, was_read=outcome.was_read)
             response = error_response(late.status, late.message, headers=_CLOSE)
         except OverloadedError as error:
-            retry_after = (b"retry-after", str(error.retry_after_s).encode())
-            response = error_response(503, str(error), headers=(retry_after,))
+            response = _overloaded(error)
         except Exception:
             _LOGGER.exception("A prediction request failed.")
             response = error_response(500, "The endpoint failed to answer; its log says why. The request may be fine.")
@@ -182,25 +192,53 @@ class EndpointApp:
             self.count(service, outcome, CLIENT_GONE, time.perf_counter() - started)
             raise
         self.count(service, outcome, response.status, time.perf_counter() - started)
+        if outcome.request_id:
+            named = (REQUEST_ID.encode(), outcome.request_id.encode())
+            response = replace(response, headers=(*response.headers, named))
         return replace(response, after_sending=self.after_answering(service, outcome))
 
     def after_answering(self, service: PredictionService, outcome: Outcome) -> Callable[[], None] | None:
         """What to do once the answer of a prediction request has gone; None if there is nothing to do."""
         model, prediction = service.models.get(outcome.model), outcome.prediction
-        if prediction is None or model is None:
+        if prediction is None:
             return None
         behind = self._rollouts.behind(prediction.model)
-        if not model.shadows and behind is None:
+        has_shadows = model is not None and bool(model.shadows)
+        if not has_shadows and behind is None and not outcome.request_id:
             return None
 
-        def copy() -> None:
-            for arm in model.shadows:
+        def follow_up() -> None:
+            if outcome.request_id and self.log is not None:
+                self.log.add_prediction(prediction, request_id=outcome.request_id, protocol=outcome.protocol)
+            for arm in model.shadows if model is not None else ():
                 self._shadows.copy(prediction, arm.model, share=arm.shadow or 0.0, record=self._versions)
             if behind is not None:
                 record = WatchRecord(self._rollouts, prediction.model)
                 self._shadows.copy(prediction, behind, share=1.0, record=record)
 
-        return copy
+        return follow_up
+
+    async def _take_feedback(
+        self, service: PredictionService, route: Route, scope: Scope, receive: Receive
+    ) -> HttpResponse:
+        log = self.log
+        try:
+            if route.name != service.endpoint or log is None:
+                raise feedback.no_log(str(route.name))
+            with self._bodies.share() as share:
+                async with asyncio.timeout(self.timeout_s):
+                    request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
+                rows = feedback.parse_feedback(request.body, datetime.now(UTC))
+        except RequestError as error:
+            return error_response(error.status, error.message, headers=_CLOSE)
+        except TimeoutError:
+            late = too_late(self.timeout_s, was_read=False)
+            return error_response(late.status, late.message, headers=_CLOSE)
+        except OverloadedError as error:
+            return _overloaded(error)
+        if not log.add_feedback(rows):
+            return _overloaded(OverloadedError(retry_after_s=1))
+        return json_response({"accepted": len(rows)}, status=HTTPStatus.ACCEPTED)
 
     async def _read(self, scope: Scope, receive: Receive, share: BodyShare, outcome: Outcome) -> HttpRequest:
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
@@ -252,6 +290,7 @@ class EndpointApp:
                         self._max_request_bytes,
                         takes_text={model.main.takes_text for model in service.models.values()},
                         has_examples=self._page.examples,
+                        takes_feedback=self.log is not None,
                     )
                 )
             case RouteKind.METRICS:
@@ -273,6 +312,7 @@ class EndpointApp:
             max_request_bytes=self._max_request_bytes,
             has_examples=self._page.examples,
             explains=service.explains,
+            takes_feedback=self.log is not None,
         )
         return json_response(description, headers=((b"vary", b"accept"),))
 
@@ -290,6 +330,10 @@ class EndpointApp:
         from graftwork.metrics import render_shared_metrics
 
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _overloaded(error: OverloadedError) -> HttpResponse:
+    return error_response(503, str(error), headers=((b"retry-after", str(error.retry_after_s).encode()),))
 
 
 def _wants_page(scope: Scope) -> bool:

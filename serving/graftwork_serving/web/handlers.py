@@ -35,6 +35,7 @@ class Outcome:
         examples: how many it asks about.
         prediction: what came out, once it has.
         was_read: whether all of it has come.
+        request_id: names it in the prediction log; empty without one.
     """
 
     protocol: str
@@ -43,6 +44,7 @@ class Outcome:
     examples: int = 0
     prediction: Prediction | None = None
     was_read: bool = False
+    request_id: str = ""
 
     @property
     def model(self) -> str:

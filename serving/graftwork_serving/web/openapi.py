@@ -6,11 +6,12 @@ from collections.abc import Collection
 from typing import Any
 
 from graftwork import __version__
+from graftwork_serving.web.feedback import MOST_ROWS as FEEDBACK_ROWS
 from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
 from graftwork_serving.web.openapi_parts import path_parameter, plain_get, refusals, responses
 from graftwork_serving.web.openapi_rows import tensorflow_serving_paths
 from graftwork_serving.web.plain import DEFAULT_TOP
-from graftwork_serving.web.routes import examples_path, predict_path
+from graftwork_serving.web.routes import examples_path, feedback_path, predict_path
 
 _PREDICTIONS = {
     "type": "object",
@@ -114,7 +115,12 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 def openapi_document(
-    endpoint: str, max_request_bytes: int, *, takes_text: Collection[bool] = (False,), has_examples: bool = False
+    endpoint: str,
+    max_request_bytes: int,
+    *,
+    takes_text: Collection[bool] = (False,),
+    has_examples: bool = False,
+    takes_feedback: bool = False,
 ) -> dict[str, Any]:
     """The document as JSON-ready values.
 
@@ -123,6 +129,7 @@ def openapi_document(
         max_request_bytes: largest request body.
         takes_text: for each kind of input the models take, whether that is texts (else pictures).
         has_examples: whether there are examples to try.
+        takes_feedback: whether predictions are kept, to be told what was right.
     """
     return {
         "openapi": "3.1.0",
@@ -139,6 +146,7 @@ def openapi_document(
             },
             **tensorflow_serving_paths(),
             **(_examples_paths(endpoint) if has_examples else {}),
+            **({feedback_path(endpoint): {"post": _feedback_operation()}} if takes_feedback else {}),
             "/": {"get": _root_operation()},
             "/v2/models/{model}": {"parameters": [path_parameter("model")], "get": plain_get("Describe a model.")},
             "/v2/models/{model}/ready": {
@@ -172,6 +180,36 @@ def _examples_paths(endpoint: str) -> dict[str, Any]:
         operation["parameters"] = [_MODEL]
         operation["responses"] |= missing
     return {path: {"get": lists}, f"{path}/{{file}}": {"parameters": [path_parameter("file")], "get": fetches}}
+
+
+def _feedback_operation() -> dict[str, Any]:
+    row = {
+        "type": "object",
+        "required": ["requestId"],
+        "additionalProperties": False,
+        "properties": {
+            "requestId": {"type": "string", "description": "X-Request-Id of the answer."},
+            "example": {"type": "integer", "minimum": 0, "default": 0, "description": "Position in the request."},
+            "label": {"type": "string"},
+            "labels": {"type": "array", "items": {"type": "string"}},
+            "values": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+    }
+    several = {
+        "type": "object",
+        "required": ["feedback"],
+        "additionalProperties": False,
+        "properties": {"feedback": {"type": "array", "items": row, "minItems": 1, "maxItems": FEEDBACK_ROWS}},
+    }
+    accepted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
+    return {
+        "summary": "Tell what was right for predictions.",
+        "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [row, several]}}}},
+        "responses": {
+            "202": {"description": "It will be written.", "content": {"application/json": {"schema": accepted}}},
+            **refusals("400", "404", "413", "415", "503"),
+        },
+    }
 
 
 def _what(takes_text: Collection[bool]) -> str:

@@ -12,6 +12,7 @@ class RouteKind(Enum):
     """What a path stands for."""
 
     ROOT = auto()
+    FEEDBACK = auto()
     EXAMPLES = auto()
     EXAMPLE = auto()
     OPENAPI = auto()
@@ -60,7 +61,7 @@ _FIXED = {
     "/v2/health/ready": Route(kind=RouteKind.READY),
 }
 _VERBS = {"predict": RouteKind.ROWS_PREDICT, "classify": RouteKind.CLASSIFY, "regress": RouteKind.REGRESS}
-_POSTED = frozenset({RouteKind.INFER, RouteKind.PREDICT, *_VERBS.values()})
+_POSTED = frozenset({RouteKind.INFER, RouteKind.PREDICT, RouteKind.FEEDBACK, *_VERBS.values()})
 _OF_MODEL = {"": RouteKind.MODEL_METADATA, "ready": RouteKind.MODEL_READY, "infer": RouteKind.INFER}
 
 
@@ -73,6 +74,8 @@ def match_route(path: str) -> Route | None:
     match path.split("/")[1:]:
         case ["v1", "endpoints", name, "predict"]:
             return Route(kind=RouteKind.PREDICT, name=name)
+        case ["v1", "endpoints", name, "feedback"]:
+            return Route(kind=RouteKind.FEEDBACK, name=name)
         case ["v1", "endpoints", name, "examples"]:
             return Route(kind=RouteKind.EXAMPLES, name=name)
         case ["v1", "endpoints", name, "examples", file]:
@@ -124,13 +127,24 @@ def predict_path(endpoint: str) -> str:
     return f"/v1/endpoints/{quote(endpoint)}/predict"
 
 
+def feedback_path(endpoint: str) -> str:
+    """Path at which is told what was right."""
+    return f"/v1/endpoints/{quote(endpoint)}/feedback"
+
+
 def examples_path(endpoint: str) -> str:
     """Path of the examples to try."""
     return f"/v1/endpoints/{quote(endpoint)}/examples"
 
 
 def describe_routes(
-    endpoint: str, models: list[str], *, max_request_bytes: int, has_examples: bool = False, explains: bool = False
+    endpoint: str,
+    models: list[str],
+    *,
+    max_request_bytes: int,
+    has_examples: bool = False,
+    explains: bool = False,
+    takes_feedback: bool = False,
 ) -> dict[str, Any]:
     """Answer of `GET /` to whoever asks for no page."""
     examples = {"examples": f"GET {examples_path(endpoint)}"} if has_examples else {}
@@ -142,6 +156,7 @@ def describe_routes(
         "routes": {
             "predict": f"POST {predict_path(endpoint)}",
             **examples,
+            **({"feedback": f"POST {feedback_path(endpoint)}"} if takes_feedback else {}),
             "infer": "POST /v2/models/{model}/infer",
             "model": "GET /v2/models/{model}",
             "rows": "POST /v1/models/{model}:predict, :classify or :regress",

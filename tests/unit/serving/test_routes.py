@@ -17,6 +17,7 @@ from graftwork_serving.web.routes import Route, RouteKind, allowed_methods, matc
         ("/v2/models/m/versions/3/infer", Route(kind=RouteKind.INFER, name="m", version="3")),
         ("/v2/models/m/ready", Route(kind=RouteKind.MODEL_READY, name="m")),
         ("/v1/endpoints/e/predict", Route(kind=RouteKind.PREDICT, name="e")),
+        ("/v1/endpoints/e/feedback", Route(kind=RouteKind.FEEDBACK, name="e")),
         ("/v1/endpoints/e/examples", Route(kind=RouteKind.EXAMPLES, name="e")),
         ("/v1/endpoints/e/examples/0.png", Route(kind=RouteKind.EXAMPLE, name="e", file="0.png")),
         ("/v1/models/m", Route(kind=RouteKind.STATUS, name="m")),
@@ -43,7 +44,7 @@ def test_paths_mean_what_the_protocols_say(path: str, expected: Route | None) ->
 
 def test_the_openapi_document_describes_only_routes_that_exist() -> None:
     """Every path and method in the document is one that the application takes."""
-    for path, item in openapi_document("e", 1000, has_examples=True)["paths"].items():
+    for path, item in openapi_document("e", 1000, has_examples=True, takes_feedback=True)["paths"].items():
         route = match_route(path)
         assert route is not None, path
         methods = {key.upper() for key in item if key != "parameters"}
