@@ -1,0 +1,241 @@
+"""What nobody should send, sent to a running endpoint: it answers 4xx, keeps replicas and memory, and goes on."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import resource
+import socket
+import struct
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from graftwork.endpoint_state import EndpointState
+from tests.support.bundles import picture_bytes
+from tests.support.fuzz import Fuzzed, changed_bytes, requests_for, send_raw, statuses
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
+_LOGGER = logging.getLogger(__name__)
+PICTURE = picture_bytes(seed=1)
+PREDICT = "/v1/endpoints/small/predict"
+KNOWN = {"model": "small", "version": "1", "label": "champion"}
+RIGHT = Fuzzed(method="post", target=PREDICT, headers={"content-type": "image/png"}, body=PICTURE)
+MOST_GROWTH = 1.05
+
+
+class Watched:
+    """An endpoint under abuse, and what became of it."""
+
+    def __init__(self, state: EndpointState, client: httpx.Client) -> None:
+        self.client = client
+        self.port = int(state.url.rpartition(":")[2])
+        self.document: dict[str, Any] = client.get("/openapi.json").json()
+        self.seen: Counter[int] = Counter()
+        self._root = psutil.Process(state.pid)
+
+    def replicas(self) -> dict[int, int]:
+        """Resident memory of each replica, by process."""
+        return {
+            process.pid: process.memory_info().rss
+            for process in self._root.children(recursive=True)
+            if "ServeReplica" in process.cmdline()[0]
+        }
+
+    def send(self, sent: bytes) -> None:
+        """Send bytes; no answer may be a failure of the endpoint."""
+        for status in statuses(send_raw(self.port, sent)):
+            self.seen[status] += 1
+            assert status < 500, sent[:2000]
+
+    def answers(self) -> None:
+        """A right request is answered at once."""
+        assert self.client.post(PREDICT, content=PICTURE, timeout=10).status_code == 200
+
+
+@pytest.fixture
+def watched(endpoint: EndpointState, client: httpx.Client) -> Iterator[Watched]:
+    """The session's endpoint; afterwards it has the replicas it had, and answers."""
+    found = Watched(endpoint, client)
+    before = set(found.replicas())
+    assert before
+    yield found
+    found.answers()
+    assert set(found.replicas()) == before, "a replica was replaced"
+
+
+def _abuse(watched: Watched, *, requests: int) -> None:
+    """Send requests made from the document and as many made from bytes, half of `requests` each."""
+    quiet = settings(
+        max_examples=requests // 2,
+        deadline=None,
+        database=None,
+        phases=(Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+
+    @quiet
+    @given(requests_for(watched.document, known=KNOWN, picture=PICTURE))
+    def from_document(request: Fuzzed) -> None:
+        watched.send(request.raw())
+
+    @quiet
+    @given(changed_bytes(RIGHT))
+    def from_bytes(sent: bytes) -> None:
+        watched.send(sent)
+
+    from_document()
+    from_bytes()
+
+
+def test_no_request_makes_it_fail(watched: Watched) -> None:
+    """Requests of every route of its own document, and changed bytes of a right one: 4xx at worst."""
+    _abuse(watched, requests=240)
+    assert {200, 400, 404, 405} <= set(watched.seen)
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_leave_no_trace(watched: Watched) -> None:
+    """No 5xx, no replica replaced, and memory as it was after the first thousand."""
+    _abuse(watched, requests=1_000)
+    before = watched.replicas()
+    _abuse(watched, requests=10_000)
+    after = watched.replicas()
+    _LOGGER.info("%s, memory grew by %s", watched.seen, [after[pid] / before[pid] - 1 for pid in before])
+    assert sum(watched.seen.values()) > 9_000
+    assert all(after[pid] <= before[pid] * MOST_GROWTH for pid in before)
+
+
+def _png_of(width: int, height: int) -> bytes:
+    """A true PNG of one colour: as many pixels as wished from few bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(9)
+    row = b"\0" * (1 + 3 * width)
+    packed = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def _zip_of_zeros(size_bytes: int) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(size_bytes))
+    return stream.getvalue()
+
+
+def test_bombs_do_not_go_off(watched: Watched) -> None:
+    """Pictures that would unpack to gigabytes, and archives, are refused at once and cost no memory."""
+    bomb = _png_of(7_000, 7_000)
+    lying = bomb[:16] + struct.pack(">II", 65_000, 65_000) + bomb[24:]  # its checksum is wrong, too
+    before = watched.replicas()
+    started = time.monotonic()
+    for body, status in ((bomb, 413), (lying, None), (_zip_of_zeros(50_000_000), 400), (_zip_of_zeros(0), 400)):
+        assert len(body) < 200_000, "small on the wire"
+        answer = watched.client.post(PREDICT, content=body)
+        assert answer.status_code in ({status} if status else {400, 413}), answer.text
+    packed = {"content-encoding": "gzip", "content-type": "image/png"}
+    assert watched.client.post(PREDICT, content=zlib.compress(PICTURE), headers=packed).status_code == 415
+    nested = b'{"inputs":' + b"[" * 90_000
+    assert watched.client.post("/v2/models/small/infer", content=nested).status_code == 400
+    assert time.monotonic() - started < 20
+    after = watched.replicas()
+    assert all(after[pid] - before[pid] < 50_000_000 for pid in before)
+
+
+def test_a_megabyte_of_headers_is_refused(watched: Watched) -> None:
+    """One header, many headers, or a first line of that size."""
+    first = b"POST " + PREDICT.encode()
+    for sent in (
+        first + b" HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 1_000_000 + b"\r\n\r\n",
+        first + b" HTTP/1.1\r\nhost: a\r\n" + b"".join(b"x-%d: a\r\n" % index for index in range(80_000)) + b"\r\n",
+        first + b"?" + b"a" * 1_000_000 + b" HTTP/1.1\r\nhost: a\r\n\r\n",
+    ):
+        assert set(statuses(send_raw(watched.port, sent, half_close=False))) <= {400, 414, 431}
+
+
+def test_half_closed_and_dropped_connections_harm_nobody(watched: Watched) -> None:
+    """Clients that say no more, or are gone in the middle of a request, do not hold anything."""
+    whole = RIGHT.raw()
+    for cut in (1, 20, len(whole) // 2, len(whole) - 1, len(whole)):
+        assert all(status < 500 for status in statuses(send_raw(watched.port, whole[:cut])))
+        with closing(socket.create_connection(("127.0.0.1", watched.port), timeout=10)) as connection:
+            connection.sendall(whole[:cut])
+            # Closed with a reset, as when a client's machine goes away.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    watched.answers()
+
+
+def test_a_thousand_connections_at_once_are_served(watched: Watched) -> None:
+    """All are open at the same time, each asks once: every one gets its answer, or is told when to come back."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    whole = RIGHT.raw()
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(closing(socket.create_connection(("127.0.0.1", watched.port), timeout=60)))
+            for _ in range(1_000)
+        ]
+        for connection in connections:
+            connection.sendall(whole)
+        heads = [_read_all(connection) for connection in connections]
+    found = Counter(next(statuses(head)) for head in heads)
+    assert set(found) <= {200, 503}, found
+    assert found[200] >= 256
+    assert all(b"retry-after" in head.lower() for head in heads if b" 503 " in head[:20])
+
+
+def _read_all(connection: socket.socket) -> bytes:
+    received = b""
+    while piece := connection.recv(65536):
+        received += piece
+    return received
+
+
+@pytest.mark.slow
+def test_slow_clients_do_not_hold_up_others(watched: Watched) -> None:
+    """Two hundred that send a byte of their headers now and then are ended within seconds; others do not notice."""
+    with ExitStack() as stack:
+        slow = [
+            stack.enter_context(closing(socket.create_connection(("127.0.0.1", watched.port), timeout=30)))
+            for _ in range(200)
+        ]
+        started, latencies = time.monotonic(), []
+        for byte in b"POST /v1/endpoi":
+            for connection in slow:
+                try:
+                    connection.send(bytes([byte]))
+                except OSError:
+                    continue  # ended already
+            asked = time.monotonic()
+            watched.answers()
+            latencies.append(time.monotonic() - asked)
+            time.sleep(1)  # their pace is what makes them slow
+        ended = [_read_all(connection) for connection in slow]
+        _LOGGER.info("ended after %.1f s; others waited %.3f s", time.monotonic() - started, max(latencies))
+    assert {next(statuses(received)) for received in ended} == {408}
+    assert max(latencies) < 1
+
+
+def test_answers_of_refusals_are_json(watched: Watched) -> None:
+    """Whatever is wrong, programs can read why."""
+    for method, path, content in (
+        ("GET", "/nowhere", b""),
+        ("DELETE", PREDICT, b""),
+        ("POST", PREDICT, b"no picture"),
+        ("POST", "/v2/models/small/infer", b"{"),
+    ):
+        answer = watched.client.request(method, path, content=content)
+        assert 400 <= answer.status_code < 500
+        assert set(json.loads(answer.text)) == {"error"}
