@@ -215,7 +215,10 @@ def share_metrics(directory: Path) -> None:
 
 
 def render_shared_metrics(directory: Path) -> bytes:
-    """All metrics of all processes that share the directory, in Prometheus' text format."""
+    """All metrics of all processes that share the directory, in Prometheus' text format.
+
+    What processes know that keep no metrics of this library's stands in `*.prom` files of that format.
+    """
     import psutil
     from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
@@ -226,7 +229,8 @@ def render_shared_metrics(directory: Path) -> bytes:
             mark_process_dead(pid, path=str(directory))  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     MultiProcessCollector(registry, path=str(directory))  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    others = [file.read_bytes() for file in sorted(directory.glob("*.prom"))]
+    return b"".join((generate_latest(registry), *others))
 
 
 def _counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:

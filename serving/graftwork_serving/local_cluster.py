@@ -24,6 +24,7 @@ import psutil
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.haproxy_shim import shim_script
 
@@ -133,6 +134,7 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
+        **ENVIRONMENT,
     }
 
 
@@ -194,17 +196,7 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
     from graftwork_serving.deployment import EndpointReplica
 
     scaling, cpus = endpoint.spec.autoscaling, replica_cpus(endpoint)
-    replicas: dict[str, Any] = (
-        {"num_replicas": scaling.min_replicas}
-        if scaling.min_replicas == scaling.max_replicas
-        else {
-            "autoscaling_config": {
-                "min_replicas": scaling.min_replicas,
-                "max_replicas": scaling.max_replicas,
-                "target_ongoing_requests": scaling.target_ongoing_requests,
-            }
-        }
-    )
+    replicas = scaling_options(scaling, endpoint=endpoint.metadata.name, folder=str(metrics_dir))
     settings: dict[str, Any] = {
         "name": _DEPLOYMENT,
         "user_config": config.model_dump(mode="json"),

@@ -14,6 +14,7 @@ from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
 
 PORT: Final = 8000
 GRPC_PORT: Final = 8001
@@ -23,7 +24,7 @@ BUILDER: Final = "graftwork_serving.cluster_app:build"
 _HEAD_MEMORY = "2Gi"
 # `auto` on a cluster, where a replica has a pod of its own rather than a share of a machine.
 _AUTO_CPUS = 1.0
-_SERVE_ENVIRONMENT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
+_SERVE_ENVIRONMENT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", **ENVIRONMENT}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,16 +161,7 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
     """Serve's configuration; what changes with a model stands in `user_config`, which replicas follow in place."""
     spec = run.endpoint.spec
     scaling = spec.autoscaling
-    if scaling.min_replicas == scaling.max_replicas:
-        replicas: dict[str, Any] = {"num_replicas": scaling.min_replicas}
-    else:
-        replicas = {
-            "autoscaling_config": {
-                "min_replicas": scaling.min_replicas,
-                "max_replicas": scaling.max_replicas,
-                "target_ongoing_requests": scaling.target_ongoing_requests,
-            }
-        }
+    replicas = scaling_options(scaling, endpoint=run.endpoint.metadata.name, folder=None)
     # Neither how pods are placed nor how many there are is a replica's business; where they listen is the same for all.
     told = {
         key: value for key, value in run.content.items() if key not in {"kubernetes", "autoscaling", "http", "grpc"}

@@ -136,6 +136,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             rule="!has(self.grpc) || self.grpc.port != self.http.port",
             message="expected `grpc.port` and `http.port` to differ",
         ),
+        Rule(
+            rule="!has(self.grpc) || self.autoscaling.minReplicas > 0",
+            message="expected `autoscaling.minReplicas` >= 1 with `grpc`, for which replicas listen themselves",
+        ),
     ),
     "Phase": (
         Rule(rule="self.warmupEpochs < double(self.epochs)", message="expected fewer `warmupEpochs` than `epochs`"),

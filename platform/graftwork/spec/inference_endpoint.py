@@ -64,12 +64,16 @@ class Routing(SpecModel):
 class Autoscaling(SpecModel):
     """How many replicas answer."""
 
-    min_replicas: Annotated[int, Field(ge=1)] = 1
-    """Replicas kept while idle."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Replicas kept while idle. With 0 the first request after a quiet time waits until a replica has started."""
     max_replicas: Annotated[int, Field(ge=1)] = 1
-    """Replicas under load."""
+    """Most replicas under load."""
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 8
     """Requests in progress per replica that the autoscaler aims at."""
+    upscale_delay_seconds: Annotated[float, Field(ge=0, le=3600)] = 5
+    """How long the load must ask for more replicas before they are started."""
+    downscale_delay_seconds: Annotated[float, Field(ge=0, le=86400)] = 300
+    """How long the load must ask for fewer before some are stopped."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -203,6 +207,21 @@ class InferenceEndpointSpec(SpecModel):
                 involves=(("http", "port"),),
             )
             if self.grpc is not None and self.grpc.port == self.http.port
+            else None
+        )
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_listens(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("autoscaling", "minReplicas"),
+                received="0, while replicas listen for gRPC themselves",
+                expected="a replica that does, with `grpc`",
+                fix="Use 1, or remove `grpc`.",
+                involves=(("grpc",),),
+            )
+            if self.grpc is not None and self.autoscaling.min_replicas == 0
             else None
         )
         return self

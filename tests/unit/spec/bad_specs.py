@@ -87,6 +87,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "memory without unit": _job("memory", ("kubernetes",), {"memory": "4000"}),
     "deadline without unit": _job("deadline", ("kubernetes",), {"deadline": "2"}),
     "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
+    "gRPC while all sleep": _endpoint("minReplicas", ("autoscaling", "minReplicas"), 0),
     "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
     "traffic of a shadow": _endpoint("traffic", ("models", 1), {"model": "a@b", "traffic": 1, "shadow": 0.5}),
     "rollback without a bound": _endpoint("maxErrorRate", ("rollout",), {"rollback": {"minRequests": 5}}),
