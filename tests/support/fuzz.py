@@ -183,26 +183,33 @@ def changed_bytes(request: Fuzzed) -> st.SearchStrategy[bytes]:
     return _changed(request.raw())
 
 
-def send_raw(port: int, sent: bytes, *, timeout_s: float = 30.0, half_close: bool = True) -> bytes:
+def send_raw(port: int, sent: bytes, *, patience_s: float = 30.0) -> bytes:
     """Send bytes on a connection of their own; gives what comes back until the other side closes.
 
     Args:
         port: on loopback.
         sent: what to send.
-        timeout_s: longest silence.
-        half_close: whether to say that nothing more will come, so that nobody waits for the rest.
+        patience_s: after so long without a word we say that nothing more will come: the other side may wait for the rest
+            of what it takes for a longer request.
     """
-    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=patience_s) as connection:
         received = b""
         try:
             connection.sendall(sent)
-            if half_close:
-                connection.shutdown(socket.SHUT_WR)
-            while piece := connection.recv(65536):
+            while piece := _receive(connection):
                 received += piece
         except (ConnectionResetError, BrokenPipeError):
             pass  # the other side had enough
         return received
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except TimeoutError:
+        connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(30.0)
+        return connection.recv(65536)
 
 
 def statuses(received: bytes) -> Iterator[int]:
