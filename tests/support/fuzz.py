@@ -189,8 +189,8 @@ def send_raw(port: int, sent: bytes, *, patience_s: float = 30.0) -> bytes:
     Args:
         port: on loopback.
         sent: what to send.
-        patience_s: after so long without a word we say that nothing more will come: the other side may wait for the rest
-            of what it takes for a longer request.
+        patience_s: after so long without a word we say that nothing more will come: the other side may wait for the
+            rest of what it takes for a longer request.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=patience_s) as connection:
         received = b""
