@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
+from numpy.typing import NDArray
 
 from graftwork import __version__
 from graftwork.spec.tasks import input_kind
@@ -25,6 +26,7 @@ from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import read_history
 from graftwork_jobs.evaluation.kinds import TestMetrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
+from graftwork_jobs.evaluation.resampling import Interval, intervals, resampled
 from graftwork_jobs.features.usage import usage_by_phase
 from graftwork_jobs.input_plan import TextFacts, words_for
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.events import Event
     from graftwork_jobs.plan import Plan, PlannedJob
     from graftwork_jobs.search.records import SearchResult
-    from graftwork_jobs.targets.base import Target
+    from graftwork_jobs.targets.base import Target, Targets
     from graftwork_jobs.train.request import TrainResult
 
 # Libraries whose versions decide the result of a run.
@@ -53,11 +55,13 @@ class Assessment:
         tests: metrics by test set; `test` first.
         predictions: by test set, shape (examples, outputs), float32.
         target: what the model predicts, with what was chosen on the validation data.
+        intervals: 95 % confidence interval of each figure, by test set.
     """
 
     tests: dict[str, TestMetrics]
     predictions: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
     target: Target
+    intervals: dict[str, dict[str, Interval]]
 
     @property
     def test(self) -> TestMetrics:
@@ -80,11 +84,20 @@ def assess(result: TrainResult, target: Target) -> Assessment:
     stored = {name: _arrays(file) for name, file in result.predictions.items()}
     if _VALIDATION in stored:
         target = target.settled(*stored.pop(_VALIDATION))
+    tests = {name: target.metrics(predictions, targets) for name, (predictions, targets) in stored.items()}
     return Assessment(
-        tests={name: target.metrics(predictions, targets) for name, (predictions, targets) in stored.items()},
+        tests=tests,
         predictions={name: predictions for name, (predictions, _) in stored.items()},
         target=target,
+        intervals={name: _intervals(target, *stored[name], metrics) for name, metrics in tests.items()},
     )
+
+
+def _intervals(
+    target: Target, predictions: NDArray[np.float32], targets: Targets, metrics: TestMetrics
+) -> dict[str, Interval]:
+    draws = resampled(target, predictions, targets, metrics.summary)
+    return intervals(draws, metrics.summary, metrics.examples)
 
 
 def _arrays(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, Any]]:
@@ -165,7 +178,7 @@ def report_content(
         history=history,
         findings=findings,
         tests=tuple(
-            TestReport(name=name, metrics=metrics, baseline=baseline.get(name))
+            TestReport(name=name, metrics=metrics, baseline=baseline.get(name), intervals=assessment.intervals[name])
             for name, metrics in assessment.tests.items()
         ),
         gates=gates,

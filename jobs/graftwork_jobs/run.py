@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +73,7 @@ class RunOutcome:
         alias: alias that points to it, if any.
         summary: what to tell a person.
         reused: whether an earlier run answers, so that nothing was trained.
+        intervals: 95 % confidence interval of each figure, by test set.
     """
 
     job: str
@@ -87,6 +88,7 @@ class RunOutcome:
     alias: str | None
     summary: tuple[str, ...]
     reused: bool = False
+    intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 def run_job(
@@ -281,6 +283,7 @@ class _Run:
             run_id=self.paths.run_id,
             metrics=assessment.summaries["test"],
             extra_metrics=_without_test(assessment.summaries),
+            intervals=assessment.intervals,
             baseline=baseline,
             report=str(report),
             bundle=str(bundle.path),
@@ -432,6 +435,7 @@ class _Run:
                 ],
                 metrics=assessment.summaries["test"],
                 extra_metrics=_without_test(assessment.summaries),
+                intervals=assessment.intervals["test"],
                 lineage=Lineage(
                     job=plan.job,
                     run_id=self.paths.run_id,

@@ -66,6 +66,7 @@ def show(name: str, output: Output) -> None:
     if row["message"]:
         screen.print(row["message"])
     screen.print(f"folder: {paths.root}")
+    _print_metrics(run_paths.read_state(paths).result)
     if epochs:
         keys = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
         print_table(keys, [[_cell(event.get(key)) for key in keys] for event in epochs])
@@ -136,6 +137,25 @@ def find_run(settings: Settings, name: str) -> RunPaths:
             fix=did_you_mean(name, [*jobs, *known]) or "See: graft jobs list",
         )
     )
+
+
+def _print_metrics(result: dict[str, Any]) -> None:
+    """Figures of each test set with their 95 % confidence intervals, once there are any."""
+    sets = {"test": result["metrics"], **result["extra_metrics"]} if result else {}
+    if not sets:
+        return
+    known = result.get("intervals", {})
+    names = list(dict.fromkeys(name for figures in sets.values() for name in figures))
+    print_table(
+        ["metric", *sets],
+        [[name, *(_figure(figures, known.get(test, {}), name) for test, figures in sets.items())] for name in names],
+        title="Test sets, with 95 % confidence intervals",
+    )
+
+
+def _figure(figures: dict[str, float], intervals: dict[str, list[float]], name: str) -> str:
+    ends = "..".join(f"{end:.4g}" for end in intervals.get(name, []))
+    return f"{_cell(figures.get(name, ''))} {ends}".strip()
 
 
 def _row(paths: RunPaths) -> dict[str, Any]:

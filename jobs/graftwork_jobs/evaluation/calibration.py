@@ -44,7 +44,7 @@ def calibration_bins(
         bins: how many.
     """
     edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
+    place = bin_of(confidence, bins=bins)
     rows = []
     for index in range(bins):
         inside = place == index
@@ -59,6 +59,12 @@ def calibration_bins(
             )
         )
     return tuple(rows)
+
+
+def bin_of(confidence: NDArray[np.float64], *, bins: int = BINS) -> NDArray[np.int64]:
+    """The bin that each confidence, 0..1, falls into; the same shape."""
+    places = np.searchsorted(np.linspace(0.0, 1.0, bins + 1), confidence, side="left") - 1
+    return np.clip(places, 0, bins - 1).astype(np.int64)
 
 
 def expected_calibration_error(bins: Sequence[CalibrationBin]) -> float:

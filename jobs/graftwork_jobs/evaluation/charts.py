@@ -181,12 +181,22 @@ def confusion_matrix(view: ConfusionView, theme: Theme = "light") -> bytes:
     return _png((side, side), theme, draw)
 
 
-def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") -> bytes:
+def reliability_diagram(
+    bins: Sequence[CalibrationBin],
+    theme: Theme = "light",
+    *,
+    said: str = "confidence",
+    held: str = "accuracy",
+    counted: str = "examples",
+) -> bytes:
     """Accuracy over confidence, above how the predictions spread over confidence.
 
     Args:
         bins: the calibration bins.
         theme: colours.
+        said: what the model gives.
+        held: what it is held against.
+        counted: what falls into the bins.
     """
 
     def draw(figure: Figure, palette: _Palette) -> None:
@@ -209,15 +219,15 @@ def reliability_diagram(bins: Sequence[CalibrationBin], theme: Theme = "light") 
             markersize=11,
             markeredgewidth=2,
             color=palette.ink,
-            label="mean confidence",
+            label=f"mean {said}",
         )
-        upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel="accuracy")
-        handles = [*upper.get_legend_handles_labels()[0], Patch(color=palette.second, alpha=0.85, label="accuracy")]
+        upper.set(ylim=(0, 1.02), xlim=(0, 1), ylabel=held)
+        handles = [*upper.get_legend_handles_labels()[0], Patch(color=palette.second, alpha=0.85, label=held)]
         figure.legend(
             handles=handles, loc="outside upper left", ncols=3, frameon=False, labelcolor=palette.ink, fontsize=9
         )
         lower.bar(middles, [row.examples for row in bins], width, color=palette.first)
-        lower.set(xlabel="confidence", ylabel="examples")
+        lower.set(xlabel=said, ylabel=counted)
 
     return _png((5.2, 4.6), theme, draw)
 

@@ -13,7 +13,6 @@ from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.kinds import Guess
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, ClassMetrics
 from graftwork_jobs.evaluation.mistakes import ConfusedPair, ConfusionView, confused_pairs, confusion_view
-from graftwork_jobs.evaluation.uncertainty import wilson_interval
 
 if TYPE_CHECKING:
     from graftwork_jobs.evaluation.diagnosis import DiagnosisInput
@@ -70,10 +69,6 @@ class ClassReporting:
         classes = len(given.test.labels)
         chance = max(counts.values()) / sum(counts.values()) if counts else 1 / classes
         return Guess(score=chance, loss=math.log(classes), how="always naming the most frequent class")
-
-    def interval(self, metrics: ClassificationMetrics) -> tuple[float, float]:
-        """Of the accuracy."""
-        return wilson_interval(metrics.summary["accuracy"], metrics.examples)
 
     def view(self, metrics: ClassificationMetrics) -> ClassView:
         """Confusion matrix, most frequent mistakes, table of classes."""

@@ -90,10 +90,6 @@ class Reporting(Protocol):
         """What guessing reaches."""
         ...
 
-    def interval(self, metrics: Any) -> tuple[float, float] | None:
-        """95 % confidence interval of the headline, where there is one."""
-        ...
-
     def view(self, metrics: Any) -> Any:
         """What the template shows of a test set."""
         ...

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork_jobs.evaluation.calibration import CalibrationBin, calibration_bins, expected_calibration_error
 from graftwork_jobs.evaluation.soundness import refuse_no_numbers
 
 _EPSILON = 1e-7
@@ -46,11 +47,12 @@ class LabelMetrics:
     Attributes:
         labels: their names.
         examples: size of the test set.
-        summary: f1_macro, f1_micro, map, precision_macro, recall_macro, exact_match and loss; macro figures go over the
-            labels that occur in the test set.
+        summary: f1_macro, f1_micro, map, precision_macro, recall_macro, exact_match, loss and ece; macro figures go
+            over the labels that occur in the test set.
         rows: one a label.
         predictions: probabilities, shape (examples, labels).
         truths: 1 where an example has the label, the same shape.
+        calibration: how far probability and frequency agree over all answers of all labels, in bins of probability.
         notes: what to know when reading the figures.
     """
 
@@ -60,6 +62,7 @@ class LabelMetrics:
     rows: tuple[LabelRow, ...]
     predictions: NDArray[np.float32]
     truths: NDArray[np.float32]
+    calibration: tuple[CalibrationBin, ...]
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
@@ -68,6 +71,7 @@ class LabelMetrics:
             "examples": self.examples,
             "summary": dict(self.summary),
             "perLabel": [vars(row).copy() for row in self.rows],
+            "calibration": [vars(row).copy() for row in self.calibration],
             "notes": list(self.notes),
         }
 
@@ -113,7 +117,7 @@ def label_metrics(
     )
     occurring = [row for row in rows if row.support]
     missing = [row.label for row in rows if not row.support]
-    clipped = np.clip(predictions.astype(np.float64), _EPSILON, 1 - _EPSILON)
+    bins = calibration_bins(predictions.astype(np.float64).ravel(), wanted.ravel())
     summary = {
         "f1_macro": _mean([row.f1 for row in occurring]),
         "f1_micro": float(f1_score(wanted, given, average="micro", zero_division=0.0)),
@@ -121,7 +125,8 @@ def label_metrics(
         "precision_macro": _mean([row.precision for row in occurring]),
         "recall_macro": _mean([row.recall for row in occurring]),
         "exact_match": float((wanted == given).all(axis=1).mean()),
-        "loss": float(-np.where(wanted, np.log(clipped), np.log1p(-clipped)).mean()),
+        "loss": float(log_losses(predictions, wanted).mean()),
+        "ece": expected_calibration_error(bins),
     }
     return LabelMetrics(
         labels=names,
@@ -130,8 +135,15 @@ def label_metrics(
         rows=rows,
         predictions=predictions,
         truths=truths,
+        calibration=bins,
         notes=(f"Macro figures leave out {', '.join(missing)}: no test example has it.",) if missing else (),
     )
+
+
+def log_losses(predictions: NDArray[np.float32], wanted: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Negative log likelihood of each answer, shape (examples, labels)."""
+    clipped = np.clip(predictions.astype(np.float64), _EPSILON, 1 - _EPSILON)
+    return -np.where(wanted, np.log(clipped), np.log1p(-clipped))
 
 
 def best_thresholds(probabilities: NDArray[np.float32], truths: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_jobs.evaluation.charts import Theme, precision_over_recall
+from graftwork_jobs.evaluation.charts import Theme, precision_over_recall, reliability_diagram
 from graftwork_jobs.evaluation.data_diagnosis import score_drops
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.kinds import Guess
@@ -46,6 +46,7 @@ class LabelReporting:
         "recall_macro": "Recall, macro",
         "exact_match": "All labels right",
         "loss": "Log loss",
+        "ece": "Calibration error",
     }
 
     def __init__(self, *, share: NDArray[np.float64]) -> None:
@@ -63,18 +64,19 @@ class LabelReporting:
             how="giving every example the labels that most have",
         )
 
-    def interval(self, metrics: LabelMetrics) -> None:
-        """None is given."""
-        del metrics
-
     def view(self, metrics: LabelMetrics) -> LabelView:
         """The table of labels, worst first; labels without examples last."""
         ordered = sorted(metrics.rows, key=lambda row: (row.f1 is None, row.f1 or 0.0, row.label))
         return LabelView(rows=tuple(ordered[:LABEL_ROWS]), cut=max(0, len(ordered) - LABEL_ROWS))
 
     def charts(self, metrics: LabelMetrics, theme: Theme) -> dict[str, bytes]:
-        """Precision over recall."""
-        return {"precision_over_recall": precision_over_recall(metrics, theme)}
+        """Precision over recall, and calibration."""
+        return {
+            "precision_over_recall": precision_over_recall(metrics, theme),
+            "calibration": reliability_diagram(
+                metrics.calibration, theme, said="probability", held="share that has it", counted="answers"
+            ),
+        }
 
     def findings(self, given: DiagnosisInput) -> list[Finding]:
         """A validation set that flatters, another domain."""

@@ -98,8 +98,7 @@ def classification_metrics(
         ValueError: shapes, labels or names do not fit together, or rows are not probabilities.
     """
     _check(scores, labels, names)
-    probabilities = scores.astype(np.float64)
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    probabilities = normalised(scores)
     predicted = probabilities.argmax(axis=1)
     confusion = _confusion(labels, predicted, len(names))
     per_class, absent = _per_class(probabilities, labels, predicted, names, confusion)
@@ -117,6 +116,13 @@ def classification_metrics(
         confidence=float(confidence.mean()),
         notes=(*_absent_note(absent, len(names)), *notes),
     )
+
+
+def normalised(scores: NDArray[np.float32]) -> NDArray[np.float64]:
+    """The scores so that each row sums to 1 in double precision."""
+    probabilities = scores.astype(np.float64)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _check(scores: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[str, ...] | list[str]) -> None:

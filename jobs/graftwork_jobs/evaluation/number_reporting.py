@@ -33,10 +33,6 @@ class NumberReporting:
         del given
         return Guess(score=0.0, loss=self._guess_loss, how="always giving the mean")
 
-    def interval(self, metrics: NumberMetrics) -> None:
-        """None is given."""
-        del metrics
-
     def view(self, metrics: NumberMetrics) -> NumberMetrics:
         """The table of numbers."""
         return metrics

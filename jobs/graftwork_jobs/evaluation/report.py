@@ -60,6 +60,7 @@ def metrics_json(content: ReportContent) -> str:
         "tests": {
             test.name: {
                 **test.metrics.as_dict(),
+                "intervals": dict(test.intervals),
                 "baseline": None if test.baseline is None else dict(test.baseline),
             }
             for test in content.tests

@@ -9,6 +9,7 @@ from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
+from graftwork_jobs.evaluation.resampling import Interval
 from graftwork_jobs.features.usage import FeatureUsage
 from graftwork_jobs.search.records import SearchResult
 
@@ -48,6 +49,7 @@ class TestReport:
         name: `test`, or the further test set's name.
         metrics: of the model.
         baseline: summary of the same job on random weights; None when that was not asked for.
+        intervals: 95 % confidence interval of each figure of the model.
     """
 
     # Not a test, whatever pytest makes of the name.
@@ -56,6 +58,7 @@ class TestReport:
     name: str
     metrics: TestMetrics
     baseline: Mapping[str, float] | None = None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
     def gain(self, metric: str) -> float | None:
         """How much of a metric was gained over random weights."""

@@ -70,6 +70,7 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
     )
     environment.filters.update(share=_share)
     environment.filters.update(figure=figure, signed=signed, count=count, duration=duration, rate=rate, percent=percent)
+    environment.filters.update(interval=interval)
     page = environment.get_template("report.html.j2").render(
         content=content,
         charts={name: (data_uri(light[name], "image/png"), data_uri(dark[name], "image/png")) for name in light},
@@ -118,6 +119,11 @@ def figure(value: float | None, decimals: int = 3) -> str:
     return _NONE if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
 
 
+def interval(ends: tuple[float, float]) -> str:
+    """Both ends of an interval."""
+    return f"{figure(ends[0])}\N{EN DASH}{figure(ends[1])}".replace("-", _MINUS)
+
+
 def signed(value: float | None) -> str:
     """A difference with its sign, the minus a real one."""
     return _NONE if value is None else f"{value:+.3f}".replace("-", _MINUS)
@@ -164,7 +170,7 @@ def _test_view(reporting: Reporting, test: TestReport, index: int) -> TestView:
         value=test.metrics.summary[reporting.score],
         baseline=None if test.baseline is None else test.baseline[reporting.score],
         gain=test.gain(reporting.score),
-        interval=reporting.interval(test.metrics),
+        interval=test.intervals.get(reporting.score),
         details=reporting.view(test.metrics),
         chart_ending="" if index == 0 else f"_{test.name}",
     )

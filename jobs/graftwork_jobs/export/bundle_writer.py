@@ -69,6 +69,7 @@ class BundleRequest:
         candidates: examples to pick golden ones from, best all of the test set.
         metrics: test metrics.
         extra_metrics: metrics of the further test sets.
+        intervals: 95 % confidence intervals of the test metrics.
         lineage: where it came from.
         report_dir: report to copy, if there is one.
         destination: directory to make; takes the place of an earlier bundle there.
@@ -86,6 +87,7 @@ class BundleRequest:
     lineage: Lineage
     destination: Path
     extra_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     report_dir: Path | None = None
     locate: Callable[[str], Path] = Path
     tolerance: float = 1e-3
@@ -192,6 +194,7 @@ def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArr
         tolerance=request.tolerance,
         metrics=_defined(request.metrics),
         extra_metrics={test: _defined(metrics) for test, metrics in request.extra_metrics.items()},
+        intervals={name: ends for name, ends in request.intervals.items() if all(math.isfinite(end) for end in ends)},
         lineage=request.lineage,
     )
 

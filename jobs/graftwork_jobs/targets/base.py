@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from graftwork.bundle.manifest import OutputSignature
     from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
     from graftwork_jobs.evaluation.mistakes import WrongAnswer
+    from graftwork_jobs.evaluation.resampling import Summed
 
 Tensor = Any
 """A tensor of the Keras backend."""
@@ -123,6 +124,17 @@ class Target(ABC):
         Raises:
             PermanentError: a prediction is not a number.
         """
+
+    def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed | None:
+        """The figures of `metrics` as functions of sums over examples; None where there is no such form.
+
+        Args:
+            predictions: of a test set.
+            targets: of the test set.
+            summary: its figures.
+        """
+        del predictions, targets, summary
+        return None
 
     @property
     @abstractmethod

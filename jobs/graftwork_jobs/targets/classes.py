@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from graftwork.bundle.manifest import ScoresSignature
 from graftwork.spec.tasks import TargetKind
 from graftwork_jobs.evaluation.class_reporting import ClassReporting
+from graftwork_jobs.evaluation.class_sums import class_sums
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, classification_metrics
 from graftwork_jobs.evaluation.mistakes import WrongAnswer, most_confident_mistakes
+from graftwork_jobs.evaluation.resampling import Summed
 from graftwork_jobs.targets.base import Target, Targets, Tensor
 
 
@@ -96,6 +98,10 @@ class ClassTarget(Target):
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
         """Metrics of a classifier."""
         return classification_metrics(predictions, targets, self.names)
+
+    def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
+        """Right answers, log losses, and counts of each class."""
+        return class_sums(predictions, targets, summary)
 
     @property
     def reporting(self) -> ClassReporting:

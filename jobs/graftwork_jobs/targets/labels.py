@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from graftwork.bundle.manifest import LabelsSignature
 from graftwork_jobs.evaluation.label_metrics import LabelMetrics, best_thresholds, label_metrics
 from graftwork_jobs.evaluation.label_reporting import LabelReporting
+from graftwork_jobs.evaluation.label_sums import label_sums
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
+from graftwork_jobs.evaluation.resampling import Summed
 from graftwork_jobs.targets.base import Target, Targets, Tensor
 
 _NO_LABEL = "no label"
@@ -118,6 +120,10 @@ class LabelTarget(Target):
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> LabelMetrics:
         """F1, average precision and the like, of each label and on average."""
         return label_metrics(predictions, targets, self.names, self.thresholds)
+
+    def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
+        """Losses, and counts of each label."""
+        return label_sums(predictions, targets, self.thresholds, summary)
 
     @property
     def reporting(self) -> LabelReporting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +12,8 @@ from graftwork.bundle.manifest import NumbersSignature
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics, number_metrics
 from graftwork_jobs.evaluation.number_reporting import NumberReporting
+from graftwork_jobs.evaluation.number_sums import number_sums
+from graftwork_jobs.evaluation.resampling import Summed
 from graftwork_jobs.targets.base import Target, Targets, Tensor
 
 NumberLoss = Literal["mse", "mae", "huber"]
@@ -94,6 +96,11 @@ class NumberTarget(Target):
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> NumberMetrics:
         """MAE, RMSE and R2 of each number and on average."""
         return number_metrics(predictions, targets, self.names)
+
+    def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
+        """Errors and their squares."""
+        del summary
+        return number_sums(predictions.astype(np.float64), targets.astype(np.float64))
 
     @property
     def reporting(self) -> NumberReporting:

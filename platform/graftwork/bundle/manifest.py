@@ -193,6 +193,8 @@ class BundleManifest(_Record):
     """Test metrics."""
     extra_metrics: dict[str, dict[str, float]] = Field(default_factory=dict)
     """Metrics of the further test sets, by their names."""
+    intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
+    """95 % confidence interval of each test metric."""
     lineage: Lineage
     """Where it came from."""
     files: dict[BundlePath, Sha256] = Field(default_factory=dict)

@@ -60,7 +60,11 @@ def test_jobs_lists_shows_and_logs_the_run(undisturbed: Ended, graft_home: Graft
     shown = json.loads(jobs(graft_home, "show", f"calm/{run_id}", "-o", "json"))
     assert shown["result"]["metrics"] == undisturbed.json["metrics"]
     assert [epoch["phase"] for epoch in shown["epochs"]] == ["head"] * 12 + ["tune"] * 20
-    assert f"calm/{run_id}: succeeded" in jobs(graft_home, "show", "calm")
+    told = jobs(graft_home, "show", "calm")
+    assert f"calm/{run_id}: succeeded" in told
+    low, high = shown["result"]["intervals"]["test"]["f1_macro"]
+    assert low <= undisturbed.json["metrics"]["f1_macro"] <= high
+    assert f"{low:.4g}..{high:.4g}" in told
     events = [json.loads(line) for line in jobs(graft_home, "logs", "calm", "-o", "json").splitlines()]
     stages = [event["stage"] for event in events if event["kind"] == "stage"]
     assert stages == ["planned", "training", "evaluating", "registering", "succeeded"]

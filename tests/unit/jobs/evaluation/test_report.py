@@ -271,3 +271,14 @@ def test_a_bare_minimum_gives_a_report(tmp_path: Path) -> None:
     page = _Page(write_report(bare, tmp_path / "report").read_text(encoding="utf-8"))
     assert "Gain from pre-training" not in page.text
     assert "Test accuracy" in page.text
+
+
+@pytest.mark.usefixtures("quick_charts")
+def test_intervals_stand_beside_their_figures(tmp_path: Path) -> None:
+    """Page and JSON hold both ends of each interval."""
+    content = content_with()
+    first = replace(content.tests[0], intervals={"accuracy": (0.8123, 0.9456)})
+    page = write_report(replace(content, tests=(first, *content.tests[1:])), tmp_path / "report")
+    assert "0.812\N{EN DASH}0.946" in _Page(page.read_text()).text
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert figures["tests"]["test"]["intervals"] == {"accuracy": [0.8123, 0.9456]}
