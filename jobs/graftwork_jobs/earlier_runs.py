@@ -34,7 +34,7 @@ class JobBusyError(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class EarlierRun:
-    """A run with the fingerprint that was asked for, which nobody is working on.
+    """A run with the fingerprint that was asked for.
 
     Attributes:
         paths: its files.
@@ -76,18 +76,9 @@ def find_earlier_run(settings: Settings, job: str, wanted: str) -> EarlierRun | 
         settings: where runs are.
         job: its name.
         wanted: the fingerprint.
-
-    Raises:
-        JobBusyError: it is being worked on right now.
     """
     for paths in run_paths.runs_of(settings, job):
         state = run_paths.read_state(paths)
-        if state.fingerprint != wanted:
-            continue
-        if run_paths.is_driven(paths):
-            raise JobBusyError(
-                f"{job}: run {paths.run_id} is being worked on by process {state.pid}. "
-                f"Wait for it, or end it with: graft jobs stop {job}"
-            )
-        return EarlierRun(paths=paths, state=state)
+        if state.fingerprint == wanted:
+            return EarlierRun(paths=paths, state=state)
     return None

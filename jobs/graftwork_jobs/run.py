@@ -30,7 +30,7 @@ from graftwork_jobs.assessment import (
     report_content,
 )
 from graftwork_jobs.data.fetch import local_path
-from graftwork_jobs.earlier_runs import EarlierRun, find_earlier_run, fingerprint
+from graftwork_jobs.earlier_runs import EarlierRun, fingerprint
 from graftwork_jobs.evaluation.gates import GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
 from graftwork_jobs.evaluation.summary import summary_lines
@@ -39,6 +39,7 @@ from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan, plan_variant
+from graftwork_jobs.run_claim import claimed_run
 from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
 from graftwork_jobs.search.records import SearchResult, search_lineage
 from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
@@ -122,20 +123,18 @@ def run_job(
     for warning in planned.plan.warnings:
         reporter.warn(warning)
     identity = fingerprint(job, planned)
-    earlier = None if restart else find_earlier_run(settings, job.metadata.name, identity)
-    if earlier is not None and earlier.is_finished and force:
-        earlier = None
-    paths = earlier.paths if earlier is not None else run_paths.new_run(settings, job.metadata.name)
-    reporter.say(_opening(paths, earlier))
-    if earlier is not None and earlier.is_finished:
-        answer = _standing_answer(job, earlier, Registry(settings, reporter))
-        if answer is not None:
-            return answer
-    with _recorded(paths, identity) as record:
-        _write_inputs(paths, job, planned)
-        if written is not None:
-            paths.source_file.write_text(written)
-        outcome = _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
+    with claimed_run(settings, job.metadata.name, identity, restart=restart, force=force) as claimed:
+        paths, earlier = claimed.paths, claimed.earlier
+        reporter.say(_opening(paths, earlier))
+        if earlier is not None and earlier.is_finished:
+            answer = _standing_answer(job, earlier, Registry(settings, reporter))
+            if answer is not None:
+                return answer
+        with _recorded(paths, identity) as record:
+            _write_inputs(paths, job, planned)
+            if written is not None:
+                paths.source_file.write_text(written)
+            outcome = _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
     return replace(outcome, reused=earlier is not None and earlier.is_finished)
 
 

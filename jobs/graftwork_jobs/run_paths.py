@@ -75,6 +75,11 @@ class RunPaths:
         return self.root / "state.json"
 
     @property
+    def lock_file(self) -> Path:
+        """Locked by the process that works on the run."""
+        return self.root / ".lock"
+
+    @property
     def report_dir(self) -> Path:
         """The report: HTML, PNG and metrics."""
         return self.root / "report"

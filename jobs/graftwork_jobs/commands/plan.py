@@ -10,7 +10,7 @@ import click
 from graftwork.cli.console import console, format_bytes, format_duration, make_reporter, print_json, print_table
 from graftwork.cli.options import Output, output_option
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.load import load_only
+from graftwork.spec.load import load_only, problems_placed
 
 if TYPE_CHECKING:
     from graftwork_jobs.phase_plan import PhasePlan
@@ -36,7 +36,8 @@ def command(file: Path, output: Output) -> None:
     set_up_keras(job.spec.training.backend)
     from graftwork_jobs.plan import make_plan
 
-    planned = make_plan(job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter)
+    with problems_placed(source):
+        planned = make_plan(job, base_dir=source.base_dir, settings=load_settings(), reporter=reporter)
     if output == "json":
         print_json(planned.plan.as_dict())
     else:

@@ -9,7 +9,7 @@ import click
 from graftwork.cli.console import make_reporter, print_json
 from graftwork.cli.options import Output, output_option
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.load import STDIN, load_only
+from graftwork.spec.load import STDIN, load_only, problems_placed
 from graftwork_jobs.interrupts import sigterm_as_interrupt
 
 
@@ -35,7 +35,7 @@ def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # 
     from graftwork_jobs.run import run_job
 
     try:
-        with sigterm_as_interrupt():
+        with sigterm_as_interrupt(), problems_placed(source):
             outcome = run_job(
                 job,
                 base_dir=source.base_dir,

@@ -6,7 +6,8 @@ The only module of this package that reads files. Everything that loads a spec c
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -21,7 +22,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.repair import repaired_copy
 from graftwork.spec.schema_words import SchemaGuide, one_of
-from graftwork.spec.yaml_text import Document, ValuePath, parse_documents
+from graftwork.spec.yaml_text import Document, ValuePath, parse_documents, parsed_path
 
 Spec = FineTuneJob | InferenceEndpoint
 _Kind = TypeVar("_Kind", FineTuneJob, InferenceEndpoint)
@@ -48,6 +49,7 @@ class LoadedSpec:
         document: position among the file's documents, from 0.
         line: line of the file where the document begins.
         raw: the document as it was written.
+        lines: the lines of its values.
     """
 
     object: Spec
@@ -56,6 +58,27 @@ class LoadedSpec:
     document: int
     line: int
     raw: dict[str, Any]
+    lines: Document
+
+    def placed(self, problem: Problem) -> Problem:
+        """A problem with the object, found later, with file and line where its place is a path of the file."""
+        path = parsed_path(problem.where)
+        if problem.file is not None or path is None or path[0] not in self.raw:
+            return problem
+        return replace(problem, file=self.file, line=self.lines.line_of(path))
+
+
+@contextmanager
+def problems_placed(source: LoadedSpec) -> Iterator[None]:
+    """Give file and line to the problems of a `SpecError` in the block.
+
+    Raises:
+        SpecError: as in the block, with the places.
+    """
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError([source.placed(problem) for problem in error.problems]) from error
 
 
 def load_specs(paths: Sequence[Path | str]) -> list[LoadedSpec]:
@@ -142,6 +165,7 @@ def check_text(text: str, *, file: str, base_dir: Path) -> tuple[list[LoadedSpec
                     document=index,
                     line=document.line,
                     raw=document.value,
+                    lines=document,
                 )
             )
     problems += _names_twice(loaded)

@@ -23,6 +23,8 @@ ValuePath = tuple[str | int, ...]
 
 _DOCUMENT_START = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _ONLY_COMMENTS = re.compile(r"(?:\s|^#.*$|^%.*$|^---|^\.\.\.)*", re.MULTILINE)
+_PATH = re.compile(r"""[A-Za-z_][\w-]*(\.[\w-]+|\[\d+]|\["[^"]*"])*""")
+_STEP = re.compile(r"""\.?([A-Za-z_][\w-]*)|\[(\d+)]|\["([^"]*)"]""")
 _TAG = "tag:yaml.org,2002:"
 _TRUE = frozenset({"yes", "true", "on"})
 _MERGE_KEY = "<<"
@@ -95,6 +97,13 @@ def path_text(path: ValuePath) -> str:
         else:
             text += f'["{shorten(step)}"]'
     return text or "document"
+
+
+def parsed_path(text: str) -> ValuePath | None:
+    """The path that `path_text` wrote; None where the text is no such thing."""
+    if not _PATH.fullmatch(text):
+        return None
+    return tuple(int(index) if index else quoted or name for name, index, quoted in _STEP.findall(text))
 
 
 def shorten(text: str, limit: int = 60) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -47,6 +48,9 @@ def test_everything_wrong_is_told_at_once(graft_home: GraftHome) -> None:
     ended = graft_home.graft("plan", write_job(graft_home.work, "wrong", data=data, phases=phases), "-o", "json")
     assert ended.code == 2
     assert "Traceback" not in ended.err
+    lines = {problem["where"]: problem["line"] for problem in ended.json["error"]["problems"]}
+    written = (graft_home.work / "wrong.yaml").read_text().splitlines()
+    assert "cnov1" in written[lines["spec.phases[0].unfreeze.fromLayer"] - 1]
     told = [(problem["where"], problem["received"] + problem["fix"]) for problem in ended.json["error"]["problems"]]
     for where, words in [
         ("spec.data.train.uri", "letter.jpg"),
@@ -69,7 +73,7 @@ def test_a_backbone_that_is_not_there(backbone: dict[str, str], where: str, word
     """Named with the place in the spec, and near names where there are some."""
     ended = graft_home.graft("run", write_job(graft_home.work, "no-backbone", backbone=backbone))
     assert ended.code == 2
-    assert ended.err.startswith(f"{where}: received ")
+    assert re.match(rf"no-backbone\.yaml:\d+: {re.escape(where)}: received ", ended.err)
     assert words in ended.err
     assert "Traceback" not in ended.err
     assert graft_home.runs("no-backbone") == []

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from graftwork.settings import Settings
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import earlier_runs, run_paths
 from graftwork_jobs.assessment import library_versions
-from graftwork_jobs.earlier_runs import JobBusyError, find_earlier_run, fingerprint
+from graftwork_jobs.earlier_runs import find_earlier_run, fingerprint
 from graftwork_jobs.run_paths import RunPaths, RunState
 from tests.unit.jobs.example_jobs import job_with
 from tests.unit.spec.examples import JOB
@@ -145,10 +144,3 @@ def test_the_newest_run_speaks(settings: Settings) -> None:
     earlier = find_earlier_run(settings, "flowers", "f")
     assert earlier is not None
     assert not earlier.is_finished
-
-
-def test_a_run_that_is_worked_on_is_left_alone(settings: Settings) -> None:
-    """The error names the process and the command that ends it."""
-    make_run(settings, "r1", status="training", pid=os.getpid())
-    with pytest.raises(JobBusyError, match=f"r1 is being worked on by process {os.getpid()}.*graft jobs stop flowers"):
-        find_earlier_run(settings, "flowers", "f")

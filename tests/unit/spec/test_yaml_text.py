@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.errors import Problem
-from graftwork.spec.yaml_text import MAX_TEXT_CHARACTERS, MAX_VALUES, Document, parse_documents, path_text
+from graftwork.spec.yaml_text import (
+    MAX_TEXT_CHARACTERS,
+    MAX_VALUES,
+    Document,
+    parse_documents,
+    parsed_path,
+    path_text,
+)
 
 
 def read(text: str) -> Document:
@@ -158,3 +165,18 @@ def test_paths_are_written_as_in_code() -> None:
     assert path_text(("spec", "phases", 1, "learningRate")) == "spec.phases[1].learningRate"
     assert path_text(("metadata", "labels", "a.b/c")) == 'metadata.labels["a.b/c"]'
     assert path_text(()) == "document"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("spec",), ("spec", "phases", 1, "learningRate"), ("metadata", "labels", "a.b/c"), ("spec", "data", "x-y", 0)],
+)
+def test_a_written_path_is_found_again(path: tuple[str | int, ...]) -> None:
+    """What messages call a place leads back to it."""
+    assert parsed_path(path_text(path)) == path
+
+
+@pytest.mark.parametrize("text", ["NAME", "data/a.jpg", "", "spec..data", "flowers@champion", "two words"])
+def test_other_places_are_no_paths(text: str) -> None:
+    """Names of files and models stand in messages, too."""
+    assert parsed_path(text) in {None, (text,)}

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from graftwork.settings import Settings, child_environment
+from graftwork_jobs import run_paths
+from graftwork_jobs.earlier_runs import JobBusyError
+from graftwork_jobs.run_claim import claimed_run
+from graftwork_jobs.run_paths import RunPaths, RunState
+
+_DRIVERS = 6
+# Starts when its standard input is closed, says which run it got, and keeps it until it is killed.
+_DRIVER = """
+import sys, time
+from graftwork.settings import load_settings
+from graftwork_jobs.earlier_runs import JobBusyError
+from graftwork_jobs.run_claim import claimed_run
+print("ready", flush=True)
+sys.stdin.read()
+try:
+    with claimed_run(load_settings(), "flowers", "f") as claimed:
+        print("got", claimed.paths.run_id, claimed.earlier is not None, flush=True)
+        time.sleep(600)
+except JobBusyError:
+    print("busy", flush=True)
+"""
+
+
+def _at_once(home: Path) -> list[tuple[subprocess.Popen[str], list[str]]]:
+    """Several drivers of the same job, let go within milliseconds, with what each said."""
+    environment = child_environment({"GRAFT_HOME": str(home)})
+    drivers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _DRIVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for _ in range(_DRIVERS)
+    ]
+    for driver in drivers:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+    for driver in drivers:
+        assert driver.stdin is not None
+        driver.stdin.close()
+    return [(driver, driver.stdout.readline().split() if driver.stdout else []) for driver in drivers]
+
+
+def _end(drivers: list[tuple[subprocess.Popen[str], list[str]]]) -> None:
+    for driver, _ in drivers:
+        driver.kill()
+        driver.wait()
+        assert driver.stdout is not None
+        driver.stdout.close()
+
+
+def test_of_drivers_that_come_at_once_one_gets_the_run(settings: Settings) -> None:
+    """Of a job's first run, and of one whose driver was killed: the others are refused, and no run is made twice."""
+    home = settings.runs_dir.parent
+    first = _at_once(home)
+    _end(first)
+    second = _at_once(home)
+    _end(second)
+    for drivers, found in ((first, "False"), (second, "True")):
+        said = sorted(words for _, words in drivers)
+        assert [words[0] for words in said] == ["busy"] * (_DRIVERS - 1) + ["got"]
+        assert said[-1][2] == found
+    assert len(run_paths.runs_of(settings, "flowers")) == 1
+
+
+def test_a_run_that_is_worked_on_is_left_alone(settings: Settings) -> None:
+    """The error names the process and the command that ends it."""
+    with (
+        claimed_run(settings, "flowers", "f") as claimed,
+        pytest.raises(JobBusyError, match=rf"{claimed.paths.run_id} is .*process {os.getpid()}.*graft jobs stop"),
+        claimed_run(settings, "flowers", "f"),
+    ):
+        pass
+
+
+def test_another_spec_of_the_job_is_no_hindrance(settings: Settings) -> None:
+    """So is starting over on purpose."""
+    with (
+        claimed_run(settings, "flowers", "f") as first,
+        claimed_run(settings, "flowers", "g") as other,
+        claimed_run(settings, "flowers", "f", restart=True) as again,
+    ):
+        assert len({claimed.paths.root for claimed in (first, other, again)}) == 3
+
+
+@pytest.mark.parametrize(("force", "fresh"), [(False, False), (True, True)])
+def test_a_finished_run_answers_unless_forced(force: bool, fresh: bool, settings: Settings) -> None:
+    """Its state comes along as it is once the run is held."""
+    root = run_paths.job_dir(settings, "flowers") / "r1"
+    root.mkdir(parents=True)
+    finished = RunPaths(root=root)
+    run_paths.write_state(finished, RunState(status="succeeded", fingerprint="f", pid=1))
+    with claimed_run(settings, "flowers", "f", force=force) as claimed:
+        assert (claimed.paths != finished) == fresh
+        assert (claimed.earlier is None) == fresh
