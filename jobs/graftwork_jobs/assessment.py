@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,12 +22,14 @@ from numpy.typing import NDArray
 from graftwork import __version__
 from graftwork.spec.tasks import input_kind
 from graftwork_jobs.data.fetch import local_path
+from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, worth_telling
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import read_history
 from graftwork_jobs.evaluation.kinds import TestMetrics
 from graftwork_jobs.evaluation.report_content import Mistake, PhaseSummary, ReportContent, ServeStep, TestReport
 from graftwork_jobs.evaluation.resampling import Interval, intervals, resampled
+from graftwork_jobs.evaluation.slices import Slice, slices_of
 from graftwork_jobs.features.usage import usage_by_phase
 from graftwork_jobs.input_plan import TextFacts, words_for
 
@@ -53,15 +56,21 @@ class Assessment:
 
     Attributes:
         tests: metrics by test set; `test` first.
-        predictions: by test set, shape (examples, outputs), float32.
+        predictions: by test set, as the bundle will give them, shape (examples, outputs), float32.
         target: what the model predicts, with what was chosen on the validation data.
+        targets: what is right, by test set.
+        uncalibrated: metrics of the network as it was trained, by test set; empty where nothing was calibrated.
         intervals: 95 % confidence interval of each figure, by test set.
+        slices: parts of the test set.
     """
 
     tests: dict[str, TestMetrics]
     predictions: dict[str, np.ndarray[Any, np.dtype[np.float32]]]
     target: Target
+    targets: dict[str, NDArray[Any]]
+    uncalibrated: dict[str, TestMetrics]
     intervals: dict[str, dict[str, Interval]]
+    slices: tuple[Slice, ...] = ()
 
     @property
     def test(self) -> TestMetrics:
@@ -74,22 +83,30 @@ class Assessment:
         return {name: dict(metrics.summary) for name, metrics in self.tests.items()}
 
 
-def assess(result: TrainResult, target: Target) -> Assessment:
+def assess(
+    result: TrainResult, target: Target, slices: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Assessment:
     """Compute the metrics of every test set from the predictions that training wrote.
 
     Args:
         result: of the training.
         target: what the model predicts.
+        slices: values of the columns by which the test set is cut, by column.
     """
-    stored = {name: _arrays(file) for name, file in result.predictions.items()}
-    if _VALIDATION in stored:
-        target = target.settled(*stored.pop(_VALIDATION))
+    raw = {name: _arrays(file) for name, file in result.predictions.items()}
+    trained = target
+    if _VALIDATION in raw:
+        target = target.settled(*raw.pop(_VALIDATION))
+    stored = {name: (target.adjusted(predictions), targets) for name, (predictions, targets) in raw.items()}
     tests = {name: target.metrics(predictions, targets) for name, (predictions, targets) in stored.items()}
     return Assessment(
         tests=tests,
         predictions={name: predictions for name, (predictions, _) in stored.items()},
         target=target,
+        targets={name: targets for name, (_, targets) in stored.items()},
+        uncalibrated={name: trained.metrics(*raw[name]) for name in tests} if target.calibration else {},
         intervals={name: _intervals(target, *stored[name], metrics) for name, metrics in tests.items()},
+        slices=slices_of(target, *stored[_TEST], slices) if slices else (),
     )
 
 
@@ -113,6 +130,7 @@ def report_content(
     *,
     run_id: str,
     gates: tuple[GateResult, ...],
+    compared: Mapping[str, Comparison | NotCompared],
     baseline: Mapping[str, Mapping[str, float]],
     events: Sequence[Event],
     data_cache_dir: Path,
@@ -127,6 +145,7 @@ def report_content(
         assessment: of the test sets.
         run_id: the run.
         gates: their results.
+        compared: with registered models on the test set, by alias.
         baseline: summary metrics of the job on random weights, by test set; empty if there was none.
         events: of the training, in order.
         data_cache_dir: where local copies of remote pictures are.
@@ -151,6 +170,7 @@ def report_content(
             train_examples=len(planned.index.splits["train"]),
             validation_examples=len(planned.index.splits["validation"]),
             spec=job.spec,
+            slices=assessment.slices,
         )
     )
     return ReportContent(
@@ -178,10 +198,19 @@ def report_content(
         history=history,
         findings=findings,
         tests=tuple(
-            TestReport(name=name, metrics=metrics, baseline=baseline.get(name), intervals=assessment.intervals[name])
+            TestReport(
+                name=name,
+                metrics=metrics,
+                baseline=baseline.get(name),
+                intervals=assessment.intervals[name],
+                before=assessment.uncalibrated.get(name),
+            )
             for name, metrics in assessment.tests.items()
         ),
         gates=gates,
+        compared=tuple(worth_telling(compared)),
+        slices=assessment.slices,
+        settled=assessment.target.settled_words,
         mistakes=tuple(_mistakes(planned, assessment, data_cache_dir)),
         warnings=plan.warnings,
         timings={name.removesuffix("_s").replace("_", " "): seconds for name, seconds in result.timings.items()},

@@ -31,6 +31,7 @@ from graftwork_jobs.input_plan import (
     truncation_warnings,
 )
 from graftwork_jobs.phase_plan import PhasePlan, depth_warnings, memory_bytes, plan_phase
+from graftwork_jobs.plan_threshold import threshold_problems
 from graftwork_jobs.plan_words import registration_words
 from graftwork_jobs.search.plan_search import KnownNetwork, SearchPlan, Variant, plan_search, plan_variants
 from graftwork_jobs.targets.choose import make_target
@@ -151,6 +152,7 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
             cache_dir=settings.data_dir,
             seed=spec.training.seed,
             reporter=reporter,
+            slices=spec.evaluation.slices,
         )
     except SpecError as error:
         build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
@@ -179,8 +181,8 @@ def _plan_scanned(
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training
 
     spec = job.spec
-    if few := _top5_of_few(spec, len(scan.index.labels)):
-        raise SpecError(few)
+    if wrong := [*_top5_of_few(spec, len(scan.index.labels)), *threshold_problems(spec, scan.index.labels)]:
+        raise SpecError(wrong)
     build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
     target = make_target(spec, scan.index)
     backbone, inputs, network = build(spec, outputs=target.outputs)

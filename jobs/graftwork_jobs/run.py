@@ -29,9 +29,11 @@ from graftwork_jobs.assessment import (
     library_versions,
     report_content,
 )
+from graftwork_jobs.champion import Newcomer, compare_with_registered
 from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.earlier_runs import EarlierRun, fingerprint
-from graftwork_jobs.evaluation.gates import GateResult, check_gates
+from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
+from graftwork_jobs.evaluation.gates import GateFacts, GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
 from graftwork_jobs.evaluation.summary import summary_lines
 from graftwork_jobs.events import append_event, read_events
@@ -259,10 +261,20 @@ class _Run:
         self, result: TrainResult, baseline_result: TrainResult | None, search: SearchResult | None
     ) -> RunOutcome:
         self.record("evaluating")
-        assessment = assess(result, self.planned.target)
+        assessment = assess(result, self.planned.target, self.planned.index.splits["test"].slices)
         baseline = assess(baseline_result, self.planned.target).summaries if baseline_result else {}
         registry = Registry(self.settings, self.reporter)
-        gates = check_gates(self.job.spec.evaluation.gates, assessment.summaries["test"], self._champions(registry))
+        compared = self._compared(assessment, registry)
+        gates = check_gates(
+            self.job.spec.evaluation.gates,
+            GateFacts(
+                metrics=assessment.summaries["test"],
+                intervals=assessment.intervals["test"],
+                slices=assessment.slices,
+                compared=compared,
+                stored=self._champions(registry),
+            ),
+        )
         content = report_content(
             self.job,
             self.planned,
@@ -270,6 +282,7 @@ class _Run:
             assessment,
             run_id=self.paths.run_id,
             gates=gates,
+            compared=compared,
             baseline=baseline,
             events=read_events(self.paths.events_file),
             data_cache_dir=self.settings.data_dir,
@@ -398,6 +411,29 @@ class _Run:
             # Runs of several jobs may share a storage.
             run_name="-".join([self.paths.job, self.paths.run_id, *run_dir.relative_to(self.paths.root).parts]),
             storage=self.settings.storage,
+        )
+
+    def _compared(self, assessment: Assessment, registry: Registry) -> dict[str, Comparison | NotCompared]:
+        """The models that this one would take the place of, or has to reach, run on this test set."""
+        register = self.job.spec.register_
+        if register is None:
+            return {}
+        test = self.planned.index.splits["test"]
+        aliases = {gate.not_worse_than for gate in self.job.spec.evaluation.gates} | {register.alias}
+        return compare_with_registered(
+            Newcomer(
+                task=self.job.spec.task,
+                run_id=self.paths.run_id,
+                target=assessment.target,
+                predictions=assessment.predictions["test"],
+                targets=assessment.targets["test"],
+                inputs=test.inputs,
+                locate=lambda uri: local_path(uri, self.settings.data_dir),
+            ),
+            register.model,
+            [alias for alias in aliases if alias is not None],
+            registry,
+            self.reporter,
         )
 
     def _champions(self, registry: Registry) -> dict[str, Mapping[str, float]]:

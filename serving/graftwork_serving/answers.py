@@ -12,7 +12,7 @@ from graftwork.bundle.manifest import LabelsSignature, NumbersSignature, ScoresS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from graftwork.bundle.manifest import OutputSignature
+    from graftwork.bundle.manifest import BinaryThreshold, OutputSignature
 
 
 class Answers(Protocol):
@@ -53,18 +53,23 @@ class Answers(Protocol):
 
 
 class ScoreAnswers:
-    """One class of several: the likeliest label, and labels by falling probability."""
+    """One class of several: the likeliest label, or one of two by a threshold; and labels by falling probability."""
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], threshold: BinaryThreshold | None = None) -> None:
         self.labels = labels
         self.scales = (1.0,) * len(labels)
+        self._positive = None if threshold is None else labels.index(threshold.positive)
+        self._from = 0.0 if threshold is None else np.float32(threshold.at)
 
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
-        """The likeliest label, its probability, and the best labels with theirs."""
+        """The label answered, its probability, and the best labels with theirs."""
         best = np.argsort(-values, kind="stable")[:top].tolist()
-        ranked = {self.labels[index]: round(float(values[index]), 7) for index in best}
-        label = self.labels[best[0]]
-        return {"label": label, "score": ranked[label], "scores": ranked}
+        answer = int(self._answered(values[None])[0])
+        return {
+            "label": self.labels[answer],
+            "score": round(float(values[answer]), 7),
+            "scores": {self.labels[index]: round(float(values[index]), 7) for index in best},
+        }
 
     def tensors(self) -> dict[str, tuple[str, list[int]]]:
         """All probabilities, and the likeliest label."""
@@ -73,8 +78,13 @@ class ScoreAnswers:
     def data(self, name: str, values: NDArray[np.float32]) -> list[Any]:
         """Probabilities or labels."""
         if name == "label":
-            return [self.labels[index] for index in values.argmax(axis=1).tolist()]
+            return [self.labels[index] for index in self._answered(values).tolist()]
         return list(values.ravel().tolist())
+
+    def _answered(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        if self._positive is None:
+            return np.asarray(values.argmax(axis=1))
+        return np.where(values[:, self._positive] >= self._from, self._positive, 1 - self._positive)
 
 
 class NumberAnswers:
@@ -144,7 +154,7 @@ def answers_for(output: OutputSignature) -> Answers:
     """What puts the output of a bundle into words."""
     match output:
         case ScoresSignature():
-            return ScoreAnswers(tuple(output.labels))
+            return ScoreAnswers(tuple(output.labels), output.threshold)
         case NumbersSignature():
             return NumberAnswers(tuple(output.labels), output.scales)
         case LabelsSignature():

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -39,6 +39,8 @@ class Split:
             shape (n, names), float32.
         digests: SHA-256 of each picture's file or of the text, in hex.
         weights: how much each example counts in training, shape (n,), float32; None for 1 throughout.
+        slices: values of the columns by which the test set is cut, by column. Not stored: only the driver, which has
+            just read the tables, asks for them.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Split:
     targets: NDArray[Any]
     digests: tuple[str, ...]
     weights: NDArray[np.float32] | None = None
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -186,7 +189,8 @@ def _splits(names: Sequence[str], columns: dict[str, list[str]], numbers: dict[s
             name=name,
             inputs=tuple(columns["input"][row] for row in chosen),
             digests=tuple(columns["digest"][row] for row in chosen),
-            **{name: values[chosen] for name, values in numbers.items()},
+            targets=numbers["targets"][chosen],
+            weights=numbers["weights"][chosen],
         )
         for name, chosen in rows.items()
     }

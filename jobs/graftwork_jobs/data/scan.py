@@ -24,7 +24,8 @@ from graftwork_jobs.data.target_cells import Found, TargetCells, target_cells
 from graftwork_jobs.data.weights import weight_problems, weights_of
 
 _TRAIN = "train"
-_PARTS = ("validation", "test")
+_TEST = "test"
+_PARTS = ("validation", _TEST)
 
 Examples: TypeAlias = "dict[str, list[Example]]"
 """Readable examples by split or source name."""
@@ -60,6 +61,7 @@ def scan_data(
     cache_dir: Path,
     seed: int,
     reporter: Reporter,
+    slices: Sequence[str] = (),
 ) -> DataScan:
     """Find, read, check and split all examples of a job.
 
@@ -71,13 +73,14 @@ def scan_data(
         seed: the job's seed; decides which examples a fraction takes.
         reporter: told how far it is.
         target: what is predicted.
+        slices: columns by which the test set is cut.
 
     Raises:
         SpecError: the data cannot be used; all problems found are told together.
         PermanentError: a remote store stopped answering.
     """
     cells = target_cells(target, data)
-    listings = _list_all(data, what, cells, base_dir, cache_dir)
+    listings = _list_all(data, what, cells, base_dir, cache_dir, tuple(slices))
     problems = [problem for listing in listings.values() for problem in audit.listing_problems(listing)]
     inputs = [example.input for listing in listings.values() for example in listing.examples]
     if what == "text":
@@ -95,16 +98,19 @@ def scan_data(
     problems.extend(_nothing_readable(what, listings, usable))
     if problems:
         raise SpecError(problems)
-    return _assemble(data, what, cells, listings, usable, prints, tuple(unreadable), seed)
+    return _assemble(data, what, cells, listings, usable, prints, tuple(unreadable), seed, slices)
 
 
-def _list_all(data: Data, what: InputKind, cells: TargetCells, base_dir: Path, cache_dir: Path) -> dict[str, Listing]:
+def _list_all(
+    data: Data, what: InputKind, cells: TargetCells, base_dir: Path, cache_dir: Path, slices: tuple[str, ...]
+) -> dict[str, Listing]:
     """Listings of all sources that name data of their own, `train` first."""
     sources: dict[str, tuple[str, Source]] = {_TRAIN: ("spec.data.train", data.train)}
     for name in _PARTS:
         part = getattr(data, name)
         if part.uri is not None:
             sources[name] = (f"spec.data.{name}", part)
+    sliced = _TEST if _TEST in sources else _TRAIN
     for number, extra in enumerate(data.extra_tests):
         sources[extra.name] = (f"spec.data.extraTests[{number}]", extra)
     return {
@@ -114,7 +120,11 @@ def _list_all(data: Data, what: InputKind, cells: TargetCells, base_dir: Path, c
             where=where,
             base_dir=base_dir,
             cache_dir=cache_dir,
-            columns=replace(cells.columns(source, where), weight=data.weight_column if name == _TRAIN else None),
+            columns=replace(
+                cells.columns(source, where),
+                weight=data.weight_column if name == _TRAIN else None,
+                slices=slices if name == sliced else (),
+            ),
         )
         for name, (where, source) in sources.items()
     }
@@ -180,6 +190,7 @@ def _assemble(
     prints: Mapping[str, Fingerprint],
     unreadable: tuple[tuple[str, str], ...],
     seed: int,
+    slices: Sequence[str],
 ) -> DataScan:
     labels = cells.names(listings[_TRAIN].examples)
     parts = _divide(data, cells, usable, prints, seed)
@@ -190,6 +201,7 @@ def _assemble(
             targets=cells.encode(examples, labels),
             digests=tuple(prints[example.input].digest for example in examples),
             weights=weights_of(examples) if name == _TRAIN else None,
+            slices=_columns(examples, slices) if name == _TEST else {},
         )
         for name, examples in parts.items()
     }
@@ -216,6 +228,11 @@ def _assemble(
         warnings=tuple(warnings),
         imbalance=audit.imbalance(counts[_TRAIN]) if cells.balance else 1.0,
     )
+
+
+def _columns(examples: Sequence[Example], slices: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Values of each column by which examples are cut."""
+    return {name: tuple(example.slices[place] for example in examples) for place, name in enumerate(slices)}
 
 
 def _divide(data: Data, cells: TargetCells, usable: Examples, prints: Mapping[str, Fingerprint], seed: int) -> Examples:

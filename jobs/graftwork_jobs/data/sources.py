@@ -66,6 +66,7 @@ class Example:
         place: where to find it, for messages.
         cells: the table's cells that say what is predicted; empty for a folder.
         weight: the table's cell that says how much it counts in training; None where no column does.
+        slices: the table's cells that say which slices it belongs to.
     """
 
     input: str
@@ -73,6 +74,7 @@ class Example:
     place: str
     cells: tuple[str, ...] = ()
     weight: str | None = None
+    slices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,17 +86,26 @@ class Columns:
         in_folders: whether class folders say it too.
         may_be_empty: whether an empty cell says something.
         weight: name of the column with the weights of examples; None for none.
+        slices: names of the columns by which the test set is cut.
     """
 
     named: tuple[tuple[str, str], ...]
     in_folders: bool = False
     may_be_empty: bool = False
     weight: str | None = None
+    slices: tuple[str, ...] = ()
 
     @property
     def all(self) -> tuple[tuple[str, str], ...]:
-        """With the column of weights, which comes last."""
-        return self.named if self.weight is None else (*self.named, ("spec.data.weightColumn", self.weight))
+        """With the column of weights and those of slices, which come last."""
+        weights = () if self.weight is None else (("spec.data.weightColumn", self.weight),)
+        slices = ((f"spec.evaluation.slices[{place}]", name) for place, name in enumerate(self.slices))
+        return (*self.named, *weights, *slices)
+
+    @property
+    def only_in_tables(self) -> bool:
+        """Whether a folder cannot say all that is asked for."""
+        return not self.in_folders or self.weight is not None or bool(self.slices)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,7 +158,7 @@ def list_source(
         match _format(source):
             case "image-folder" if what == "text":
                 return Listing(where=where, problems=(_no_table(source.uri, where),))
-            case "image-folder" if not columns.in_folders or columns.weight is not None:
+            case "image-folder" if columns.only_in_tables:
                 return Listing(where=where, problems=(_no_columns(source.uri, where, columns.names),))
             case "image-folder":
                 return _list_folder(uri, source.uri, where)
@@ -321,7 +332,8 @@ def _list_table(
     ]
     if problems:
         return Listing(where=where, problems=tuple(problems))
-    needed = 1 if columns.may_be_empty else len(wanted)
+    # An empty cell of a slice's column is a slice of its own.
+    needed = 1 if columns.may_be_empty else len(wanted) - len(columns.slices)
     whole = [row for row in table.rows if all(row.values[:needed])]
     if len(whole) < len(table.rows):
         incomplete = [row for row in table.rows if not all(row.values[:needed])]
@@ -337,14 +349,15 @@ def _list_table(
         )
     return Listing(
         where=where,
-        examples=tuple(_example(uri, kind, what, row, weighted=columns.weight is not None) for row in whole),
+        examples=tuple(_example(uri, kind, what, row, columns) for row in whole),
         problems=tuple(problems),
     )
 
 
-def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, *, weighted: bool) -> Example:
+def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, columns: Columns) -> Example:
     value, *cells = row.values
-    weight = cells.pop() if weighted else None
+    slices = [cells.pop() for _ in columns.slices]
+    weight = cells.pop() if columns.weight is not None else None
     uri = value if what == "text" else _beside_table(table, value)
     return Example(
         input=uri,
@@ -352,6 +365,7 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, *, wei
         place=f"{table} {row_word(kind)} {row.number}" if what == "text" else uri,
         cells=tuple(_clean(cell) for cell in cells),
         weight=weight,
+        slices=tuple(_clean(cell) for cell in reversed(slices)),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork_jobs.evaluation.calibration import BINS, bin_of
+from graftwork_jobs.evaluation.decisions import Cut, answered
 from graftwork_jobs.evaluation.metrics import TOP_K, normalised
 from graftwork_jobs.evaluation.ranks import auc_influence
 from graftwork_jobs.evaluation.resampling import Draws, Summed
@@ -20,18 +21,21 @@ _EPSILON: Final = float(np.finfo(np.float64).eps)
 _PLAIN: Final = 4
 
 
-def class_sums(scores: NDArray[np.float32], labels: NDArray[np.int32], summary: Mapping[str, float]) -> Summed:
+def class_sums(
+    scores: NDArray[np.float32], labels: NDArray[np.int32], summary: Mapping[str, float], cut: Cut | None = None
+) -> Summed:
     """Sums behind a classifier's figures.
 
     Args:
         scores: probabilities, shape (examples, classes), float32.
         labels: index of the true class, shape (examples,), int32.
         summary: the figures themselves; only what it holds is drawn.
+        cut: decision between two classes; None for the highest score.
     """
     from scipy import sparse
 
     probabilities = normalised(scores)
-    predicted = probabilities.argmax(axis=1)
+    predicted = answered(probabilities, cut)
 
     rows, classes = np.arange(len(labels)), probabilities.shape[1]
     right = predicted == labels
@@ -84,6 +88,12 @@ def _figures(sums: NDArray[np.float64], examples: int, *, classes: int, summary:
         "ece": np.abs(bins).sum(axis=1) / examples,
     }
     return {name: values for name, values in figures.items() if name in summary}
+
+
+def class_counts(sums: NDArray[np.float64], classes: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Examples given each class, and examples of each, from the sums of draws; shape (draws, classes) each."""
+    per_class = sums[:, _PLAIN + BINS :]
+    return per_class[:, classes : 2 * classes], per_class[:, 2 * classes :]
 
 
 def _rank(

@@ -15,6 +15,8 @@ from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
 from graftwork_jobs.evaluation.phase_diagnosis import phase_findings
+from graftwork_jobs.evaluation.slice_diagnosis import weak_slice
+from graftwork_jobs.evaluation.slices import Slice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ class DiagnosisInput:
         train_counts: training examples by class, where there are classes.
         train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 without one.
+        slices: parts of the test set.
         spec: the job's spec; without it the advice cannot leave out what is already done.
     """
 
@@ -41,6 +44,7 @@ class DiagnosisInput:
     train_counts: Mapping[str, int] = field(default_factory=dict)
     train_examples: int = 0
     validation_examples: int = 0
+    slices: tuple[Slice, ...] = ()
     spec: FineTuneJobSpec | None = None
 
     @property
@@ -70,10 +74,23 @@ def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
             spec=given.spec,
         ),
         *given.reporting.findings(given),
+        *_weak_slices(given),
     ]
     if all(finding.severity == "note" for finding in findings):
         return (_healthy(given), *findings)
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def _weak_slices(given: DiagnosisInput) -> list[Finding]:
+    reporting, test = given.reporting, given.test
+    found = weak_slice(
+        given.slices,
+        score=reporting.score,
+        words=reporting.score_words,
+        whole=test.summary[reporting.score],
+        examples=test.examples,
+    )
+    return [] if found is None else [found]
 
 
 def main_finding(findings: Sequence[Finding]) -> Finding:

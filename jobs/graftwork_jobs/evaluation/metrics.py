@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork_jobs.evaluation.calibration import CalibrationBin, calibration_bins, expected_calibration_error
+from graftwork_jobs.evaluation.decisions import Cut, answered
 from graftwork_jobs.evaluation.soundness import refuse_no_numbers
 
 TOP_K: Final = 5
@@ -80,7 +81,10 @@ class ClassificationMetrics:
 
 
 def classification_metrics(
-    scores: NDArray[np.float32], labels: NDArray[np.int32], names: tuple[str, ...] | list[str]
+    scores: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    names: tuple[str, ...] | list[str],
+    cut: Cut | None = None,
 ) -> ClassificationMetrics:
     """Compute every figure of one test set.
 
@@ -92,6 +96,7 @@ def classification_metrics(
         scores: probabilities, shape (examples, classes), float32; each row sums to 1.
         labels: index of the true class, shape (examples,), int32.
         names: class names in the order of the scores.
+        cut: decision between two classes; None for the highest score.
 
     Raises:
         PermanentError: a score is not a number.
@@ -99,7 +104,7 @@ def classification_metrics(
     """
     _check(scores, labels, names)
     probabilities = normalised(scores)
-    predicted = probabilities.argmax(axis=1)
+    predicted = answered(probabilities, cut)
     confusion = _confusion(labels, predicted, len(names))
     per_class, absent = _per_class(probabilities, labels, predicted, names, confusion)
     confidence = probabilities.max(axis=1)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork_jobs.evaluation.decisions import Cut, answered
+
 
 @dataclass(frozen=True, kw_only=True)
 class MistakenRow:
@@ -15,7 +17,7 @@ class MistakenRow:
     Attributes:
         row: index of the example in the scores.
         label: index of the true class.
-        predicted: index of the class with the highest score.
+        predicted: index of the class that was answered.
         score: that score.
         true_score: score of the true class.
     """
@@ -79,7 +81,7 @@ class ConfusionView:
 
 
 def most_confident_mistakes(
-    scores: NDArray[np.float32], labels: NDArray[np.int32], *, limit: int = 12
+    scores: NDArray[np.float32], labels: NDArray[np.int32], *, limit: int = 12, cut: Cut | None = None
 ) -> tuple[MistakenRow, ...]:
     """Wrong predictions with the highest scores, most confident first; ties in the order of the examples.
 
@@ -87,8 +89,9 @@ def most_confident_mistakes(
         scores: probabilities, shape (examples, classes), float32.
         labels: index of the true class, shape (examples,), int32.
         limit: at most this many.
+        cut: decision between two classes; None for the highest score.
     """
-    predicted = scores.argmax(axis=1)
+    predicted = answered(scores, cut)
     wrong = np.flatnonzero(predicted != labels)
     top = scores[wrong, predicted[wrong]]
     order = wrong[np.argsort(-top, kind="stable")][:limit]

@@ -54,7 +54,7 @@ def average_precision_influence(scores: NDArray[np.float64], positive: NDArray[n
     gain_of_hit = _sum_from(hit / given, group_start)
     loss_of_all = _sum_from(hit * precision / given, group_start)
     moved = (hit * (precision - average) + hit * gain_of_hit - loss_of_all) / total
-    influence = np.empty_like(moved)
+    influence = np.empty(len(moved))
     influence[order] = moved
     return influence
 
@@ -62,4 +62,4 @@ def average_precision_influence(scores: NDArray[np.float64], positive: NDArray[n
 def _sum_from(values: NDArray[np.float64], start: NDArray[np.intp]) -> NDArray[np.float64]:
     """Sum of all values from each start on."""
     sums: NDArray[np.float64] = np.concatenate([np.cumsum(values[::-1])[::-1], [0.0]])
-    return sums[start]
+    return np.asarray(sums[start])

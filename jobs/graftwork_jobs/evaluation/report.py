@@ -61,10 +61,14 @@ def metrics_json(content: ReportContent) -> str:
             test.name: {
                 **test.metrics.as_dict(),
                 "intervals": dict(test.intervals),
+                "uncalibrated": None if test.before is None else dict(test.before.summary),
                 "baseline": None if test.baseline is None else dict(test.baseline),
             }
             for test in content.tests
         },
+        "compared": [each.as_dict() for each in content.compared],
+        "slices": [each.as_dict() for each in content.slices],
+        "settled": list(content.settled),
         "gates": [vars(gate).copy() for gate in content.gates],
         "findings": [finding.as_dict() for finding in content.findings],
         "phases": [asdict(phase) for phase in content.phases],
@@ -87,6 +91,8 @@ def _charts(content: ReportContent, theme: Theme) -> dict[str, bytes]:
         ending = "" if index == 0 else f"_{test.name}"
         for name, png in content.reporting.charts(test.metrics, theme).items():
             charts[f"{name}{ending}"] = png
+        if test.before is not None:
+            charts[f"calibration_before{ending}"] = content.reporting.charts(test.before, theme)["calibration"]
     return charts
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.gates import GateResult
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
 from graftwork_jobs.evaluation.resampling import Interval
+from graftwork_jobs.evaluation.slices import Slice
 from graftwork_jobs.features.usage import FeatureUsage
 from graftwork_jobs.search.records import SearchResult
 
@@ -50,6 +52,7 @@ class TestReport:
         metrics: of the model.
         baseline: summary of the same job on random weights; None when that was not asked for.
         intervals: 95 % confidence interval of each figure of the model.
+        before: metrics of the network before its scores were calibrated; None where they were left as they are.
     """
 
     # Not a test, whatever pytest makes of the name.
@@ -59,6 +62,7 @@ class TestReport:
     metrics: TestMetrics
     baseline: Mapping[str, float] | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
+    before: TestMetrics | None = None
 
     def gain(self, metric: str) -> float | None:
         """How much of a metric was gained over random weights."""
@@ -120,6 +124,9 @@ class ReportContent:
         findings: the diagnosis, gravest first.
         tests: the test set first, then the further ones.
         gates: their results, in the order of the spec.
+        compared: with registered models on the test set.
+        slices: parts of the test set.
+        settled: what was chosen on the validation data after training, in sentences.
         mistakes: most confident first.
         warnings: what the plan or the run warned of.
         timings: seconds by stage, in order.
@@ -141,6 +148,9 @@ class ReportContent:
     tests: tuple[TestReport, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
     gates: tuple[GateResult, ...] = ()
+    compared: tuple[Comparison | NotCompared, ...] = ()
+    slices: tuple[Slice, ...] = ()
+    settled: tuple[str, ...] = ()
     mistakes: tuple[Mistake, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from graftwork_jobs.evaluation.comparison_view import comparison_views, slice_tables
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.history import by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
@@ -85,6 +86,13 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
             for mistake in content.mistakes[:MISTAKES_SHOWN]
         ],
         several_tests_of_mistakes=len({mistake.test for mistake in content.mistakes}) > 1,
+        comparisons=comparison_views(content.compared, titles=content.reporting.titles, score=content.reporting.score),
+        slice_tables=slice_tables(
+            content.slices,
+            score=content.reporting.score,
+            second=content.reporting.second,
+            whole=content.tests[0].metrics.summary[content.reporting.score],
+        ),
         search_paths=sorted({path for trial in _trials(content) for path in trial.values}),
         search_trials=_trials(content),
         gates_passed=all(gate.passed for gate in content.gates),

@@ -30,7 +30,7 @@ RESAMPLES: Final = 1000
 _RESAMPLES_ONE_BY_ONE: Final = 200
 # Numbers held at a time: 32 MB.
 _CHUNK_NUMBERS: Final = 4_000_000
-SHARES: Final = frozenset({"accuracy", "top5_accuracy", "exact_match"})
+SHARES: Final = frozenset({"accuracy", "top5_accuracy", "exact_match", "within_one"})
 """Figures that count right answers. All of 20 right would be right in every draw, and yet is not certain."""
 # Drawing twice adds to this error what drawing once had added already: read from the other side, the two cancel.
 _BIASED_UPWARD: Final = frozenset({"ece"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from graftwork_jobs.evaluation.comparison import Comparison, verdict
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.report_content import ReportContent, TestReport
 
@@ -17,6 +18,11 @@ def summary_lines(content: ReportContent, report_path: str) -> list[str]:
     """
     width = max(len(_title(content, test)) for test in content.tests)
     lines = [f"{_title(content, test):<{width}}  {_headline(content, test)}" for test in content.tests]
+    lines += [
+        verdict(each, content.reporting.score, content.reporting.titles[content.reporting.score])
+        for each in content.compared
+        if isinstance(each, Comparison)
+    ]
     if content.gates:
         failed = [gate.sentence for gate in content.gates if not gate.passed]
         lines += [f"gate failed: {sentence}" for sentence in failed] or [

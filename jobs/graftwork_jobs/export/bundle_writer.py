@@ -195,6 +195,7 @@ def _manifest(request: BundleRequest, picks: Sequence[GoldenPick], scores: NDArr
         metrics=_defined(request.metrics),
         extra_metrics={test: _defined(metrics) for test, metrics in request.extra_metrics.items()},
         intervals={name: ends for name, ends in request.intervals.items() if all(math.isfinite(end) for end in ends)},
+        calibration=request.target.calibration,
         lineage=request.lineage,
     )
 

@@ -8,23 +8,55 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.spec.tasks import TargetKind
+from graftwork.spec.tasks import NAMES_ARE, TargetKind
 
 if TYPE_CHECKING:
-    from graftwork.bundle.manifest import OutputSignature
+    from graftwork.bundle.manifest import Calibration, OutputSignature
     from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
     from graftwork_jobs.evaluation.mistakes import WrongAnswer
     from graftwork_jobs.evaluation.resampling import Summed
 
+
+class NotComparableError(Exception):
+    """Predictions of another model say nothing about what is predicted here. The text is a clause that says why."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """Another model's predictions, as far as they answer what is asked here.
+
+    Attributes:
+        target: judges them against the same targets.
+        predictions: shape (examples, names of `target`).
+        incomparable: figures that mean something else for the other model.
+        notes: what to know when reading the figures.
+    """
+
+    target: Target
+    predictions: NDArray[np.float32]
+    incomparable: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
+
+
+_NAMES_SHOWN = 5
 Tensor = Any
 """A tensor of the Keras backend."""
 Targets = NDArray[Any]
 """What is to be predicted, one row an example; shape and type are the target kind's."""
+
+
+def name_note(what: str, names: Sequence[str]) -> tuple[str, ...]:
+    """A sentence about names that only one of two models has; none without any."""
+    if not names:
+        return ()
+    shown = ", ".join(names[:_NAMES_SHOWN]) + (f" and {len(names) - _NAMES_SHOWN} more" if names[_NAMES_SHOWN:] else "")
+    return (f"The other model {what} {shown}; figures that need the same names on both sides are left out.",)
 
 
 class Target(ABC):
@@ -33,13 +65,13 @@ class Target(ABC):
     Attributes:
         kind: which kind.
         score: name of the epoch figure that stands beside the loss; higher is better.
-        settles: whether something is chosen on the validation data once training is over.
+        counts_right: name of the test figure that is the share of `right` answers; None where there is no such thing.
         names: what the predictions are called: classes, labels, targets or levels.
     """
 
     kind: ClassVar[TargetKind]
     score: ClassVar[str]
-    settles: ClassVar[bool] = False
+    counts_right: ClassVar[str | None] = None
 
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
@@ -115,6 +147,24 @@ class Target(ABC):
         del predictions, targets
         return self
 
+    def adjusted(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Predictions of the network as it was trained, as the bundle will give them: calibrated, for example.
+
+        Args:
+            predictions: what `predictions` gave, shape (rows, outputs).
+        """
+        return predictions
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How scores were made to say how often they are right; None where they were left as they are."""
+        return None
+
+    @property
+    def settled_words(self) -> tuple[str, ...]:
+        """What `settled` chose, in sentences."""
+        return ()
+
     # Assessment
 
     @abstractmethod
@@ -124,6 +174,24 @@ class Target(ABC):
         Raises:
             PermanentError: a prediction is not a number.
         """
+
+    def right(self, predictions: NDArray[np.float32], targets: Targets) -> NDArray[np.bool_] | None:
+        """Which examples are answered rightly, shape (examples,); None where answers are neither right nor wrong."""
+        del predictions, targets
+        return None
+
+    def judging(self, output: OutputSignature, predictions: NDArray[np.float32]) -> Judged:
+        """What judges another bundle's predictions of this job's examples.
+
+        Args:
+            output: what the other bundle gives.
+            predictions: of the other bundle, shape (examples, its labels).
+
+        Raises:
+            NotComparableError: they answer something else.
+        """
+        del output, predictions
+        raise NotComparableError(f"models that predict {NAMES_ARE[self.kind]} are compared by stored metrics only")
 
     def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed | None:
         """The figures of `metrics` as functions of sums over examples; None where there is no such form.

@@ -19,7 +19,11 @@ def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> 
             from graftwork_jobs.targets.classes import ClassTarget
 
             return ClassTarget(
-                names, label_smoothing=spec.training.label_smoothing, focal_gamma=spec.training.focal_gamma
+                names,
+                label_smoothing=spec.training.label_smoothing,
+                focal_gamma=spec.training.focal_gamma,
+                calibrates=spec.evaluation.calibration == "temperature",
+                threshold=spec.evaluation.threshold,
             )
         case "multilabel":
             from graftwork_jobs.targets.labels import LabelTarget
@@ -30,6 +34,7 @@ def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> 
                 balanced=spec.training.class_weights == "balanced",
                 label_smoothing=spec.training.label_smoothing,
                 focal_gamma=spec.training.focal_gamma,
+                calibrates=spec.evaluation.calibration == "temperature",
             )
         case "numbers":
             from graftwork_jobs.targets.regression import NumberTarget
@@ -42,4 +47,4 @@ def _named(spec: FineTuneJobSpec, names: tuple[str, ...], training: Targets) -> 
         case "levels":
             from graftwork_jobs.targets.levels import LevelTarget
 
-            return LevelTarget(names)
+            return LevelTarget(names, calibrates=spec.evaluation.calibration == "temperature")

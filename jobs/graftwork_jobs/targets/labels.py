@@ -9,13 +9,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.bundle.manifest import LabelsSignature
+from graftwork.bundle.manifest import Calibration, LabelsSignature, OutputSignature
 from graftwork_jobs.evaluation.label_metrics import LabelMetrics, best_thresholds, label_metrics
 from graftwork_jobs.evaluation.label_reporting import LabelReporting
 from graftwork_jobs.evaluation.label_sums import label_sums
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
 from graftwork_jobs.evaluation.resampling import Summed
-from graftwork_jobs.targets.base import Target, Targets, Tensor
+from graftwork_jobs.evaluation.temperature import cooled_labels, fit_label_temperatures, temperatures_words
+from graftwork_jobs.targets.base import Judged, NotComparableError, Target, Targets, Tensor, name_note
 
 _NO_LABEL = "no label"
 
@@ -25,11 +26,12 @@ class LabelTarget(Target):
 
     Attributes:
         thresholds: from which probability on each label is given, shape (labels,); one half until `settled`.
+        temperatures: what the outputs are divided by, shape (labels,); 1 until `settled`.
     """
 
     kind = "multilabel"
     score = "f1_macro"
-    settles = True
+    counts_right = "exact_match"
 
     def __init__(
         self,
@@ -39,6 +41,7 @@ class LabelTarget(Target):
         balanced: bool = False,
         label_smoothing: float = 0.0,
         focal_gamma: float | None = None,
+        calibrates: bool = False,
     ) -> None:
         """From the names of the labels and the training data.
 
@@ -48,6 +51,7 @@ class LabelTarget(Target):
             balanced: weigh yes and no of each label alike, whatever their numbers.
             label_smoothing: share of each label moved towards one half.
             focal_gamma: how much examples that are right already count less; None for cross-entropy.
+            calibrates: whether temperatures are to be fitted.
         """
         super().__init__(names)
         rows = max(len(training), 1)
@@ -57,6 +61,9 @@ class LabelTarget(Target):
         self._no = (0.5 / (1.0 - share) if balanced else np.ones_like(share)).astype(np.float32)
         self._smoothing = label_smoothing
         self._gamma = focal_gamma
+        self._calibrates = calibrates
+        self._fitted_on = 0
+        self.temperatures = np.ones(len(names), np.float64)
         self.thresholds = np.full(len(names), 0.5, np.float32)
 
     def losses(self, targets: Tensor, outputs: Tensor) -> Tensor:
@@ -106,20 +113,66 @@ class LabelTarget(Target):
         return ops.sigmoid(ops.cast(outputs, "float32"))
 
     def finish(self, outputs: Any) -> Any:
-        """Sigmoid."""
+        """Sigmoid, of outputs divided by the temperatures."""
         import keras
 
+        if self.calibration is not None:
+            scale = [1.0 / float(each) for each in self.temperatures]
+            outputs = keras.layers.Rescaling(scale, dtype="float32", name="temperature")(outputs)
         return keras.layers.Activation("sigmoid", dtype="float32", name="scores")(outputs)
 
     def settled(self, predictions: NDArray[np.float32], targets: Targets) -> Self:
-        """With the thresholds that give the highest F1 of each label on these validation data."""
+        """With temperatures if the spec says so, and the thresholds that give the highest F1 of each label then."""
         chosen = copy(self)
-        chosen.thresholds = best_thresholds(predictions, targets)
+        if self._calibrates:
+            chosen.temperatures = fit_label_temperatures(predictions, targets)
+            chosen._fitted_on = len(predictions)  # noqa: SLF001 (its own copy)
+        chosen.thresholds = best_thresholds(chosen.adjusted(predictions), targets)
         return chosen
+
+    def adjusted(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Calibrated."""
+        return predictions if self.calibration is None else cooled_labels(predictions, self.temperatures)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The temperatures."""
+        if not self._fitted_on:
+            return None
+        return Calibration(temperatures=[float(each) for each in self.temperatures], examples=self._fitted_on)
+
+    @property
+    def settled_words(self) -> tuple[str, ...]:
+        """The temperatures; thresholds are in the table of labels."""
+        return (temperatures_words(self.temperatures, self._fitted_on),) if self._fitted_on else ()
 
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> LabelMetrics:
         """F1, average precision and the like, of each label and on average."""
         return label_metrics(predictions, targets, self.names, self.thresholds)
+
+    def right(self, predictions: NDArray[np.float32], targets: Targets) -> NDArray[np.bool_]:
+        """All labels are as they should be."""
+        return np.asarray(((predictions >= self.thresholds) == (targets > 0)).all(axis=1))
+
+    def judging(self, output: OutputSignature, predictions: NDArray[np.float32]) -> Judged:
+        """By label, with the other model's thresholds; what it does not know it never gives, the rest is left out."""
+        if not isinstance(output, LabelsSignature) or not set(output.labels) & set(self.names):
+            raise NotComparableError("it knows none of the labels")
+        other, given = copy(self), np.zeros((len(predictions), len(self.names)), np.float32)
+        # Above any probability.
+        other.thresholds = np.full(len(self.names), 2.0, np.float32)
+        for place, name in enumerate(self.names):
+            if name in output.labels:
+                theirs = output.labels.index(name)
+                given[:, place] = predictions[:, theirs]
+                other.thresholds[place] = output.thresholds[theirs]
+        unknown = [name for name in self.names if name not in output.labels]
+        return Judged(
+            target=other,
+            predictions=given,
+            incomparable=frozenset({"loss", "ece", "map"}) if unknown else frozenset(),
+            notes=name_note("does not know", unknown),
+        )
 
     def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
         """Losses, and counts of each label."""

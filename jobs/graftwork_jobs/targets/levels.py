@@ -5,15 +5,19 @@ Source: Shi, Cao, Raschka 2021 (arXiv:2111.08851), CORN: conditional probabiliti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.bundle.manifest import OutputSignature
 from graftwork_jobs.evaluation.level_metrics import level_metrics
 from graftwork_jobs.evaluation.level_reporting import LevelReporting
+from graftwork_jobs.evaluation.level_sums import level_sums
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics
-from graftwork_jobs.targets.base import Targets, Tensor
+from graftwork_jobs.evaluation.resampling import Summed
+from graftwork_jobs.targets.base import Judged, NotComparableError, Targets, Tensor
 from graftwork_jobs.targets.classes import ClassTarget
 
 
@@ -72,11 +76,23 @@ class LevelTarget(ClassTarget):
         sums = layers.Dense(len(self.names), use_bias=False, dtype="float32", name="log_scores")
         logs = sums(costs)
         sums.set_weights([-_costs_by_level(len(self.names))])
+        if self.calibration is not None:
+            logs = layers.Rescaling(1.0 / self.temperature, dtype="float32", name="temperature")(logs)
         return layers.Softmax(dtype="float32", name="scores")(logs)
 
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> ClassificationMetrics:
         """Those of a classifier, and how far off answers are."""
         return level_metrics(predictions, targets, self.names)
+
+    def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
+        """Those of a classifier, and distances."""
+        return level_sums(predictions, targets, summary)
+
+    def judging(self, output: OutputSignature, predictions: NDArray[np.float32]) -> Judged:
+        """By name; both models must know the same levels, for distances to be the same."""
+        if set(output.labels) != set(self.names):
+            raise NotComparableError("it knows other levels")
+        return super().judging(output, predictions)
 
     @property
     def reporting(self) -> LevelReporting:

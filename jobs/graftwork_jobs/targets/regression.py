@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork.bundle.manifest import NumbersSignature
+from graftwork.bundle.manifest import NumbersSignature, OutputSignature
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics, number_metrics
 from graftwork_jobs.evaluation.number_reporting import NumberReporting
 from graftwork_jobs.evaluation.number_sums import number_sums
 from graftwork_jobs.evaluation.resampling import Summed
-from graftwork_jobs.targets.base import Target, Targets, Tensor
+from graftwork_jobs.targets.base import Judged, NotComparableError, Target, Targets, Tensor
 
 NumberLoss = Literal["mse", "mae", "huber"]
 # Golden examples come from the whole range of the first target, in as many parts as there are examples.
@@ -96,6 +96,14 @@ class NumberTarget(Target):
     def metrics(self, predictions: NDArray[np.float32], targets: Targets) -> NumberMetrics:
         """MAE, RMSE and R2 of each number and on average."""
         return number_metrics(predictions, targets, self.names)
+
+    def judging(self, output: OutputSignature, predictions: NDArray[np.float32]) -> Judged:
+        """By name; the other model must give all numbers, and may give more."""
+        missing = [name for name in self.names if name not in output.labels]
+        if not isinstance(output, NumbersSignature) or missing:
+            raise NotComparableError(f"it does not predict {', '.join(missing) or 'numbers'}")
+        chosen = [output.labels.index(name) for name in self.names]
+        return Judged(target=self, predictions=predictions[:, chosen])
 
     def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
         """Errors and their squares."""

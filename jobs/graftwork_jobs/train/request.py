@@ -86,7 +86,7 @@ class TrainResult:
         history: figures of every epoch: phase (its name), epoch (from 1), loss and the
             target's figures (such as accuracy), the same of validation (val_loss, val_accuracy),
             learning_rate, seconds, images_per_s, is_best.
-        predictions: by test set, and `validation` where the target settles something on it: an npz
+        predictions: by test set, and `validation`: an npz
             with predictions (n, outputs) float32, targets (n, ...) and rows (n,) int64.
         trained_phases: for each phase `name`, `epochs` that ran, `best_epoch` (from 1) and `stopped_early`.
         timings: seconds by stage.

@@ -192,11 +192,11 @@ def _restore_position(run: RunContext, checkpoint: Checkpoint | None) -> TrainSt
 
 
 def _predict(run: RunContext) -> dict[str, Path]:
-    """Score every test set, and the validation data if something is chosen on it; rank 0 writes."""
+    """Score every test set, and the validation data, on which something may be chosen later; rank 0 writes."""
     written: dict[str, Path] = {}
     averaging = run.request.job.spec.evaluation.test_time_augmentation
     for name, split in run.index.splits.items():
-        if name == "train" or (name == "validation" and not run.target.settles):
+        if name == "train":
             continue
         predictions = run.evaluator.predictions(
             input_eval_batches(split, run.inputs, run.plan),

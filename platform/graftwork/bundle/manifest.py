@@ -17,6 +17,7 @@ TOKENIZER_FILE = "tokenizer.json"
 REPORT_DIR = "report"
 REPORT_FILE = "report/report.html"
 GOLDEN_DIR = "golden"
+_TWO = 2
 
 
 def _inside_bundle(path: str) -> str:
@@ -67,12 +68,40 @@ InputSignature = Annotated[ImageSignature | TextSignature, Field(discriminator="
 """What a model takes."""
 
 
+class BinaryThreshold(_Record):
+    """How the label of an answer is chosen between two: by one of the scores, in place of the higher one."""
+
+    positive: str
+    """The label whose score is compared."""
+    at: Annotated[float, Field(ge=0, le=1)]
+    """From which score on it is the answer; chosen on the validation data."""
+
+
+class Calibration(_Record):
+    """How scores were made to say how often they are right. The network in the bundle does it by itself."""
+
+    method: Literal["temperature"] = "temperature"
+    """Outputs are divided by a number before they become scores."""
+    temperatures: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    """What they are divided by: one number, or one a label."""
+    examples: int
+    """How many validation examples it was fitted on."""
+
+
 class ScoresSignature(_Record):
     """What the model gives: one probability a label, shape (batch, len(labels)), float32; each row sums to 1."""
 
     kind: Literal["scores"] = "scores"
     labels: Annotated[list[str], Field(min_length=2)]
     """Class names in the order of the scores."""
+    threshold: BinaryThreshold | None = None
+    """Chooses between two labels; None for the label with the highest score."""
+
+    @model_validator(mode="after")
+    def _threshold_of_two(self) -> Self:
+        if self.threshold is not None and (len(self.labels) != _TWO or self.threshold.positive not in self.labels):
+            raise ValueError(f"a threshold for {self.threshold.positive} needs two labels, that one among them")
+        return self
 
     @property
     def scales(self) -> list[float]:
@@ -195,6 +224,8 @@ class BundleManifest(_Record):
     """Metrics of the further test sets, by their names."""
     intervals: dict[str, tuple[float, float]] = Field(default_factory=dict)
     """95 % confidence interval of each test metric."""
+    calibration: Calibration | None = None
+    """How scores were calibrated; None where they were left as they are."""
     lineage: Lineage
     """Where it came from."""
     files: dict[BundlePath, Sha256] = Field(default_factory=dict)

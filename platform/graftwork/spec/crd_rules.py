@@ -125,6 +125,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="expected at least one of `min`, `max`, `notWorseThan`; add a bound, or remove the gate",
         ),
         Rule(rule="!has(self.min) || !has(self.max) || self.min <= self.max", message="expected `max` >= `min`"),
+        Rule(
+            rule="self.margin == 0.0 || has(self.notWorseThan)",
+            message="expected `margin` beside `notWorseThan` only; name the alias to compare with",
+        ),
+        Rule(
+            rule="!has(self.slice) || !has(self.notWorseThan)",
+            message="expected `min` or `max` for slices; compare all of the test set in another gate",
+        ),
     ),
     "InferenceEndpointSpec": (
         Rule(
@@ -181,6 +189,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "SplitSource": _split_rules(),
+    "Threshold": (_one_of("maximize", "minPrecision", "minRecall"),),
     "Toleration": (
         Rule(
             rule="!has(self.value) || self.operator == 'Equal'",

@@ -12,7 +12,15 @@ from pydantic import Field, model_validator
 
 from graftwork.spec.base import Inconsistency, SpecModel, SpecObject, refuse_if_any
 from graftwork.spec.job_data import Augment, Data, DataSource, Input, NamedDataSource, SplitSource
-from graftwork.spec.job_evaluation import Evaluation, Gate, Mirror, Register, TestTimeAugmentation
+from graftwork.spec.job_evaluation import (
+    Evaluation,
+    Gate,
+    GateSlice,
+    Mirror,
+    Register,
+    TestTimeAugmentation,
+    Threshold,
+)
 from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
 from graftwork.spec.job_search import Search, SearchRange
@@ -44,6 +52,7 @@ __all__ = [
     "FineTuneJob",
     "FineTuneJobSpec",
     "Gate",
+    "GateSlice",
     "Gradually",
     "Head",
     "Input",
@@ -58,6 +67,7 @@ __all__ = [
     "SearchRange",
     "SplitSource",
     "TestTimeAugmentation",
+    "Threshold",
     "Training",
     "Unfreeze",
 ]

@@ -1,78 +1,43 @@
-"""What a FineTuneJob does with its result: gates, baseline, registration. No I/O here."""
+"""What a FineTuneJob does with its result: what is settled on validation data, what is looked at, registration.
+
+Gates are in `job_gates`. No I/O here.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from graftwork.spec.base import Alias, Inconsistency, Name, SpecModel, refuse_if_any
-from graftwork.spec.target_metrics import RANGES, Metric
+from graftwork.spec.base import Alias, Inconsistency, Name, SpecModel, Text, exactly_one, refuse_if_any
+from graftwork.spec.job_gates import Gate, GateSlice
+
+__all__ = ["Evaluation", "Gate", "GateSlice", "Mirror", "Register", "TestTimeAugmentation", "Threshold"]
+
+Share = Annotated[float, Field(gt=0, le=1)]
+MOST_SLICE_COLUMNS = 16
 
 
-class Gate(SpecModel):
-    """A condition on a test metric that the bundle must meet to be registered."""
+class Threshold(SpecModel):
+    """From which score on the positive class is answered, chosen on the validation data. Exactly one rule."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"metric": "accuracy", "min": 0.9}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"minPrecision": 0.9}]})
 
-    metric: Metric
-    """Which test metric; which there are depends on the task. `loss`, `mae` and `rmse` should be low, others high."""
-    min: float | None = None
-    """Lowest value that passes."""
-    max: float | None = None
-    """Highest value that passes."""
-    not_worse_than: Alias | None = None
-    """Alias (such as `champion`) of the registered model whose stored test metric must be reached. Passes while no
-    version carries the alias."""
+    positive: Text | None = None
+    """The class whose score is compared. Default: the second of the two in the order of the labels, which is that of
+    the alphabet."""
+    maximize: Literal["f1", "accuracy", "balanced-accuracy"] | None = None
+    """What is to be highest: F1 of the positive class, the share of right answers, or the mean of both classes'
+    recall."""
+    min_precision: Share | None = None
+    """As many of the positive class as can be found with this precision."""
+    min_recall: Share | None = None
+    """As precise as can be while this share of the positive class is found."""
 
     @model_validator(mode="after")
-    def _some_bound(self) -> Self:
-        refuse_if_any(self._no_bound(), self._crossed(), *self._out_of_reach())
+    def _one_rule(self) -> Self:
+        refuse_if_any(exactly_one(self, "maximize", "minPrecision", "minRecall"))
         return self
-
-    def _no_bound(self) -> Inconsistency | None:
-        if not (self.min is None and self.max is None and self.not_worse_than is None):
-            return None
-        return Inconsistency(
-            received="no bound",
-            expected="at least one of `min`, `max`, `notWorseThan`",
-            fix="Add a bound, or remove the gate.",
-            involves=(("min",), ("max",), ("notWorseThan",)),
-        )
-
-    def _crossed(self) -> Inconsistency | None:
-        if self.min is None or self.max is None or self.min <= self.max:
-            return None
-        return Inconsistency(
-            at=("max",),
-            received=f"{self.max:g}, below `min` {self.min:g}",
-            expected="`max` >= `min`",
-            fix="Exchange the two, or remove one.",
-            involves=(("min",),),
-        )
-
-    def _out_of_reach(self) -> list[Inconsistency]:
-        lowest, highest = RANGES.get(self.metric, (0.0, 1.0))
-        return [
-            Inconsistency(
-                at=(key,),
-                received=f"{bound:g}",
-                expected=_range_words(self.metric, lowest, highest),
-                fix=f"Use {bound / 100:g}." if 1 < bound <= 100 else "Use a value the metric can take.",  # noqa: PLR2004
-                involves=(("metric",),),
-            )
-            for key, bound in (("min", self.min), ("max", self.max))
-            if bound is not None and not lowest <= bound <= highest
-        ]
-
-
-def _range_words(metric: str, lowest: float, highest: float) -> str:
-    if (lowest, highest) == (0.0, 1.0):
-        return f"a share from 0 to 1, as {metric} is"
-    if highest == math.inf:
-        return f"{'a loss' if metric == 'loss' else metric} >= {lowest:g}"
-    return f"{metric} <= {highest:g}"
 
 
 Mirror = Literal["horizontal", "vertical", "both"]
@@ -98,7 +63,7 @@ class TestTimeAugmentation(SpecModel):
 
 
 class Evaluation(SpecModel):
-    """What is looked at after training."""
+    """What is settled, looked at and asked for after training."""
 
     gates: list[Gate] = Field(default_factory=list)
     """All must pass, or nothing is registered and the job fails with the figures."""
@@ -107,6 +72,44 @@ class Evaluation(SpecModel):
     pre-trained weights gained."""
     test_time_augmentation: TestTimeAugmentation | None = None
     """Average answers over mirror images of each picture; default: one answer a picture."""
+    calibration: Literal["none", "temperature"] = "none"
+    """`temperature`: divide the network's outputs by a number that makes its scores say how often it is right, fitted
+    on the validation data and kept in the bundle. Which class has the highest score does not change."""
+    threshold: Threshold | None = None
+    """Tasks of two classes: which score the positive class needs to be answered, in place of one half. Multi-label
+    tasks choose a threshold for each label by themselves."""
+    slices: Annotated[list[Text], Field(max_length=MOST_SLICE_COLUMNS)] = Field(default_factory=list)
+    """Columns of the test tables, such as `camera`: the metrics are told for each value by itself."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        refuse_if_any(*self._columns_twice(), *self._unknown_slices())
+        return self
+
+    def _columns_twice(self) -> list[Inconsistency]:
+        return [
+            Inconsistency(
+                at=("slices", position),
+                received=f"`{name}`, which stands there already",
+                expected="each column once",
+                fix="Remove it.",
+            )
+            for position, name in enumerate(self.slices)
+            if name in self.slices[:position]
+        ]
+
+    def _unknown_slices(self) -> list[Inconsistency]:
+        return [
+            Inconsistency(
+                at=("gates", position, "slice", "column"),
+                received=f"`{gate.slice.column}`",
+                expected=f"one of `slices`: {', '.join(self.slices)}" if self.slices else "a column among `slices`",
+                fix=f"Add it: `slices: [{', '.join([*self.slices, gate.slice.column])}]`.",
+                involves=(("slices",),),
+            )
+            for position, gate in enumerate(self.gates)
+            if gate.slice is not None and gate.slice.column not in self.slices
+        ]
 
 
 class Register(SpecModel):

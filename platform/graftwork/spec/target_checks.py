@@ -23,7 +23,7 @@ _LOSSES: dict[TargetKind, tuple[str, ...]] = {
 def target_inconsistencies(spec: FineTuneJobSpec) -> list[Inconsistency]:
     """Everything that does not go with what the task predicts."""
     kind = target_kind(spec.task)
-    checks = (_columns, _order, _gates, _monitors, _training)
+    checks = (_columns, _order, _gates, _settled, _monitors, _training)
     return [each for check in checks for each in check(spec, kind)]
 
 
@@ -82,6 +82,17 @@ def _gates(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
         for position, gate in enumerate(spec.evaluation.gates)
         if gate.metric not in known
     ]
+
+
+def _settled(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
+    """What is chosen on validation data, where there is no such choice."""
+    evaluation, found = spec.evaluation, []
+    if evaluation.calibration != "none" and kind == "numbers":
+        found.append(_out_of_place(spec, ("evaluation", "calibration"), f"`{evaluation.calibration}`", "`none`"))
+    if evaluation.threshold is not None and kind != "classes":
+        words = "nothing: each label has its threshold already" if kind == "multilabel" else "nothing"
+        found.append(_out_of_place(spec, ("evaluation", "threshold"), "a threshold", words))
+    return found
 
 
 def _monitors(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:

@@ -17,6 +17,7 @@ Metric = Literal[
     "exact_match",
     "auc_macro",
     "loss",
+    "ece",
     "r2",
     "mae",
     "rmse",
@@ -29,8 +30,8 @@ Monitor = Literal["val_loss", "val_accuracy", "val_f1_macro", "val_r2"]
 """A validation figure that can steer training."""
 
 TEST_METRICS: Final[dict[TargetKind, tuple[Metric, ...]]] = {
-    "classes": ("accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss"),
-    "multilabel": ("f1_macro", "f1_micro", "map", "precision_macro", "recall_macro", "exact_match", "loss"),
+    "classes": ("accuracy", "top5_accuracy", "precision_macro", "recall_macro", "f1_macro", "auc_macro", "loss", "ece"),
+    "multilabel": ("f1_macro", "f1_micro", "map", "precision_macro", "recall_macro", "exact_match", "loss", "ece"),
     "numbers": ("r2", "mae", "rmse"),
     "levels": (
         "accuracy",
@@ -42,6 +43,7 @@ TEST_METRICS: Final[dict[TargetKind, tuple[Metric, ...]]] = {
         "f1_macro",
         "auc_macro",
         "loss",
+        "ece",
     ),
 }
 """What a test set is judged by, for each kind of target."""
@@ -54,11 +56,11 @@ SCORES: Final[dict[TargetKind, str]] = {
 }
 """The epoch figure beside the loss, for each kind of target; higher is better."""
 
-LOWER_IS_BETTER: Final = frozenset({"loss", "mae", "rmse"})
+LOWER_IS_BETTER: Final = frozenset({"loss", "ece", "mae", "rmse"})
 """Test metrics that should be low; all others should be high."""
 
 RANGES: Final[dict[str, tuple[float, float]]] = {
-    **dict.fromkeys(sorted(LOWER_IS_BETTER), (0.0, float("inf"))),
+    **dict.fromkeys(("loss", "mae", "rmse"), (0.0, float("inf"))),
     "r2": (float("-inf"), 1.0),
     "quadratic_kappa": (-1.0, 1.0),
 }

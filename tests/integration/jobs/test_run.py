@@ -151,7 +151,12 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
     refused = graft_home.graft("run", file, "--restart")
     runs_after_restart, versions_after_refusal = len(graft_home.runs("gated")), versions(graft_home)
 
-    write_job(graft_home.work, "gated", training=training, evaluation={"gates": [{"metric": "loss", "max": 100}]})
+    gates = [
+        {"metric": "loss", "max": 100},
+        {"metric": "accuracy", "notWorseThan": "champion", "margin": 1, "interval": "part"},
+    ]
+    relaxed = {"gates": gates, "calibration": "temperature"}
+    write_job(graft_home.work, "gated", training=training, evaluation=relaxed)
     full = _run_on_full_disk(graft_home, file)
     versions_after_full_disk = versions(graft_home)
     passed = graft_home.graft("run", file)
@@ -251,6 +256,24 @@ def test_a_relaxed_gate_lets_the_trained_model_through(story: GatedStory) -> Non
     assert "registered tiny version 2, alias champion" in story.passed.out
     assert "phase tune" not in story.passed.out
     assert story.runs_at_the_end == 2
+
+
+def test_the_model_is_compared_with_the_champion_on_its_own_test_set(story: GatedStory, graft_home: GraftHome) -> None:
+    """The registered model answered this run's test pictures: in the summary, in the figures and for the gate."""
+    assert "of champion (version 1) on the same 9 test examples" in story.passed.out
+    figures = json.loads((graft_home.runs("gated")[0].report_dir / "metrics.json").read_text())
+    # Judged again at the end, when it was the champion itself.
+    assert figures["compared"] == []
+
+
+def test_a_calibrated_network_is_packed_and_served_as_such(story: GatedStory, graft_home: GraftHome) -> None:
+    """The bundle says by what its outputs are divided; its golden examples, replayed at its making, are calibrated."""
+    bundle = open_bundle(Path(story.made_again.json["bundle"]))
+    calibration = bundle.manifest.calibration
+    assert calibration is not None
+    assert calibration.examples == 9
+    (temperature,) = calibration.temperatures
+    assert temperature != 1.0
 
 
 def test_an_unchanged_job_is_answered_from_its_run(story: GatedStory) -> None:

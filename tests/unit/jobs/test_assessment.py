@@ -33,3 +33,20 @@ def test_every_test_set_is_judged_by_its_own_predictions(tmp_path: Path) -> None
         assert np.isclose(assessment.summaries[name]["accuracy"], accuracy)
     assert assessment.test is assessment.tests["test"]
     assert assessment.predictions["elsewhere"].shape == (90, len(_LABELS))
+
+
+def test_what_was_chosen_on_validation_data_judges_the_test_set(tmp_path: Path) -> None:
+    """Calibrated scores are what every figure is of; the trained network's own figures are kept beside them."""
+    result = result_with(tmp_path, validation=300, test=200)
+    target = ClassTarget(_LABELS, calibrates=True)
+    assessment = assess(result, target, {"camera": ["x"] * 150 + ["y"] * 50})
+    with np.load(result.predictions["test"]) as stored:
+        raw = stored["predictions"]
+    assert list(assessment.tests) == ["test"]
+    assert assessment.target.calibration is not None
+    np.testing.assert_allclose(assessment.predictions["test"], assessment.target.adjusted(raw))
+    before, after = assessment.uncalibrated["test"].summary, assessment.test.summary
+    assert before["accuracy"] == after["accuracy"]
+    assert before["loss"] > after["loss"]
+    assert [(each.value, each.examples) for each in assessment.slices] == [("x", 150), ("y", 50)]
+    assert set(assessment.intervals["test"]) == set(after)

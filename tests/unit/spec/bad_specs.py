@@ -67,6 +67,16 @@ BAD_SPECS: dict[str, BadSpec] = {
     "batch in uneven pieces": _job("gradientAccumulation", ("training", "gradientAccumulation"), 3),
     "a gate without bound": _job("notWorseThan", ("evaluation", "gates", 0), {"metric": "accuracy"}),
     "gate bounds crossed": _job("max", ("evaluation", "gates", 0), {"metric": "loss", "min": 0.9, "max": 0.1}),
+    "margin of nothing": _job("margin", ("evaluation", "gates", 0), {"metric": "loss", "max": 1, "margin": 0.1}),
+    "slices compared": _job(
+        "slice",
+        ("evaluation",),
+        {
+            "slices": ["camera"],
+            "gates": [{"metric": "loss", "notWorseThan": "champion", "slice": {"column": "camera"}}],
+        },
+    ),
+    "two rules of a threshold": _job("minRecall", ("evaluation", "threshold"), {"maximize": "f1", "minRecall": 0.9}),
     "champion of nothing": BadSpec(content=without(JOB, ("spec", "register")), names="register"),
     "one and a half GPUs": _job("gpusPerWorker", ("scaling", "gpusPerWorker"), 1.5),
     "picture size for texts": _job("input.imageSize", ("input",), {"imageSize": [64, 64]}, base=TEXT_JOB),
@@ -120,5 +130,11 @@ ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
     ),
     "two versions without traffic": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@c"}]),
     "a shadow of nothing": _endpoint("shadow", ("models",), [{"model": "a@b", "shadow": 0.5}]),
+    "gate on an unknown slice": _job(
+        "column",
+        ("evaluation",),
+        {"slices": ["camera"], "gates": [{"metric": "loss", "max": 1, "slice": {"column": "camra"}}]},
+    ),
+    "slice twice": _job("slices", ("evaluation", "slices"), ["camera", "camera"]),
     "unfreeze an unknown key": _job("unfreeze", ("phases", 0, "unfreeze"), {"upTo": 3}),
 }

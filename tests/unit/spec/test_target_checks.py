@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork_jobs.evaluation.gates import check_gates
+from graftwork_jobs.evaluation.gates import GateFacts, check_gates
 from tests.unit.spec.examples import JOB, changed, without
 
 _NUMBERS = changed(
@@ -49,6 +49,9 @@ def test_a_regression_with_its_own_metrics_is_valid() -> None:
         (_NUMBERS, ("spec", "evaluation", "gates"), [{"metric": "accuracy", "min": 0.5}], "r2, mae, rmse"),
         (_NUMBERS, ("spec", "evaluation", "gates"), [{"metric": "r2", "min": 1.5}], "r2 <= 1"),
         (_NUMBERS, ("spec", "evaluation", "gates"), [{"metric": "mae", "max": -1}], "mae >= 0"),
+        (JOB, ("spec", "evaluation", "gates"), [{"metric": "ece", "max": 5}], "a share from 0 to 1, as ece is"),
+        (_NUMBERS, ("spec", "evaluation", "calibration"), "temperature", "`temperature` in a job of image-regression"),
+        (_NUMBERS, ("spec", "evaluation", "threshold"), {"maximize": "f1"}, "a threshold in a job"),
     ],
 )
 def test_what_does_not_go_with_the_task_is_refused(
@@ -63,7 +66,7 @@ def test_what_does_not_go_with_the_task_is_refused(
 def test_errors_must_be_low_to_be_no_worse_than_the_champion() -> None:
     """A gate knows that a lower error is better, and a higher R2."""
     gates = FineTuneJob.model_validate(_NUMBERS).spec.evaluation.gates
-    results = check_gates(gates, {"mae": 3.0, "rmse": 5.0}, {"champion": {"rmse": 4.0}})
+    results = check_gates(gates, GateFacts(metrics={"mae": 3.0, "rmse": 5.0}, stored={"champion": {"rmse": 4.0}}))
     assert [result.passed for result in results] == [True, False]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ def write_folder(root: Path, counts: Mapping[str, int], *, first: int = 0) -> Pa
     return root
 
 
-def scan(base_dir: Path, *, seed: int = 0, **data: Any) -> DataScan:
+def scan(base_dir: Path, *, seed: int = 0, slices: Sequence[str] = (), **data: Any) -> DataScan:
     """Scan data given as in YAML, with the cache below `base_dir`."""
     return scan_data(
         Data.model_validate(data),
@@ -45,4 +45,5 @@ def scan(base_dir: Path, *, seed: int = 0, **data: Any) -> DataScan:
         cache_dir=base_dir / "cache",
         seed=seed,
         reporter=SilentReporter(),
+        slices=slices,
     )

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
-from graftwork.spec.fine_tune_job import Gate
-from graftwork_jobs.evaluation.gates import check_gates
+from graftwork.spec.fine_tune_job import Gate, GateSlice
+from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotCompared
+from graftwork_jobs.evaluation.gates import GateFacts, check_gates
+from graftwork_jobs.evaluation.slices import Slice
 
 
 @pytest.mark.parametrize(
@@ -22,14 +24,14 @@ from graftwork_jobs.evaluation.gates import check_gates
 )
 def test_bounds_include_their_value(gate: Gate, value: float, passed: bool) -> None:
     """A value on the bound passes, one beyond it or not a number fails."""
-    (result,) = check_gates([gate], {gate.metric: value}, {})
+    (result,) = check_gates([gate], GateFacts(metrics={gate.metric: value}))
     assert result.passed is passed
 
 
 def test_each_bound_has_a_result_of_its_own() -> None:
     """A gate with min, max and notWorseThan gives three results."""
     gate = Gate(metric="accuracy", min=0.5, max=0.99, not_worse_than="champion")
-    results = check_gates([gate], {"accuracy": 0.8}, {"champion": {"accuracy": 0.9}})
+    results = check_gates([gate], GateFacts(metrics={"accuracy": 0.8}, stored={"champion": {"accuracy": 0.9}}))
     assert [(result.bound, result.passed) for result in results] == [(0.5, True), (0.99, True), (0.9, False)]
 
 
@@ -47,14 +49,14 @@ def test_not_worse_than_knows_which_way_is_better(
 ) -> None:
     """Equal passes; of the loss, less is better."""
     gate = Gate(metric=metric, not_worse_than="champion")
-    (result,) = check_gates([gate], {metric: value}, {"champion": {metric: stored}})
+    (result,) = check_gates([gate], GateFacts(metrics={metric: value}, stored={"champion": {metric: stored}}))
     assert result.passed is passed
     assert "champion" in result.sentence
 
 
 def test_without_a_champion_the_comparison_passes_and_says_so() -> None:
     """The first version of a model has nothing to be compared with."""
-    (result,) = check_gates([Gate(metric="accuracy", not_worse_than="champion")], {"accuracy": 0.1}, {})
+    (result,) = check_gates([Gate(metric="accuracy", not_worse_than="champion")], GateFacts(metrics={"accuracy": 0.1}))
     assert result.passed
     assert "No registered version" in result.sentence
 
@@ -63,26 +65,140 @@ def test_each_gate_is_compared_with_its_own_alias() -> None:
     """Two gates that name two aliases are held against two versions."""
     gates = [Gate(metric="accuracy", not_worse_than=alias) for alias in ("champion", "challenger")]
     stored = {"champion": {"accuracy": 0.7}, "challenger": {"accuracy": 0.9}}
-    assert [result.passed for result in check_gates(gates, {"accuracy": 0.8}, stored)] == [True, False]
+    assert [result.passed for result in check_gates(gates, GateFacts(metrics={"accuracy": 0.8}, stored=stored))] == [
+        True,
+        False,
+    ]
 
 
 def test_a_champion_without_the_metric_fails_with_a_remedy() -> None:
     """What cannot be compared does not pass silently."""
     gate = Gate(metric="auc_macro", not_worse_than="champion")
-    (result,) = check_gates([gate], {"auc_macro": 0.9}, {"champion": {"accuracy": 0.5}})
+    (result,) = check_gates([gate], GateFacts(metrics={"auc_macro": 0.9}, stored={"champion": {"accuracy": 0.5}}))
     assert not result.passed
     assert "Remove this gate" in result.sentence
 
 
 def test_an_undefined_metric_fails() -> None:
     """A gate on a figure that the test set does not define is not met."""
-    (result,) = check_gates([Gate(metric="top5_accuracy", min=0.5)], {"accuracy": 1.0}, {})
+    (result,) = check_gates([Gate(metric="top5_accuracy", min=0.5)], GateFacts(metrics={"accuracy": 1.0}))
     assert not result.passed
     assert result.value is None
 
 
 def test_a_near_miss_is_shown_with_enough_decimals() -> None:
     """The sentence never says that 0.900 misses 0.900."""
-    (result,) = check_gates([Gate(metric="accuracy", min=0.9)], {"accuracy": 0.89996}, {})
+    (result,) = check_gates([Gate(metric="accuracy", min=0.9)], GateFacts(metrics={"accuracy": 0.89996}))
     assert "0.89996 misses" in result.sentence
     assert "at least 0.90000" in result.sentence
+
+
+_INTERVAL = {"accuracy": (0.85, 0.95), "loss": (0.4, 0.6)}
+
+
+@pytest.mark.parametrize(
+    ("gate", "passed"),
+    [
+        (Gate(metric="accuracy", min=0.84, interval="whole"), True),
+        (Gate(metric="accuracy", min=0.86, interval="whole"), False),
+        (Gate(metric="accuracy", min=0.94, interval="part"), True),
+        (Gate(metric="accuracy", min=0.96, interval="part"), False),
+        (Gate(metric="loss", max=0.61, interval="whole"), True),
+        (Gate(metric="loss", max=0.59, interval="whole"), False),
+        (Gate(metric="loss", max=0.41, interval="part"), True),
+        (Gate(metric="loss", max=0.39, interval="part"), False),
+    ],
+)
+def test_a_gate_may_ask_for_the_interval(gate: Gate, passed: bool) -> None:
+    """All of it or some of it on the right side, whichever side that is; the sentence shows it."""
+    (result,) = check_gates([gate], GateFacts(metrics={"accuracy": 0.9, "loss": 0.5}, intervals=_INTERVAL))
+    assert result.passed is passed
+    assert "95 % interval" in result.sentence
+    assert ("all of" if gate.interval == "whole" else "part of") in result.sentence
+
+
+def _slice(value: str, accuracy: float, examples: int = 100) -> Slice:
+    ends = (accuracy - 0.05, accuracy + 0.05)
+    return Slice(
+        column="camera", value=value, examples=examples, summary={"accuracy": accuracy}, intervals={"accuracy": ends}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "passed", "said"),
+    [
+        ({}, False, ["1 of 2 slices", "phone 0.700 on 100 examples", "fewer than 30 examples: drone"]),
+        ({"values": ["scanner"]}, True, ["each of 1 slices", "scanner 0.900"]),
+        ({"values": ["scaner"]}, False, ["No test example has camera scaner"]),
+        ({"min_examples": 5}, False, ["2 of 3 slices", "drone 0.100"]),
+        ({"min_examples": 500}, False, ["cannot be judged", "minExamples"]),
+    ],
+)
+def test_a_gate_on_slices_judges_each(changes: dict[str, Any], passed: bool, said: list[str]) -> None:
+    """Those that fail are named; small ones are not judged, and values that nobody has are."""
+    slices = [_slice("phone", 0.7), _slice("scanner", 0.9), _slice("drone", 0.1, examples=10)]
+    gate = Gate(metric="accuracy", min=0.8, slice=GateSlice(column="camera", **changes))
+    (result,) = check_gates([gate], GateFacts(metrics={"accuracy": 0.95}, slices=slices))
+    assert result.passed is passed
+    assert [words for words in said if words not in result.sentence] == [], result.sentence
+
+
+def _compared(metric: str, ours: float, theirs: float, half: float) -> Comparison:
+    difference = Difference(
+        metric=metric,
+        ours=ours,
+        theirs=theirs,
+        low=ours - theirs - half,
+        high=ours - theirs + half,
+        p_value=0.2,
+        test="bootstrap",
+    )
+    return Comparison(alias="champion", version=4, examples=250, differences=(difference,), turned=None)
+
+
+@pytest.mark.parametrize(
+    ("metric", "ours", "changes", "passed"),
+    [
+        ("accuracy", 0.79, {}, False),
+        ("accuracy", 0.79, {"margin": 0.02}, True),
+        ("accuracy", 0.79, {"interval": "part"}, True),
+        ("accuracy", 0.76, {"interval": "part"}, False),
+        ("accuracy", 0.81, {"interval": "whole"}, False),
+        ("accuracy", 0.84, {"interval": "whole"}, True),
+        ("loss", 0.81, {}, False),
+        ("loss", 0.81, {"margin": 0.02}, True),
+        ("loss", 0.76, {"interval": "whole"}, True),
+        ("loss", 0.79, {"interval": "whole"}, False),
+    ],
+)
+def test_champions_are_met_on_the_same_test_set(
+    metric: Literal["accuracy", "loss"], ours: float, changes: dict[str, Any], passed: bool
+) -> None:
+    """Against 0.8 with an interval of 0.03 either way; the stored metric, which differs, is not looked at."""
+    gate = Gate(metric=metric, not_worse_than="champion", **changes)
+    facts = GateFacts(
+        metrics={metric: ours},
+        compared={"champion": _compared(metric, ours, 0.8, 0.03)},
+        stored={"champion": {metric: 0.8 if not passed else 0.5 if metric == "loss" else 0.99}},
+    )
+    (result,) = check_gates([gate], facts)
+    assert result.passed is passed
+    assert "champion (version 4)" in result.sentence
+    assert "the same 250 test examples" in result.sentence
+
+
+@pytest.mark.parametrize(
+    "compared",
+    [NotCompared(alias="champion", reason="it cannot be run: no such file"), _compared("loss", 1.0, 1.0, 0.1)],
+)
+def test_stored_metrics_are_the_last_resort_and_said(compared: Comparison | NotCompared) -> None:
+    """When the champion cannot be run, or the figure means something else for it."""
+    gate = Gate(metric="accuracy", not_worse_than="champion", margin=0.05)
+    facts = GateFacts(
+        metrics={"accuracy": 0.8}, compared={"champion": compared}, stored={"champion": {"accuracy": 0.84}}
+    )
+    (result,) = check_gates([gate], facts)
+    assert result.passed
+    assert result.sentence.startswith("By stored metrics, for ")
+    if isinstance(compared, NotCompared):
+        assert "no such file" in result.sentence

@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 from graftwork_jobs.evaluation import class_reporting, report
+from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotCompared, Turned
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.report import write_report
+from graftwork_jobs.evaluation.slices import Slice
 from tests.unit.jobs.evaluation.builders import content_with
 
 _VOID = {"meta", "source", "img", "br"}
@@ -282,3 +284,54 @@ def test_intervals_stand_beside_their_figures(tmp_path: Path) -> None:
     assert "0.812\N{EN DASH}0.946" in _Page(page.read_text()).text
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert figures["tests"]["test"]["intervals"] == {"accuracy": [0.8123, 0.9456]}
+
+
+@pytest.mark.usefixtures("quick_charts")
+def test_comparison_slices_and_calibration_are_told(tmp_path: Path) -> None:
+    """Each in a section of its own on the page, and in the figures."""
+    content = content_with()
+    difference = Difference(
+        metric="accuracy", ours=0.94, theirs=0.9, low=0.01, high=0.07, p_value=0.004, test="mcnemar"
+    )
+    compared = Comparison(
+        alias="champion",
+        version=3,
+        examples=400,
+        differences=(difference,),
+        turned=Turned(both=350, only_ours=26, only_theirs=10, neither=14),
+        notes=("The other model also knows zebra.",),
+    )
+    part = Slice(
+        column="camera",
+        value="drone",
+        examples=12,
+        summary=content.tests[0].metrics.summary,
+        intervals={"accuracy": (0.4, 0.9)},
+    )
+    first = replace(content.tests[0], before=content.tests[1].metrics)
+    page = write_report(
+        replace(
+            content,
+            tests=(first, *content.tests[1:]),
+            compared=(compared, NotCompared(alias="staging", reason="it cannot be run: no file")),
+            slices=(part,),
+            settled=("The temperature is 2.",),
+        ),
+        tmp_path / "report",
+    )
+    text = " ".join(_Page(page.read_text()).text.split())
+    for said in (
+        "4.0 points better (95 % interval 1.0 to 7.0), beyond what chance would do",
+        "only this model 26, only champion 10",
+        "The other model also knows zebra.",
+        "Not compared with staging: it cannot be run: no file.",
+        "drone *",
+        "The temperature is 2.",
+        "Before calibration",
+    ):
+        assert said in text
+    figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert figures["compared"][0]["differences"][0]["p_value"] == 0.004
+    assert figures["slices"][0]["value"] == "drone"
+    assert figures["tests"]["test"]["uncalibrated"] == content.tests[1].metrics.summary
+    assert (tmp_path / "report" / "calibration_before.png").is_file()

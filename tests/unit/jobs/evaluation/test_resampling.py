@@ -19,6 +19,7 @@ from graftwork_jobs.evaluation.resampling import (
 from graftwork_jobs.targets.base import Target
 from graftwork_jobs.targets.classes import ClassTarget
 from graftwork_jobs.targets.labels import LabelTarget
+from graftwork_jobs.targets.levels import LevelTarget
 from graftwork_jobs.targets.regression import NumberTarget
 from tests.unit.jobs.evaluation.builders import draw_scores
 
@@ -33,6 +34,9 @@ def _case(kind: str, examples: int) -> tuple[Target, NDArray[np.float32], NDArra
             scores, labels = draw_scores(examples, 7, strength=1.5, seed=2)
             rounded = np.round(scores, 2) + np.float32(1e-3)
             return ClassTarget(tuple("abcdefg")), rounded / rounded.sum(axis=1, keepdims=True), labels
+        case "levels":
+            scores, labels = draw_scores(examples, 4, strength=1.5, seed=2)
+            return LevelTarget(tuple("abcd")), scores, labels
         case "labels":
             truths = (random.random((examples, 4)) < (0.5, 0.3, 0.1, 0.6)).astype(np.float32)
             said = np.round(1 / (1 + np.exp(-(3 * truths - 1.5 + random.normal(size=truths.shape)))), 2)
@@ -43,7 +47,7 @@ def _case(kind: str, examples: int) -> tuple[Target, NDArray[np.float32], NDArra
             return NumberTarget(("m", "n"), numbers), said.astype(np.float32), numbers
 
 
-@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+@pytest.mark.parametrize("kind", ["classes", "levels", "labels", "numbers"])
 def test_sums_over_all_examples_give_the_figures_themselves(kind: str) -> None:
     """The figures made of sums are those that scikit-learn gives."""
     target, predictions, targets = _case(kind, 300)
@@ -54,7 +58,7 @@ def test_sums_over_all_examples_give_the_figures_themselves(kind: str) -> None:
     assert {name: values[0] for name, values in figures.items()} == pytest.approx(summary, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["classes", "labels", "numbers"])
+@pytest.mark.parametrize("kind", ["classes", "levels", "labels", "numbers"])
 def test_every_draw_is_judged_as_if_it_were_the_test_set(kind: str) -> None:
     """Figures that do not rank are exactly those of the drawn examples; ranked ones vary as much."""
     target, predictions, targets = _case(kind, 250)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from graftwork_jobs.evaluation.slice_diagnosis import weak_slice
+from graftwork_jobs.evaluation.slices import MOST_SLICES, Slice, slices_of
+from graftwork_jobs.targets.classes import ClassTarget
+from tests.unit.jobs.evaluation.builders import draw_scores
+
+_LABELS = ("a", "b", "c")
+
+
+def _slices(column: list[str]) -> tuple[Slice, ...]:
+    scores, labels = draw_scores(len(column), 3)
+    return slices_of(ClassTarget(_LABELS), scores, labels, {"camera": column})
+
+
+def test_each_slice_has_the_metrics_of_its_examples() -> None:
+    """As if they were the whole test set; the most frequent value first, empty cells by a name of their own."""
+    scores, labels = draw_scores(200, 3)
+    column = ["phone"] * 120 + ["drone"] * 60 + [""] * 20
+    found = slices_of(ClassTarget(_LABELS), scores, labels, {"camera": column})
+    assert [(each.value, each.examples, each.is_small) for each in found] == [
+        ("phone", 120, False),
+        ("drone", 60, False),
+        ("(empty)", 20, True),
+    ]
+    own = ClassTarget(_LABELS).metrics(scores[120:180], labels[120:180]).summary
+    assert found[1].summary == own
+    low, high = found[1].intervals["f1_macro"]
+    assert low <= own["f1_macro"] <= high
+
+
+def test_columns_of_numbers_are_cut_at_their_quartiles() -> None:
+    """Four ranges of about as many examples, equal numbers together; a few numbers are values like others."""
+    random = np.random.default_rng(0)
+    ages = [f"{age:.0f}" for age in random.normal(40, 10, 400)]
+    found = _slices(ages)
+    assert len(found) == 4
+    assert sum(each.examples for each in found) == 400
+    assert all(80 <= each.examples <= 120 for each in found)
+    ranges = sorted(tuple(map(float, each.value.split(" to "))) for each in found)
+    assert all(above[0] > below[1] for below, above in pairwise(ranges))
+    assert len(_slices([str(number % 3) for number in range(90)])) == 3
+
+
+def test_very_many_values_are_bounded() -> None:
+    """The rarest go together, and no example is lost."""
+    column = [f"v{number % 90:02d}" for number in range(270)] + ["v00"] * 5
+    found = _slices(column)
+    assert len(found) == MOST_SLICES
+    assert found[0].value == "v00"
+    assert found[-1].value == f"{90 - MOST_SLICES + 1} rarer values"
+    assert sum(each.examples for each in found) == 275
+
+
+def _slice(value: str, score: float, examples: int, half: float) -> Slice:
+    ends = (score - half, score + half)
+    return Slice(column="camera", value=value, examples=examples, summary={"f1": score}, intervals={"f1": ends})
+
+
+@pytest.mark.parametrize(
+    ("weakest", "named"),
+    [
+        (_slice("drone", 0.60, 100, 0.09), True),
+        (_slice("drone", 0.60, 100, 0.35), False),
+        (_slice("drone", 0.60, 20, 0.09), False),
+        (_slice("drone", 0.88, 90_000, 0.01), False),
+    ],
+    ids=["clear", "unsure", "small", "slight"],
+)
+def test_a_weak_slice_is_named_if_it_is_sure_and_clear(weakest: Slice, named: bool) -> None:
+    """Neither chance nor a small difference accuses anyone."""
+    slices = [_slice("phone", 0.93, 300, 0.03), weakest]
+    found = weak_slice(slices, score="f1", words="F1", whole=0.9, examples=100_000)
+    assert (found is not None) == named
+    if found is not None:
+        assert found.title == "Weaker where camera is drone"
+        assert "0.600 (0.510 to 0.690)" in found.evidence
+
+
+def test_the_only_slice_is_not_weaker_than_itself() -> None:
+    """A column with one value says nothing."""
+    assert weak_slice([_slice("phone", 0.5, 100, 0.01)], score="f1", words="F1", whole=0.9, examples=100) is None
