@@ -19,8 +19,9 @@ _LEFT_OUT = {
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--kubeconfig` names the cluster for the tests of `tests/e2e`."""
+    """`--kubeconfig` names the cluster for the tests of `tests/e2e`, `--rounds` says how often processes are killed."""
     parser.addoption("--kubeconfig", help="kubeconfig of the cluster that tests/e2e runs on")
+    parser.addoption("--rounds", type=int, default=20, help="rounds of tests/integration/jobs/test_kills.py")
 
 
 @pytest.hookimpl(wrapper=True)

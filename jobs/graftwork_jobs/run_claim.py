@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -67,9 +68,22 @@ def claimed_run(
             _take(stream, paths, wait=earlier.is_finished)
             # It may have ended since it was found.
             earlier = replace(earlier, state=run_paths.read_state(paths))
+            _sweep(paths)
         yield ClaimedRun(paths=paths, earlier=earlier)
     finally:
         os.close(stream)
+
+
+def _sweep(paths: RunPaths) -> None:
+    """Delete what a killed process was still writing: all of it has a temporary name, and nobody else is at it."""
+    for folder in (paths.root, paths.root / "predictions"):
+        for left in folder.glob(".*"):
+            if left == paths.lock_file:
+                continue
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def _take(stream: int, paths: RunPaths, *, wait: bool) -> None:

@@ -9,11 +9,12 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
+from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork_jobs.interrupts import interrupts_held_back
 
@@ -21,6 +22,9 @@ from graftwork_jobs.interrupts import interrupts_held_back
 _LOOPBACK = "127.0.0.2"
 _FOLDER_PREFIX = "graft-ray-"
 _OBJECT_STORE_BYTES = 128 * 1024**2
+_STARTS = 3
+# What Ray says when its own processes take longer than it waits for them.
+_TOO_SLOW = ("timed out during startup", "Failed to connect to GCS", "Failed to get node info")
 TRAIN_ENVIRONMENT = {
     # Workers stay in the folder the job was started from: relative paths of a spec must go on to work.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -77,21 +81,59 @@ def start_local_ray(
         _read_settings_anew()
         try:
             with interrupts_held_back(), signals_left_alone():
-                ray.init(
-                    address="local",
-                    num_cpus=max(cores, math.ceil(wanted)),
-                    num_gpus=None if gpus_per_worker else 0,
-                    include_dashboard=False,
-                    object_store_memory=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                    _node_ip_address=_LOOPBACK,
-                    _temp_dir=str(folder),
-                )
+                _start(max(cores, math.ceil(wanted)), folder, reporter, with_gpus=bool(gpus_per_worker))
             yield
         finally:
             ray.shutdown()
             _keep_logs(folder, log_dir)
+
+
+def _start(cpus: int, folder: Path, reporter: Reporter, *, with_gpus: bool) -> None:
+    """Start Ray, again if the machine is too busy: Ray waits 30 s for its own processes, and no setting changes that.
+
+    Raises:
+        PermanentError: it did not start in any attempt.
+    """
+    import ray
+
+    for attempt in range(1, _STARTS + 1):
+        before = set(psutil.Process().children())
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=None if with_gpus else 0,
+                include_dashboard=False,
+                object_store_memory=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                _node_ip_address=_LOOPBACK,
+                _temp_dir=str(folder),
+            )
+        except Exception as error:
+            ray.shutdown()
+            _end(set(psutil.Process().children()) - before)
+            if not any(words in str(error) for words in _TOO_SLOW):
+                raise
+            if attempt == _STARTS:
+                raise PermanentError(
+                    f"Ray did not start within 30 s, {_STARTS} times: this machine is too busy. Run the job again when "
+                    "there is less to do; nothing that was computed is lost."
+                ) from error
+            reporter.warn("Ray did not start within 30 s: the machine is busy. Trying again.")
+        else:
+            return
+
+
+def _end(processes: set[psutil.Process]) -> None:
+    """End what a start that failed has left, with all that it started."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            for child in process.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    child.kill()
+            process.kill()
+    psutil.wait_procs(processes, timeout=10)
 
 
 def _remove_leftovers() -> None:

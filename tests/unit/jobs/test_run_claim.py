@@ -95,6 +95,18 @@ def test_another_spec_of_the_job_is_no_hindrance(settings: Settings) -> None:
         assert len({claimed.paths.root for claimed in (first, other, again)}) == 3
 
 
+def test_what_a_killed_process_was_writing_is_swept_away(settings: Settings) -> None:
+    """Temporary files and folders of the run go; what has its name stays."""
+    with claimed_run(settings, "flowers", "f") as claimed:
+        root = claimed.paths.root
+    (root / ".1-2-plan.json").write_text("{")
+    (root / ".bundle-x.partial" / "openvino").mkdir(parents=True)
+    (root / "report").mkdir()
+    with claimed_run(settings, "flowers", "f") as again:
+        assert again.paths.root == root
+        assert sorted(path.name for path in root.iterdir()) == [".lock", "report", "state.json"]
+
+
 @pytest.mark.parametrize(("force", "fresh"), [(False, False), (True, True)])
 def test_a_finished_run_answers_unless_forced(force: bool, fresh: bool, settings: Settings) -> None:
     """Its state comes along as it is once the run is held."""
