@@ -80,6 +80,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="`train`, `validation` and `test` are taken: give each of `extraTests` another name",
         ),
     ),
+    "Evaluation": (
+        Rule(
+            rule="self.calibration == 'none' || !has(self.testTimeAugmentation) || !self.testTimeAugmentation.serve",
+            message="expected `calibration` or `testTimeAugmentation.serve`, not both: an average of calibrated scores "
+            "is not calibrated",
+        ),
+    ),
     "Features": (
         Rule(
             rule="!has(self.views) || self.cache != 'none'",

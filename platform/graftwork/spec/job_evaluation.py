@@ -83,8 +83,20 @@ class Evaluation(SpecModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        refuse_if_any(*self._columns_twice(), *self._unknown_slices())
+        refuse_if_any(self._averaged_and_calibrated(), *self._columns_twice(), *self._unknown_slices())
         return self
+
+    def _averaged_and_calibrated(self) -> Inconsistency | None:
+        averaging = self.test_time_augmentation
+        if self.calibration == "none" or averaging is None or not averaging.serve:
+            return None
+        return Inconsistency(
+            at=("calibration",),
+            received=f"`{self.calibration}` beside `testTimeAugmentation: {{serve: true}}`",
+            expected="one of the two: an average of calibrated scores is not calibrated",
+            fix="Remove one, or only report averaged answers (`serve: false`).",
+            involves=(("testTimeAugmentation", "serve"),),
+        )
 
     def _columns_twice(self) -> list[Inconsistency]:
         return [

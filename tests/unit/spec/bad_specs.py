@@ -67,6 +67,9 @@ BAD_SPECS: dict[str, BadSpec] = {
     "batch in uneven pieces": _job("gradientAccumulation", ("training", "gradientAccumulation"), 3),
     "a gate without bound": _job("notWorseThan", ("evaluation", "gates", 0), {"metric": "accuracy"}),
     "gate bounds crossed": _job("max", ("evaluation", "gates", 0), {"metric": "loss", "min": 0.9, "max": 0.1}),
+    "calibrated and averaged": _job(
+        "calibration", ("evaluation",), {"calibration": "temperature", "testTimeAugmentation": {"serve": True}}
+    ),
     "margin of nothing": _job("margin", ("evaluation", "gates", 0), {"metric": "loss", "max": 1, "margin": 0.1}),
     "slices compared": _job(
         "slice",
