@@ -291,6 +291,7 @@ class EndpointApp:
                         takes_text={model.main.takes_text for model in service.models.values()},
                         has_examples=self._page.examples,
                         takes_feedback=self.log is not None,
+                        asks_for_key=self.guard is not None,
                     )
                 )
             case RouteKind.METRICS:

@@ -113,6 +113,12 @@ _MODEL = {
 }
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
+# Either will do.
+_KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
+
 
 def openapi_document(
     endpoint: str,
@@ -121,6 +127,7 @@ def openapi_document(
     takes_text: Collection[bool] = (False,),
     has_examples: bool = False,
     takes_feedback: bool = False,
+    asks_for_key: bool = False,
 ) -> dict[str, Any]:
     """The document as JSON-ready values.
 
@@ -130,6 +137,7 @@ def openapi_document(
         takes_text: for each kind of input the models take, whether that is texts (else pictures).
         has_examples: whether there are examples to try.
         takes_feedback: whether predictions are kept, to be told what was right.
+        asks_for_key: whether it does, of all but health.
     """
     return {
         "openapi": "3.1.0",
@@ -161,8 +169,10 @@ def openapi_document(
             "/metrics": {"get": plain_get("Prometheus metrics.", media_type="text/plain")},
         },
         "components": {
-            "schemas": {"Predictions": _PREDICTIONS, "Explanation": _EXPLANATION, "Tensor": _TENSOR, "Error": _ERROR}
+            "schemas": {"Predictions": _PREDICTIONS, "Explanation": _EXPLANATION, "Tensor": _TENSOR, "Error": _ERROR},
+            **({"securitySchemes": _KEYS} if asks_for_key else {}),
         },
+        **({"security": [{name: []} for name in _KEYS]} if asks_for_key else {}),
     }
 
 

@@ -6,11 +6,16 @@ from typing import Any
 
 _REFUSALS = {
     "400": "The request is wrong; the message says how to mend it.",
+    "401": "Where the endpoint asks for a key: none that counts.",
+    "403": "The key is not for this model.",
     "404": "No such endpoint or model.",
     "405": "Wrong method.",
+    "408": "The request was too slow to come.",
     "413": "The body or a picture is too large.",
     "415": "Wrong content type.",
+    "429": "The key asked too often; try again after Retry-After seconds.",
     "503": "Too many requests wait; try again after Retry-After seconds.",
+    "504": "There was no answer in time.",
 }
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,8 +87,15 @@ def endpoint(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
         limits={"maxRequestBytes": 200_000, "maxImagePixels": 1_000_000},
         grpc={"port": free_port()},
     )
+    with serving(file) as state:
+        yield state
+
+
+@contextmanager
+def serving(file: Path) -> Iterator[EndpointState]:
+    """`graft serve` of an endpoint named `small`, in the foreground, with its home beside the file."""
+    folder, log = file.parent, file.with_name("serve.log")
     environment = {"GRAFT_HOME": str(folder), "PATH": "/usr/bin:/bin"}
-    log = folder / "serve.log"
     with log.open("wb") as stream:
         process = subprocess.Popen([*GRAFT, "serve", str(file)], env=environment, stdout=stream, stderr=stream)
     try:

@@ -8,20 +8,24 @@ import logging
 import resource
 import socket
 import struct
+import threading
 import time
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import httpx
 import psutil
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from graftwork.bundle.directory import Bundle
 from graftwork.endpoint_state import EndpointState
+from tests.integration.serving.conftest import free_port, serving, write_endpoint
 from tests.support.bundles import picture_bytes
 from tests.support.fuzz import Fuzzed, changed_bytes, requests_for, send_raw, statuses
 
@@ -226,6 +230,67 @@ def test_slow_clients_do_not_hold_up_others(watched: Watched) -> None:
         _LOGGER.info("ended after %.1f s; others waited %.3f s", time.monotonic() - started, max(latencies))
     assert {next(statuses(received)) for received in ended} == {408}
     assert max(latencies) < 1
+
+
+@pytest.mark.slow
+def test_a_killed_replica_takes_its_own_requests_only(small_bundle: Bundle, tmp_path: Path) -> None:
+    """Kill -9 of one of two replicas under load: what it was at fails with 502, and five seconds later both answer."""
+    file = write_endpoint(
+        tmp_path / "endpoint.yaml",
+        small_bundle.path,
+        port=free_port(),
+        resources={"cpus": 0.5},
+        autoscaling={"minReplicas": 2, "maxReplicas": 2},
+    )
+    with serving(file) as state, httpx.Client(base_url=state.url, timeout=30, trust_env=False) as client:
+        watched, asked = Watched(state, client), Asked(state.url, clients=8)
+        with asked:
+            before = watched.replicas()
+            assert len(before) == 2
+            asked.for_seconds(2)
+            victim, killed_at = next(iter(before)), time.monotonic()
+            psutil.Process(victim).kill()
+            while len([pid for pid in watched.replicas() if pid != victim]) < 2:
+                assert time.monotonic() - killed_at < 60, "no replica in its place"
+            started_s = time.monotonic() - killed_at
+            asked.for_seconds(5)
+        failed = [(moment - killed_at, status) for moment, status in asked.seen if status != 200]
+        _LOGGER.info("a process in its place after %.1f s; %s of %s failed", started_s, failed, len(asked.seen))
+    assert {status for _, status in failed} <= {502}
+    assert len(failed) <= asked.clients, "more failed than were at the replica"
+    assert all(moment < 5 for moment, _ in failed)
+    assert len(asked.seen) > 100
+
+
+class Asked:
+    """Clients that ask one request after the other, each on connections of its own, while a block runs."""
+
+    def __init__(self, url: str, *, clients: int) -> None:
+        self.clients = clients
+        self.seen: list[tuple[float, int]] = []
+        self._url = url
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(clients)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def for_seconds(self, seconds: float) -> None:
+        """Let them ask for some time."""
+        self._over.wait(seconds)
+
+    def _ask(self) -> None:
+        with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as client:
+            while not self._over.is_set():
+                status = client.post(PREDICT, content=PICTURE).status_code
+                self.seen.append((time.monotonic(), status))
 
 
 def test_answers_of_refusals_are_json(watched: Watched) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +13,9 @@ from graftwork_serving.access.callers import RefusedError
 from graftwork_serving.access.guard import Guard
 from graftwork_serving.access.key_store import KeyStore
 from graftwork_serving.endpoint_config import AccessConfig
+from graftwork_serving.web.admission import admit
 from graftwork_serving.web.app import EndpointApp
+from graftwork_serving.web.routes import Route, RouteKind
 from graftwork_serving.work_pool import WorkPool
 from tests.support.bundles import picture_bytes
 from tests.unit.serving.test_app import PREDICT, ask, make_app
@@ -95,6 +98,33 @@ def test_everything_but_health_asks_for_a_key(app: EndpointApp, tmp_path: Path) 
     for path in gets:
         assert ask(app, b"", path=path, method="GET", headers={"x-api-key": key})[0] == 200
     assert app.guard.config.open_metrics is False
+
+
+@pytest.mark.parametrize("kind", RouteKind, ids=lambda kind: kind.name)
+def test_no_kind_of_route_is_forgotten(app: EndpointApp, tmp_path: Path, kind: RouteKind) -> None:
+    """Whatever routes there will be: health is open, metrics where only this machine reaches them, nothing else is."""
+    route = Route(kind=kind, name="m")
+    scope = {"headers": [], "query_string": b""}
+    for open_metrics in (True, False):
+        guard = guard_of(tmp_path, new_key("ann")[1], open_metrics=open_metrics)
+        try:
+            asyncio.run(admit(guard, app.service, route, scope))
+            is_open = True
+        except RefusedError:
+            is_open = False
+        health = kind in {RouteKind.LIVE, RouteKind.READY}
+        assert is_open == (health or (kind is RouteKind.METRICS and open_metrics))
+
+
+def test_the_document_says_how_keys_are_sent(app: EndpointApp, tmp_path: Path) -> None:
+    """Generated clients ask for them."""
+    key, entry = new_key("ann")
+    assert "security" not in ask(app, b"", path="/openapi.json", method="GET")[2]
+    app.guard = guard_of(tmp_path, entry)
+    document = ask(app, b"", path="/openapi.json", method="GET", headers={"x-api-key": key})[2]
+    schemes = document["components"]["securitySchemes"]
+    assert {next(iter(each)) for each in document["security"]} == set(schemes)
+    assert "401" in document["paths"][PREDICT]["post"]["responses"]
 
 
 def test_a_key_is_for_its_models(app: EndpointApp, tmp_path: Path) -> None:
