@@ -5,6 +5,7 @@
 Sides, all with EfficientNet-Lite0 at 224 px (1,000 labels) and one 35 KB JPEG:
 
 * endpoint: `graft serve` (Ray Serve, HAProxy, OpenVINO) with all cores;
+* keyed: the same, asking for an API key with a rate limit that is never reached;
 * fastapi: the same OpenVINO model behind FastAPI and uvicorn, decoding and inference in FastAPI's thread pool;
 * predict: the Ray Serve documentation's way: a deployment with `await request.body()` and `keras.Model.predict`;
 * engine: the OpenVINO model alone, called by as many threads as there are cores, no decoding and no HTTP.
@@ -138,6 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder, ExitStack() as stack:
         work = Path(folder)
         bundle, picture = build_bundle(work)
+        _key(work)
         print(f"picture: {picture.stat().st_size:,} bytes; cores: {len(os.sched_getaffinity(0))}")
         servers = {name: stack.enter_context(start_server(name, bundle, work)) for name in sides if name != "engine"}
         results: dict[tuple[str, int], list[Load]] = {}
@@ -201,13 +203,14 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
     log = (work / f"{name}.log").open("wb")
     environment = dict(os.environ)  # noqa: TID251 (handed on to the servers)
     match name:
-        case "endpoint":
-            spec = work / "endpoint.yaml"
+        case "endpoint" | "keyed":
+            spec = work / f"{name}.yaml"
+            auth = ", auth: {apiKeys: {file: keys.yaml}}" if name == "keyed" else ""
             spec.write_text(
                 "apiVersion: graftwork.dev/v1alpha1\nkind: InferenceEndpoint\nmetadata: {name: bench}\n"
-                f"spec: {{models: [{{model: {bundle}}}], http: {{port: {port}}}}}\n"
+                f"spec: {{models: [{{model: {bundle}}}], http: {{port: {port}}}{auth}}}\n"
             )
-            environment["GRAFT_HOME"] = str(work / "home")
+            environment["GRAFT_HOME"] = str(work / f"home-{name}")
             command = ["-c", "from graftwork.cli.main import main; main()", "serve", str(spec)]
             url = f"http://127.0.0.1:{port}/v1/endpoints/bench/predict"
         case "fastapi" | "predict":
@@ -219,7 +222,7 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
             raise SystemExit(f"There is no side {name!r}.")
     process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log, cwd=work)
     try:
-        _wait_until_it_answers(process, url, work / "picture.jpg", work / f"{name}.log")
+        _wait_until_it_answers(process, url, work / "picture.jpg", work / f"{name}.log", key=_key(work))
         yield process.pid, url
     finally:
         process.send_signal(signal.SIGTERM)
@@ -232,7 +235,9 @@ def run_load(url: str, pid: int, picture: Path, *, connections: int, seconds: in
     processes = [root, *root.children(recursive=True)]
     before = _cpu_seconds(processes)
     if shutil.which("wrk") is None:
-        latencies, failures, elapsed_s = asyncio.run(_python_load(url, picture.read_bytes(), connections, seconds))
+        latencies, failures, elapsed_s = asyncio.run(
+            _python_load(url, picture.read_bytes(), _key(picture.parent), connections, seconds)
+        )
         count = len(latencies)
         ordered = sorted(latencies)
         p50_ms, p99_ms = 1000 * ordered[count // 2], 1000 * ordered[min(count - 1, int(count * 0.99))]
@@ -308,6 +313,7 @@ def _wrk(url: str, picture: Path, connections: int, seconds: int) -> tuple[int, 
     script.write_text(
         f'local f = io.open("{picture}", "rb")\nwrk.body = f:read("*a")\nf:close()\n'
         'wrk.method = "POST"\nwrk.headers["Content-Type"] = "image/jpeg"\n'
+        f'wrk.headers["x-api-key"] = "{_key(picture.parent)}"\n'
         "done = function(s, l, r) io.write(string.format('RESULT %d %d %f %f %f\\n', s.requests, s.errors.status, "
         "l:percentile(50), l:percentile(99), s.duration)) end\n"
     )
@@ -320,11 +326,14 @@ def _wrk(url: str, picture: Path, connections: int, seconds: int) -> tuple[int, 
     return count, failures, float(found[3]) / 1e3, float(found[4]) / 1e3, float(found[5]) / 1e6
 
 
-async def _python_load(url: str, body: bytes, connections: int, seconds: int) -> tuple[list[float], int, float]:
+async def _python_load(
+    url: str, body: bytes, key: str, connections: int, seconds: int
+) -> tuple[list[float], int, float]:
     import httpx
 
     latencies: list[float] = []
     failures = 0
+    headers = {"content-type": "image/jpeg", "x-api-key": key}
     over = time.perf_counter() + seconds
     started = time.perf_counter()
     async with httpx.AsyncClient(
@@ -335,7 +344,7 @@ async def _python_load(url: str, body: bytes, connections: int, seconds: int) ->
             nonlocal failures
             while time.perf_counter() < over:
                 sent = time.perf_counter()
-                response = await client.post(url, content=body, headers={"content-type": "image/jpeg"})
+                response = await client.post(url, content=body, headers=headers)
                 latencies.append(time.perf_counter() - sent)
                 failures += not response.is_success
 
@@ -343,13 +352,15 @@ async def _python_load(url: str, body: bytes, connections: int, seconds: int) ->
     return latencies, failures, time.perf_counter() - started
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, picture: Path, log: Path) -> None:
+def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, picture: Path, log: Path, *, key: str) -> None:
     import httpx
 
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            response = httpx.post(url, content=picture.read_bytes(), trust_env=False, timeout=30)
+            response = httpx.post(
+                url, content=picture.read_bytes(), headers={"x-api-key": key}, trust_env=False, timeout=30
+            )
             if response.is_success:
                 json.loads(response.content)
                 return
@@ -369,6 +380,18 @@ def _cpu_seconds(processes: list[psutil.Process]) -> float:
             continue
         total += times.user + times.system
     return total
+
+
+def _key(work: Path) -> str:
+    """The key that all sides are sent, and that `keyed` asks for; made at the first call."""
+    from graftwork.api_keys import KeyFile, new_key, write_key_file
+
+    file = work / "key"
+    if not file.exists():
+        key, entry = new_key("bench", requests_per_second=1e6)
+        write_key_file(work / "keys.yaml", KeyFile(keys=[entry]))
+        file.write_text(key)
+    return file.read_text()
 
 
 def _free_port() -> int:
