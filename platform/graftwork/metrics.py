@@ -18,7 +18,31 @@ if TYPE_CHECKING:
 _LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _DIFFERENCE_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+# Models of an endpoint with series of their own; all further ones share theirs.
+_MAX_MODELS = 256
 _SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+
+
+class BoundedLabels:
+    """Values for a label that may take many: the first ones are kept as they are, all further ones become `other`.
+
+    Args:
+        limit: how many are kept.
+    """
+
+    OTHER = "other"
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: set[str] = set()
+
+    def __call__(self, value: str) -> str:
+        """What stands for a value."""
+        if value not in self._kept:
+            if len(self._kept) >= self._limit:
+                return self.OTHER
+            self._kept.add(value)
+        return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +50,7 @@ class ServingMetrics:
     """What a replica counts. Make one per process, after `share_metrics`.
 
     Attributes:
+        model_label: what stands for a model's name in labels: an endpoint may serve very many.
         requests: answered prediction requests, by model, protocol and HTTP status code; model is empty where the
             request named none that exists.
         request_seconds: time from the first byte of a prediction request's body read to its answer.
@@ -46,6 +71,7 @@ class ServingMetrics:
         logged: rows of the prediction log: `written`, `dropped` because too many waited, or `failed` to be written.
     """
 
+    model_label: BoundedLabels = field(default_factory=lambda: BoundedLabels(_MAX_MODELS))
     requests: Counter = field(
         default_factory=lambda: _counter(
             "graftwork_requests", "Prediction requests answered.", ("endpoint", "model", "protocol", "code")
@@ -133,28 +159,6 @@ class ServingMetrics:
             "graftwork_prediction_log_rows", "Rows of the prediction log.", ("endpoint", "result")
         )
     )
-
-
-class BoundedLabels:
-    """Values for a label that may take many: the first ones are kept as they are, all further ones become `other`.
-
-    Args:
-        limit: how many are kept.
-    """
-
-    OTHER = "other"
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._kept: set[str] = set()
-
-    def __call__(self, value: str) -> str:
-        """What stands for a value."""
-        if value not in self._kept:
-            if len(self._kept) >= self._limit:
-                return self.OTHER
-            self._kept.add(value)
-        return value
 
 
 _LOOK_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -206,7 +206,8 @@ class EndpointReplica:
 
     def _count_batch(self, model: Work, examples: int) -> None:
         if isinstance(model, ServedModel):
-            self._metrics.batch_examples.labels(self._app.endpoint, model.name).observe(examples)
+            name = self._metrics.model_label(model.name)
+            self._metrics.batch_examples.labels(self._app.endpoint, name).observe(examples)
 
     async def check_health(self) -> None:
         """Fail if the replica can no longer answer; Serve then replaces it."""
@@ -218,7 +219,8 @@ def _publish_models(
     metrics: ServingMetrics, endpoint: str, models: list[ServedModel], before: frozenset[tuple[str, ...]]
 ) -> frozenset[tuple[str, ...]]:
     """Set the info series of what is served to 1, and of what was served before to 0."""
-    now = frozenset((endpoint, model.name, model.version, model.digest) for model in models)
+    shown = [model for model in models if metrics.model_label(model.name) == model.name]
+    now = frozenset((endpoint, model.name, model.version, model.digest) for model in shown)
     for labels in before - now:
         metrics.model_info.labels(*labels).set(0)
     for labels in now:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 # A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
 _WORTHWHILE_SHARE = 0.85
 _TIMING_ROUNDS = 5
+
+
+ReadNetwork = Callable[[], "openvino.Model"]
 
 
 class Engine(Protocol):
@@ -60,24 +63,23 @@ class OpenVinoEngine:
     """An OpenVINO model on CPU, float32.
 
     Args:
-        model_file: OpenVINO IR (`.xml`) with one input, whose first dimension is the batch.
+        read: gives the network, a new object each time: one input, whose first dimension is the batch, and one output.
         row_shape: shape of one example; -1 where it may be any.
         trial: an example of usual size, to time passes with; its type is the one examples will have.
         options: how to use the machine.
     """
 
     def __init__(
-        self, model_file: Path, *, row_shape: tuple[int, ...], trial: NDArray[Any], options: EngineOptions
+        self, read: ReadNetwork, *, row_shape: tuple[int, ...], trial: NDArray[Any], options: EngineOptions
     ) -> None:
+        self._read = read
         self._shape = row_shape
         self._trial = trial
-        self._narrow = self._compile(model_file, 1, streams=options.threads, threads=options.threads)
-        self._wide = (
-            self._narrow if options.threads == 1 else self._compile(model_file, 1, streams=1, threads=options.threads)
-        )
+        self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
+        self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
         self._batched: _Compiled | None = None
         self.batch_size = 1
-        self._choose_batch_size(model_file, options)
+        self._choose_batch_size(options)
 
     def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples; see `Engine.predict`."""
@@ -87,17 +89,17 @@ class OpenVinoEngine:
             return self._batched.run(batch)
         return np.concatenate([self._narrow.run(batch[index : index + 1]) for index in range(len(batch))])
 
-    def _compile(self, model_file: Path, rows: int, *, streams: int, threads: int) -> _Compiled:
-        return _Compiled(model_file, (rows, *self._shape), self._trial.dtype, streams=streams, threads=threads)
+    def _compile(self, rows: int, *, streams: int, threads: int) -> _Compiled:
+        return _Compiled(self._read(), (rows, *self._shape), self._trial.dtype, streams=streams, threads=threads)
 
-    def _choose_batch_size(self, model_file: Path, options: EngineOptions) -> None:
+    def _choose_batch_size(self, options: EngineOptions) -> None:
         """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
         sizes = [size for size in (2, 4, 8, 16, 32, 64) if size <= options.max_batch_size]
         best_s = self._seconds_per_example(self._narrow, 1)  # also warms up what single requests will use
         self._seconds_per_example(self._wide, 1)
         if not sizes:
             return
-        batched = self._compile(model_file, -1, streams=options.threads, threads=options.threads)
+        batched = self._compile(-1, streams=options.threads, threads=options.threads)
         for size in sizes:
             seconds = self._seconds_per_example(batched, size)
             if seconds > best_s * _WORTHWHILE_SHARE:
@@ -119,16 +121,14 @@ class _Compiled:
     """A network compiled for one input shape, with an inference request for each calling thread."""
 
     def __init__(
-        self, model_file: Path, shape: tuple[int, ...], dtype: np.dtype[Any], *, streams: int, threads: int
+        self, model: openvino.Model, shape: tuple[int, ...], dtype: np.dtype[Any], *, streams: int, threads: int
     ) -> None:
         import openvino
 
-        core = openvino.Core()
-        model = core.read_model(model_file)
         model.reshape(list(shape))
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input(0).tensor().set_element_type(openvino.Type(dtype))
-        self._model: openvino.CompiledModel = core.compile_model(
+        self._model: openvino.CompiledModel = openvino.Core().compile_model(
             steps.build(),
             "CPU",
             {

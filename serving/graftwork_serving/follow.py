@@ -207,11 +207,16 @@ def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str
     """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
     from graftwork_serving.engine import EngineOptions
     from graftwork_serving.served_model import load_model
+    from graftwork_serving.trunks import SharedParts
 
-    options = EngineOptions(threads=1, max_batch_size=1)
-    for model in models:
-        if model.digest not in known:
-            load_model(model, options, max_image_pixels=loaded.endpoint.spec.limits.max_image_pixels)
+    options, shared = EngineOptions(threads=1, max_batch_size=1), SharedParts()
+    pixels = loaded.endpoint.spec.limits.max_image_pixels
+    rehearsed = [
+        load_model(model, options, max_image_pixels=pixels, shared=shared)
+        for model in models
+        if model.digest not in known
+    ]
+    del rehearsed
 
 
 def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:

@@ -9,6 +9,7 @@ from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.routing import Arm
 from graftwork_serving.served_model import ServedModel, load_model
+from graftwork_serving.trunks import SharedParts
 
 
 class ModelLoader:
@@ -20,6 +21,7 @@ class ModelLoader:
 
     def __init__(self, *, threads: int) -> None:
         self._threads = threads
+        self._shared = SharedParts()
         self._loaded: dict[tuple[str, EngineOptions, int], ServedModel] = {}
 
     def arms(self, models: Sequence[ModelConfig], config: ReplicaConfig) -> list[Arm]:
@@ -38,7 +40,9 @@ class ModelLoader:
         for wanted in models:
             key = (wanted.digest, options, config.max_image_pixels)
             if key not in self._loaded:
-                self._loaded[key] = load_model(wanted, options, max_image_pixels=config.max_image_pixels)
+                self._loaded[key] = load_model(
+                    wanted, options, max_image_pixels=config.max_image_pixels, shared=self._shared
+                )
             arms.append(_arm(wanted, self._loaded[key]))
         return arms
 

@@ -14,9 +14,10 @@ from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, answers_for
 from graftwork_serving.endpoint_config import ModelConfig
-from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
+from graftwork_serving.engine import Engine, EngineOptions
 from graftwork_serving.explain.explainer import Explainer
-from graftwork_serving.inputs import InputReader, input_reader
+from graftwork_serving.inputs import InputReader
+from graftwork_serving.trunks import SharedParts, TrunkedEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class ServedModel:
         golden_difference: largest difference of a golden example's score.
         examples: the golden examples.
         explainer: finds out what answers rest on; None where inputs are no pictures.
+        weight_bytes: what weights that no other model shares take.
     """
 
     name: str
@@ -64,6 +66,7 @@ class ServedModel:
     alias: str | None = None
     examples: tuple[Example, ...] = ()
     explainer: Explainer | None = None
+    weight_bytes: int = 0
 
     @property
     def batch_size(self) -> int:
@@ -79,23 +82,47 @@ class ServedModel:
         """A raw input as the model takes it."""
         return self.reader.decode(data)
 
-    def predict(self, examples: Sequence[NDArray[Any]], *, alone: bool) -> NDArray[np.float32]:
-        """Scores of some examples in one pass."""
-        return self.engine.predict(self.reader.stack(examples), alone=alone)
+    @property
+    def shares(self) -> object:
+        """What runs its passes: examples of all models with the same one go into one pass."""
+        return self.engine.trunk if isinstance(self.engine, TrunkedEngine) else self.engine
+
+    def predict(
+        self, examples: Sequence[NDArray[Any]], *, owners: Sequence[ServedModel], alone: bool
+    ) -> Sequence[NDArray[np.float32]]:
+        """Scores of some examples in one pass.
+
+        Args:
+            examples: as `decode` gives them.
+            owners: which model each is for; all share what this one shares.
+            alone: no other pass is under way or waiting.
+        """
+        batch = self.reader.stack(examples)
+        if not isinstance(self.engine, TrunkedEngine):
+            return list(self.engine.predict(batch, alone=alone))
+        heads = [owner.engine.head for owner in owners if isinstance(owner.engine, TrunkedEngine)]
+        return self.engine.trunk.predict(batch, heads, alone=alone)
 
 
-def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels: int) -> ServedModel:
+def load_model(
+    config: ModelConfig, options: EngineOptions, *, max_image_pixels: int, shared: SharedParts | None = None
+) -> ServedModel:
     """Open a bundle, load its engine and replay its golden examples.
+
+    Args:
+        config: which.
+        options: how to use the machine.
+        max_image_pixels: larger pictures are refused.
+        shared: what other models have loaded already.
 
     Raises:
         SpecError: there is no bundle.
         BundleError: it was changed, or answers differently than in training.
     """
     bundle = open_bundle(Path(config.path))
-    reader = input_reader(bundle.input, max_image_pixels=max_image_pixels)
-    engine = OpenVinoEngine(
-        bundle.path / OPENVINO_MODEL_FILE, row_shape=reader.row_shape, trial=reader.trial(), options=options
-    )
+    parts = shared or SharedParts()
+    reader = parts.reader(bundle.input, max_image_pixels=max_image_pixels)
+    engine, weight_bytes = parts.engine(bundle.path / OPENVINO_MODEL_FILE, reader, options)
     return ServedModel(
         name=config.name,
         version=config.version,
@@ -105,6 +132,7 @@ def load_model(config: ModelConfig, options: EngineOptions, *, max_image_pixels:
         reader=reader,
         engine=engine,
         golden_difference=replay_golden(bundle, engine.predict),
+        weight_bytes=weight_bytes,
         examples=tuple(
             Example(name=Path(golden.file).name, label=golden.label, path=bundle.path / golden.file)
             for golden in bundle.manifest.golden

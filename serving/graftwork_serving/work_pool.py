@@ -33,8 +33,21 @@ class Work(Protocol):
         """One raw input as the model takes it, without the batch dimension."""
         ...
 
-    def predict(self, examples: Sequence[NDArray[Any]], *, alone: bool) -> NDArray[np.float32]:
-        """Scores of some decoded examples in one pass."""
+    @property
+    def shares(self) -> object:
+        """Examples of all models with the same one go into one pass."""
+        ...
+
+    def predict(
+        self, examples: Sequence[NDArray[Any]], *, owners: Sequence[Any], alone: bool
+    ) -> Sequence[NDArray[np.float32]]:
+        """For each of some decoded examples its scores, in one pass.
+
+        Args:
+            examples: decoded.
+            owners: the model each is for; all share what this one shares.
+            alone: no other pass is under way or waiting.
+        """
         ...
 
 
@@ -86,7 +99,7 @@ def next_step(*, raw: int, decoded: int, batch_size: int) -> DecodeStep | Predic
 
     Args:
         raw: examples that wait to be decoded.
-        decoded: examples that wait for the model.
+        decoded: examples that wait for a model.
         batch_size: most examples in a pass of the model whose turn it is.
     """
     if decoded and (decoded >= batch_size or not raw):
@@ -112,7 +125,8 @@ class WorkPool:
         self._on_batch = on_batch
         self._wake = threading.Condition()
         self._raw: deque[_Example] = deque()
-        self._decoded: deque[_Example] = deque()
+        # By what runs their passes; the first ones have waited longest for their turn.
+        self._decoded: dict[object, deque[_Example]] = {}
         self._idle: deque[_Example] = deque()
         self._waiting = 0
         self._busy = 0
@@ -149,8 +163,11 @@ class WorkPool:
                 raise PoolFullError
             self._waiting += 1
             for index, data in enumerate(examples):
-                queue = self._raw if isinstance(data, bytes) else self._decoded
-                queue.append(_Example(request=request, index=index, data=data))
+                example = _Example(request=request, index=index, data=data)
+                if isinstance(data, bytes):
+                    self._raw.append(example)
+                else:
+                    self._add_decoded(example)
             self._wake.notify(len(examples))
         return await _scores(request)
 
@@ -185,8 +202,7 @@ class WorkPool:
     def _work(self) -> None:
         while True:
             with self._wake:
-                batch_size = self._decoded[0].request.model.batch_size if self._decoded else 1
-                step = next_step(raw=len(self._raw), decoded=len(self._decoded), batch_size=batch_size)
+                step = self._next_step()
                 is_idle = step is None
                 if step is not None:
                     taken = self._take(step)
@@ -208,12 +224,31 @@ class WorkPool:
                     if self._idle:  # whoever waited because this thread was busy
                         self._wake.notify()
 
+    def _next_step(self) -> DecodeStep | PredictStep | None:
+        turn = next(iter(self._decoded.values()), None)
+        return next_step(
+            raw=len(self._raw),
+            decoded=sum(map(len, self._decoded.values())),
+            batch_size=turn[0].request.model.batch_size if turn else 1,
+        )
+
+    def _add_decoded(self, example: _Example) -> None:
+        self._decoded.setdefault(example.request.model.shares, deque()).append(example)
+
     def _take(self, step: DecodeStep | PredictStep) -> list[_Example]:
-        """Take examples off their queue, those of one model only; drop those of requests that are over."""
-        queue, limit = (self._raw, 1) if isinstance(step, DecodeStep) else (self._decoded, step.examples)
-        model = queue[0].request.model
+        """Take examples off their queue, those of one pass only; drop those of requests that are over."""
+        if isinstance(step, DecodeStep):
+            return self._take_from(self._raw, 1)
+        shares, queue = next(iter(self._decoded.items()))
+        taken = self._take_from(queue, step.examples)
+        del self._decoded[shares]
+        if queue:
+            self._decoded[shares] = queue  # behind the others
+        return taken
+
+    def _take_from(self, queue: deque[_Example], limit: int) -> list[_Example]:
         taken: list[_Example] = []
-        while queue and len(taken) < limit and queue[0].request.model is model:
+        while queue and len(taken) < limit:
             example = queue.popleft()
             if not example.request.started:
                 example.request.started = True
@@ -244,14 +279,15 @@ class WorkPool:
             if example.request.is_idle:
                 self._idle.appendleft(example)
             else:
-                self._decoded.append(example)
+                self._add_decoded(example)
 
     def _predict(self, examples: list[_Example], *, alone: bool) -> None:
-        model = examples[0].request.model
+        owners = [example.request.model for example in examples]
         # `_decode` has replaced the raw bytes of each by an array.
-        scores = model.predict([np.asarray(example.data) for example in examples], alone=alone)
+        arrays = [np.asarray(example.data) for example in examples]
+        scores = owners[0].predict(arrays, owners=owners, alone=alone)
         if self._on_batch is not None and not examples[0].request.is_idle:
-            self._on_batch(model, len(examples))
+            self._on_batch(owners[0], len(examples))
         for example, row in zip(examples, scores, strict=True):
             request = example.request
             request.scores[example.index] = row

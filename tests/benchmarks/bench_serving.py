@@ -34,6 +34,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -199,7 +200,7 @@ def make_picture(file: Path, *, wanted_bytes: int = 35_000) -> None:
 @contextmanager
 def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str]]:
     """Start a side; gives its process and the URL to post to."""
-    port = _free_port()
+    port = free_port()
     log = (work / f"{name}.log").open("wb")
     environment = dict(os.environ)  # noqa: TID251 (handed on to the servers)
     match name:
@@ -222,11 +223,10 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
             raise SystemExit(f"There is no side {name!r}.")
     process = subprocess.Popen([sys.executable, *command], env=environment, stdout=log, stderr=log, cwd=work)
     try:
-        _wait_until_it_answers(process, url, work / "picture.jpg", work / f"{name}.log", key=_key(work))
+        wait_until_it_answers(process, url, work / "picture.jpg", work / f"{name}.log", key=_key(work))
         yield process.pid, url
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(90)
+        stop(process)
 
 
 def run_load(url: str, pid: int, picture: Path, *, connections: int, seconds: int) -> Load:
@@ -252,11 +252,13 @@ def engine_rate(bundle: Path, *, seconds: int) -> Load:
     import numpy as np
 
     from graftwork_serving.engine import EngineOptions, OpenVinoEngine
+    from graftwork_serving.network import read_network
 
     threads = len(os.sched_getaffinity(0))
     options = EngineOptions(threads=threads, max_batch_size=1)
     images = np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)
-    engine = OpenVinoEngine(bundle / "openvino/model.xml", row_shape=(SIDE, SIDE, 3), trial=images[0], options=options)
+    read = partial(read_network, bundle / "openvino/model.xml")
+    engine = OpenVinoEngine(read, row_shape=(SIDE, SIDE, 3), trial=images[0], options=options)
     latencies: list[float] = []
     over = time.perf_counter() + seconds
     before = _cpu_seconds([psutil.Process()])
@@ -352,7 +354,16 @@ async def _python_load(
     return latencies, failures, time.perf_counter() - started
 
 
-def _wait_until_it_answers(process: subprocess.Popen[bytes], url: str, picture: Path, log: Path, *, key: str) -> None:
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Let a server finish and end."""
+    process.send_signal(signal.SIGTERM)
+    process.wait(90)
+
+
+def wait_until_it_answers(
+    process: subprocess.Popen[bytes], url: str, picture: Path, log: Path, *, key: str = ""
+) -> None:
+    """Ask until there is an answer; give up when the process ends or the time is over."""
     import httpx
 
     deadline = time.monotonic() + START_TIMEOUT_S
@@ -394,7 +405,8 @@ def _key(work: Path) -> str:
     return file.read_text()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

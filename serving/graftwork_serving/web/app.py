@@ -258,7 +258,8 @@ class EndpointApp:
             status: HTTP status code, of other protocols too.
             seconds: until its answer.
         """
-        endpoint, model, protocol = service.endpoint, outcome.model, outcome.protocol
+        endpoint, protocol = service.endpoint, outcome.protocol
+        model = self._metrics.model_label(outcome.model)
         self._metrics.requests.labels(endpoint, model, protocol, str(status)).inc()
         self._metrics.request_seconds.labels(endpoint, model, protocol).observe(seconds)
         self._metrics.waiting.labels(endpoint).set(self._pool.waiting)

@@ -167,7 +167,8 @@ def test_grpc_deadlines_hold_on_both_sides(app: EndpointApp, engine: HeldEngine,
             assert await late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             # The server hears of the client's deadline by itself: a call after it comes in later.
             await channel.unary_unary(f"/{SERVICE}/ServerLive")(b"", timeout=20)
-            assert all(each.request.over for each in app._pool._decoded)
+            waiting = [each for queue in app._pool._decoded.values() for each in queue]
+            assert all(each.request.over for each in waiting)
             engine.gate.set()
             assert await first.code() is grpc.StatusCode.OK
         await server.stop(0)

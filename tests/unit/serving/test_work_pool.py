@@ -13,8 +13,10 @@ from graftwork_serving.work_pool import DecodeStep, PoolFullError, PredictStep, 
 class Recorder:
     """A model that answers each example with its own value, and keeps what it was asked."""
 
-    def __init__(self, batch_size: int = 4) -> None:
+    def __init__(self, batch_size: int = 4, *, group: object = None, labels: int = 1) -> None:
         self.batch_size = batch_size
+        self.group = group
+        self.labels = labels
         self.batches: list[int] = []
         self.alone: list[bool] = []
         self.gate = threading.Event()
@@ -26,12 +28,17 @@ class Recorder:
             raise ValueError("broken")
         return np.full((1, 1, 3), int(data), dtype=np.uint8)
 
-    def predict(self, examples: Sequence[np.ndarray], *, alone: bool) -> np.ndarray:
+    @property
+    def shares(self) -> object:
+        return self.group or self
+
+    def predict(self, examples: Sequence[np.ndarray], *, owners: Sequence[Recorder], alone: bool) -> list[np.ndarray]:
         self.entered.set()
         self.gate.wait(10)
         self.batches.append(len(examples))
         self.alone.append(alone)
-        return np.stack(examples)[:, 0, 0, :1].astype(np.float32)
+        values = np.stack(examples)[:, 0, 0, 0].astype(np.float32)
+        return [np.full(owner.labels, value, np.float32) for owner, value in zip(owners, values, strict=True)]
 
 
 @pytest.mark.parametrize(
@@ -83,6 +90,42 @@ def test_waiting_requests_share_a_pass() -> None:
     pool.close()
     assert model.batches == [1, 5]
     assert model.alone == [True, True]
+
+
+def _blocked(pool: WorkPool, *requests: tuple[Recorder, int]) -> list[np.ndarray]:
+    """Answers to requests that all arrive while a first one is under way."""
+    gate = Recorder(batch_size=1)
+    gate.gate.clear()
+
+    async def ask() -> list[np.ndarray]:
+        first = asyncio.create_task(pool.predict(gate, [b"0"]))
+        await asyncio.to_thread(gate.entered.wait, 10)
+        others = [asyncio.create_task(pool.predict(model, [str(value).encode()])) for model, value in requests]
+        await asyncio.sleep(0)
+        gate.gate.set()
+        await first
+        return list(await asyncio.gather(*others))
+
+    answers = asyncio.run(ask())
+    pool.close()
+    return answers
+
+
+def test_models_that_share_a_trunk_share_passes() -> None:
+    """Examples of several models go into one pass, and each is answered by its own model."""
+    trunk = object()
+    models = [Recorder(batch_size=8, group=trunk, labels=labels) for labels in (1, 2, 3)]
+    answers = _blocked(WorkPool(threads=1), *((models[index % 3], index) for index in range(6)))
+    assert [size for model in models for size in model.batches] == [6]
+    assert [answer[0].tolist() for answer in answers] == [[0], [1, 1], [2, 2, 2], [3], [4, 4], [5, 5, 5]]
+
+
+def test_models_of_their_own_batch_however_their_requests_are_mixed() -> None:
+    """Requests of two models that take turns are answered in one pass of each."""
+    first, second = Recorder(batch_size=8), Recorder(batch_size=8)
+    answers = _blocked(WorkPool(threads=1), *((second if index % 2 else first, index) for index in range(8)))
+    assert (first.batches, second.batches) == ([4], [4])
+    assert [answer.item() for answer in answers] == list(range(8))
 
 
 def test_a_broken_example_fails_its_own_request_only() -> None:
