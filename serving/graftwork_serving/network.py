@@ -79,7 +79,9 @@ def trunk_of(file: Path, cut: str) -> openvino.Model:
 
     network = read_network(file)
     (last,) = [operation for operation in network.get_ordered_ops() if operation.get_friendly_name() == cut]
-    return openvino.Model([last.output(0)], network.get_parameters(), "trunk")
+    build: Any = openvino.Model  # whose stubs disagree with each other
+    trunk: openvino.Model = build([last.output(0)], network.get_parameters(), "trunk")
+    return trunk
 
 
 def split(network: openvino.Model) -> Split | None:

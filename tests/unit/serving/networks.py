@@ -43,7 +43,9 @@ def network(
             x = ops.add(ops.multiply(x, np.full((1, labels), 3, np.float32)), np.full((1, labels), -5, np.float32))
         case _:
             x = ops.log_softmax(x, axis=1)
-    return openvino.Model([x], [image], f"{names}network")
+    build: Any = openvino.Model  # whose stubs disagree with each other
+    made: openvino.Model = build([x], [image], f"{names}network")
+    return made
 
 
 def _dense(x: Any, random: np.random.Generator, inputs: int, outputs: int) -> Any:
