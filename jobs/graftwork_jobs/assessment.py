@@ -20,6 +20,7 @@ import yaml
 from numpy.typing import NDArray
 
 from graftwork import __version__
+from graftwork.spec.job_training import KerasBackend
 from graftwork.spec.tasks import input_kind
 from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, worth_telling
@@ -214,26 +215,27 @@ def report_content(
         mistakes=tuple(_mistakes(planned, assessment, data_cache_dir)),
         warnings=plan.warnings,
         timings={name.removesuffix("_s").replace("_", " "): seconds for name, seconds in result.timings.items()},
-        environment=environment(),
+        environment=environment(job.spec.training.backend),
         lineage={"data digest": plan.data_digest, "backbone digest": plan.backbone["digest"], "run": run_id},
         serve=_serve_steps(job),
         search=search,
     )
 
 
-def library_versions() -> dict[str, str]:
-    """Versions of Python, Graftwork and the libraries that decide the result."""
+def library_versions(backend: KerasBackend) -> dict[str, str]:
+    """Versions of Python, Graftwork and the libraries that decide the result of a job on a backend."""
+    names = (*_DECIDING_LIBRARIES, *(("jax", "jaxlib") if backend == "jax" else ()))
     return {
         "python": platform.python_version(),
         "graftwork": __version__,
-        **{name: importlib.metadata.version(name) for name in _DECIDING_LIBRARIES},
+        **{name: importlib.metadata.version(name) for name in names},
     }
 
 
-def environment() -> dict[str, str]:
+def environment(backend: KerasBackend) -> dict[str, str]:
     """Versions and hardware, for the report."""
     machine = f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} CPUs"
-    return {"machine": machine, **library_versions()}
+    return {"machine": machine, **library_versions(backend)}
 
 
 def installed_packages() -> dict[str, str]:

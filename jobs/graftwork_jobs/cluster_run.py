@@ -104,7 +104,7 @@ def _run(job: Any, file: Path, settings: Settings) -> Any:
     from graftwork_jobs.interrupts import sigterm_as_interrupt
     from graftwork_jobs.keras_setup import set_up_keras
 
-    set_up_keras(job.spec.training.backend)
+    set_up_keras("tensorflow")
     from graftwork_jobs.run import run_job
 
     with sigterm_as_interrupt():

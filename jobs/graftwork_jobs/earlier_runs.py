@@ -25,7 +25,7 @@ DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "
 # What computes the weights. Ray only starts it, and OpenVINO only serves it.
 # Of a search, what changes neither its trials nor which is the best.
 _SEARCH_SPEED = {"search": {"max_concurrent"}}
-_COMPUTING_LIBRARIES = frozenset({"graftwork", "keras", "keras-hub", "tensorflow", "numpy", "pillow"})
+_COMPUTING_LIBRARIES = frozenset({"graftwork", "jax", "jaxlib", "keras", "keras-hub", "tensorflow", "numpy", "pillow"})
 
 
 class JobBusyError(PermanentError):
@@ -64,7 +64,11 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
         **({} if averaging is None else {"averaging": averaging.model_dump(mode="json")}),
         "data": planned.plan.data_digest,
         "backbone": planned.plan.backbone["digest"],
-        "libraries": {name: version for name, version in library_versions().items() if name in _COMPUTING_LIBRARIES},
+        "libraries": {
+            name: version
+            for name, version in library_versions(job.spec.training.backend).items()
+            if name in _COMPUTING_LIBRARIES
+        },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from graftwork.errors import PermanentError
+from graftwork.spec.job_training import KerasBackend
 
 
-def set_up_keras(backend: str) -> None:
+def set_up_keras(backend: KerasBackend) -> None:
     """Make Keras use a backend, and load it without its start-up chatter.
 
+    TensorFlow is loaded in any case: its pipelines feed both backends.
+
     Args:
-        backend: `tensorflow`.
+        backend: as in a job's spec.
 
     Raises:
         PermanentError: Keras is loaded already, with another backend.
@@ -37,6 +40,21 @@ def set_up_keras(backend: str) -> None:
         import keras
 
         del keras
+
+
+def gpu_capabilities() -> list[tuple[int, ...]]:
+    """Compute capability of each GPU of this process, such as (8, 0); (0, 0) where it is not known."""
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        gpus = [device for device in jax.local_devices() if device.platform == "gpu"]
+        return [tuple(map(int, getattr(gpu, "compute_capability", "0.0").split("."))) for gpu in gpus]
+    import tensorflow as tf
+
+    details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    return [detail.get("compute_capability", (0, 0)) for detail in details]
 
 
 @contextmanager

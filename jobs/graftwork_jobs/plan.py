@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -143,6 +144,8 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         SpecError: the job cannot work as it is; all problems that can be found together are told together.
     """
     spec = job.spec
+    if missing := _missing_backend(spec.training.backend):
+        raise SpecError([missing])
     try:
         scan = scan_data(
             spec.data,
@@ -158,6 +161,18 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
         build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
         raise SpecError([*error.problems, *_model_problems(spec, build)]) from error
     return _plan_scanned(job, scan, base_dir=base_dir, settings=settings, reporter=reporter)
+
+
+def _missing_backend(backend: str) -> Problem | None:
+    """What to tell the user whose workers could not start; None if they can."""
+    if importlib.util.find_spec(backend) is not None:
+        return None
+    return Problem(
+        where="spec.training.backend",
+        received=f"{backend}, which is not installed",
+        expected="a backend that is installed",
+        fix=f"Run: pip install 'graftwork[{backend}]' (on an NVIDIA GPU also 'graftwork[gpu]'), or use tensorflow.",
+    )
 
 
 def plan_variant(

@@ -233,7 +233,9 @@ def _write_inputs(paths: RunPaths, job: FineTuneJob, planned: PlannedJob) -> Non
     planned.index.save(paths.index_file)
     # A run that goes on keeps what it began with: that is what made its weights.
     if not paths.environment_file.exists():
-        run_paths.write_json(paths.environment_file, {**environment(), "packages": installed_packages()})
+        run_paths.write_json(
+            paths.environment_file, {**environment(job.spec.training.backend), "packages": installed_packages()}
+        )
 
 
 @dataclass(frozen=True)
@@ -476,7 +478,7 @@ class _Run:
                     run_id=self.paths.run_id,
                     spec=self.job.model_dump(mode="json", by_alias=True, exclude_none=True),
                     data_digest=plan.data_digest,
-                    libraries=library_versions(),
+                    libraries=library_versions(self.job.spec.training.backend),
                     search=None if search is None else search_lineage(search),
                 ),
                 report_dir=self.paths.report_dir,

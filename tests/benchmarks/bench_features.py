@@ -32,6 +32,7 @@ from PIL import Image
 
 from graftwork.preprocess.image import ImageSpec
 from graftwork.progress import SilentReporter
+from graftwork.settings import child_environment
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs.data.scan import scan_data
 from graftwork_jobs.events import read_events
@@ -77,7 +78,9 @@ def phases(options: argparse.Namespace) -> list[dict[str, Any]]:
     return [head, tune] if options.tune else [head]
 
 
-def make_request(pictures: Path, folder: Path, store: Path, options: argparse.Namespace) -> TrainRequest:
+def make_request(
+    pictures: Path, folder: Path, store: Path, options: argparse.Namespace, *, backend: str = "tensorflow"
+) -> TrainRequest:
     """The job, its data scanned, in a folder of its own."""
     folder.mkdir()
     job = FineTuneJob.model_validate(
@@ -103,7 +106,7 @@ def make_request(pictures: Path, folder: Path, store: Path, options: argparse.Na
                     }
                     for phase in phases(options)
                 ],
-                "training": {"batchSize": BATCH_SIZE, "seed": SEED},
+                "training": {"batchSize": BATCH_SIZE, "seed": SEED, "backend": backend},
                 "scaling": {"workers": options.workers, "cpusPerWorker": 1},
             },
         }
@@ -140,13 +143,17 @@ def _timed_train(request: TrainRequest) -> dict[str, Any]:
     return {
         "wall_s": time.perf_counter() - began,
         "phase_s": sum(seconds for name, seconds in result.timings.items() if name.startswith("phase_")),
+        "phases_s": [seconds for name, seconds in result.timings.items() if name.startswith("phase_")],
+        "epochs_s": [record["seconds"] for record in result.history],
         "features_s": sum(event["seconds"] for event in found),
         "hits": [event["hit"] for event in found],
         "accuracy": max(record["val_accuracy"] for record in result.history),
     }
 
 
-def run_script(pictures: Path, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
+def run_script(
+    pictures: Path, folder: Path, options: argparse.Namespace, *, backend: str = "tensorflow"
+) -> dict[str, Any]:
     """One run of the plain script."""
     settings = folder / "settings.json"
     settings.write_text(
@@ -169,12 +176,14 @@ def run_script(pictures: Path, folder: Path, options: argparse.Namespace) -> dic
         stdout=subprocess.PIPE,
         check=True,
         text=True,
+        env=child_environment({"KERAS_BACKEND": backend}),
     )
     line = next(line for line in done.stdout.splitlines() if line.startswith("RESULT "))
     result = json.loads(line.removeprefix("RESULT "))
     return {
         "wall_s": time.perf_counter() - began,
         "phase_s": result["trained_s"],
+        "phases_s": result["phases_s"],
         "accuracy": max(result["validation_accuracies"]),
     }
 

@@ -52,7 +52,9 @@ def main() -> None:
     classes = len(list(Path(settings["train"]).iterdir()))
     model, backbone = build(settings, classes)
     validation_accuracies: list[float] = []
+    phases_s: list[float] = []
     for phase in settings["phases"]:
+        phase_began = time.perf_counter()
         backbone.trainable = phase["unfreeze_from"] is not None
         if phase["unfreeze_from"] is not None:
             names = [layer.name for layer in backbone.layers]
@@ -65,12 +67,18 @@ def main() -> None:
         )
         fitted = model.fit(train, validation_data=validation, epochs=phase["epochs"], verbose=0)
         validation_accuracies += fitted.history["val_accuracy"]
+        phases_s.append(time.perf_counter() - phase_began)
     trained_s = time.perf_counter() - started
     accuracies = [
         model.evaluate(load(folder, settings, shuffle=False), verbose=0, return_dict=True)["accuracy"]
         for folder in settings["tests"]
     ]
-    result = {"accuracies": accuracies, "validation_accuracies": validation_accuracies, "trained_s": trained_s}
+    result = {
+        "accuracies": accuracies,
+        "validation_accuracies": validation_accuracies,
+        "trained_s": trained_s,
+        "phases_s": phases_s,
+    }
     print("RESULT " + json.dumps(result))
 
 

@@ -33,7 +33,7 @@ def command(file: Path, output: Output) -> None:
     reporter = make_reporter(output)
     from graftwork_jobs.keras_setup import set_up_keras
 
-    set_up_keras(job.spec.training.backend)
+    set_up_keras("tensorflow")
     from graftwork_jobs.plan import make_plan
 
     with problems_placed(source):

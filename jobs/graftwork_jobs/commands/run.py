@@ -31,7 +31,8 @@ def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # 
 
     job, source = load_only(file, FineTuneJob)
     reporter = make_reporter(output)
-    set_up_keras(job.spec.training.backend)
+    # Planning, tests and bundles are TensorFlow's, whatever the workers train with.
+    set_up_keras("tensorflow")
     from graftwork_jobs.run import run_job
 
     try:

@@ -12,15 +12,15 @@ from contextvars import ContextVar
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.collectives import Collectives, Tensor
 
-_valid_rows: ContextVar[tf.Tensor] = ContextVar("valid_rows")
+_valid_rows: ContextVar[Tensor] = ContextVar("valid_rows")
 
 
 @contextmanager
-def valid_rows(valid: tf.Tensor) -> Iterator[None]:
+def valid_rows(valid: Tensor) -> Iterator[None]:
     """While a model is called: which rows of the batch count.
 
     Args:
@@ -50,34 +50,34 @@ class _SharedMoments:
         self._layer = layer
         self._collectives = collectives
 
-    def __call__(self, inputs: tf.Tensor, mask: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    def __call__(self, inputs: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
         """Mean and variance by channel, each of shape (channels,)."""
         layer = self._layer
         axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-        weight = tf.reshape(tf.cast(_valid_rows.get(), inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
-        positions = tf.cast(tf.size(inputs) // (tf.shape(inputs)[0] * inputs.shape[layer.axis]), inputs.dtype)
+        weight = ops.reshape(ops.cast(_valid_rows.get(), inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
+        positions = ops.cast(ops.size(inputs) // (ops.shape(inputs)[0] * inputs.shape[layer.axis]), inputs.dtype)
         # Sums of differences from the moving mean, which is the same everywhere: one exchange suffices, and the
         # variance does not drown in rounding as a plain E[x^2] - E[x]^2 would. Source: Chan, Golub, LeVeque (1983),
         # "Algorithms for computing the sample variance", shifted data.
-        shift = tf.stop_gradient(tf.cast(layer.moving_mean.value, inputs.dtype))
+        shift = ops.stop_gradient(ops.cast(layer.moving_mean, inputs.dtype))
         difference = (inputs - _along(shift, layer.axis, len(inputs.shape))) * weight
-        sums = tf.stack([tf.reduce_sum(difference, axes), tf.reduce_sum(tf.square(difference), axes)])
-        count = tf.reduce_sum(weight) * positions
-        packed = tf.concat([tf.reshape(sums, [-1]), [count]], axis=0)
+        sums = ops.stack([ops.sum(difference, axes), ops.sum(ops.square(difference), axes)])
+        count = ops.sum(weight) * positions
+        packed = ops.concatenate([ops.reshape(sums, [-1]), ops.reshape(count, [1])], axis=0)
         packed = self._collectives.sum(packed, name=f"moments/{layer.path}")
-        total, total_of_squares = tf.split(packed[:-1], 2)
+        total, total_of_squares = ops.split(packed[:-1], 2)
         # A piece of the last batch can hold padding only: leave the moving statistics where they are.
-        empty = tf.equal(packed[-1], 0)
-        rows = tf.maximum(packed[-1], 1)
+        empty = ops.equal(packed[-1], 0)
+        rows = ops.maximum(packed[-1], 1)
         mean_difference = total / rows
-        variance = tf.maximum(total_of_squares / rows - tf.square(mean_difference), 0)
+        variance = ops.maximum(total_of_squares / rows - ops.square(mean_difference), 0)
         return (
             shift + mean_difference,
-            tf.where(empty, tf.cast(layer.moving_variance.value, inputs.dtype), variance),
+            ops.where(empty, ops.cast(layer.moving_variance, inputs.dtype), variance),
         )
 
 
-def _along(values: tf.Tensor, axis: int, rank: int) -> tf.Tensor:
+def _along(values: Tensor, axis: int, rank: int) -> Tensor:
     shape = [1] * rank
     shape[axis] = -1
-    return tf.reshape(values, shape)
+    return ops.reshape(values, shape)

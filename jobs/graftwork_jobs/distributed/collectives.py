@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
     from numpy.typing import NDArray
+
+Tensor: TypeAlias = Any
+"""A tensor of the Keras backend."""
 
 # TensorFlow keeps one group per key and device type. Its own strategies count from 1; stay clear of them.
 _GROUP_KEYS = {"CPU": 7_001, "GPU": 7_002}
@@ -51,6 +54,11 @@ class Collectives:
 
     rank: int
     world: int
+
+    @property
+    def in_step(self) -> Collectives:
+        """Those whose rows a compiled step exchanges: all workers."""
+        return self
 
     def sum(self, value: tf.Tensor, *, name: str) -> tf.Tensor:
         """Add up a tensor over all workers; gradients flow back to every worker's share.
@@ -102,12 +110,8 @@ class Collectives:
         """
         if self.world == 1:
             return array
-        import tensorflow as tf
-
         flat = np.ascontiguousarray(array).reshape(-1)
-        chunks = [
-            self._sum_now(tf.constant(flat[start : start + _CHUNK])).numpy() for start in range(0, flat.size, _CHUNK)
-        ]
+        chunks = [self._sum_flat(flat[start : start + _CHUNK]) for start in range(0, flat.size, _CHUNK)]
         return np.concatenate(chunks).reshape(array.shape) if chunks else array
 
     def broadcast(self, variables: Sequence[keras.Variable]) -> None:
@@ -120,10 +124,11 @@ class Collectives:
             wide = own if own.dtype in (np.float32, np.float64) else own.astype(_exchangeable(own.dtype))
             variable.assign(self.sum_array(wide if self.rank == 0 else np.zeros_like(wide)).astype(own.dtype))
 
-    def _sum_now(self, value: tf.Tensor) -> tf.Tensor:
+    def _sum_flat(self, flat: NDArray[Any]) -> NDArray[Any]:
         import tensorflow as tf
 
-        return tf.function(lambda: self._exchange(value, "array", device="CPU"))()
+        value = tf.constant(flat)
+        return np.asarray(tf.function(lambda: self._exchange(value, "array", device="CPU"))())
 
     def _exchange(self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None) -> tf.Tensor:
         import tensorflow as tf

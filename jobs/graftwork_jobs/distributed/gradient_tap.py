@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 
+class Tap(Protocol):
+    """Is shown the gradients that an optimizer is about to use."""
+
+    def watch(self, gradients: Sequence[Any]) -> None:
+        """Called by the optimizer once an update, eagerly or while a step is compiled."""
+        ...
+
+
 class GradientTap:
-    """Shut, it costs a step one comparison; open, it copies the gradients of the last update out of it."""
+    """On TensorFlow. Shut, it costs a step one comparison; open, it copies an update's gradients out of it."""
 
     def __init__(self) -> None:
         self._is_open = tf.Variable(tf.constant(False), trainable=False, name="gradient_tap")
@@ -40,3 +48,14 @@ class GradientTap:
     def _keep(self, *gradients: NDArray[Any]) -> np.int64:
         self._seen[:] = [np.array(gradient) for gradient in gradients]
         return np.int64(len(gradients))
+
+
+class TracedTap:
+    """On JAX: whoever traces a step gives the gradients seen back as one of its results."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def watch(self, gradients: Sequence[Any]) -> None:
+        """Called while a step is traced. With pieces of batches, what the last one shows is the update's."""
+        self.seen = list(gradients)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.distributed.gradient_tap import GradientTap
+from graftwork_jobs.distributed.collectives import Collectives, Tensor
+from graftwork_jobs.distributed.gradient_tap import Tap
 
 OptimizerT = TypeVar("OptimizerT", bound=keras.optimizers.Optimizer)
 
@@ -33,7 +33,7 @@ class BadUpdate:
 def averaging(
     optimizer_class: type[OptimizerT],
     collectives: Collectives,
-    tap: GradientTap | None = None,
+    tap: Tap | None = None,
     *,
     ema_decay: float | None = None,
     rate_shares: Sequence[float] | None = None,
@@ -53,7 +53,7 @@ def averaging(
         rate_shares: what the learning rate is multiplied by for each variable; None for 1 throughout.
 
     Returns:
-        The subclass; its instances have `first_bad_update`, int64, shape (2,): the update and the number of the last
+        The subclass; its instances have `first_bad_update`, integers, shape (2,): the update and the number of the last
         such variable; `NEVER` while all is well; `averages`, one a trained variable, empty without `ema_decay`; and
         `slots`: by name, what it keeps for each trained variable, in their order.
     """
@@ -63,7 +63,7 @@ def averaging(
             self.slots: dict[str, list[keras.Variable]] = {}
             super().build(variables)
             self.first_bad_update = self.add_variable(
-                shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int64", name="first_bad_update"
+                shape=(2,), initializer=keras.initializers.Constant(NEVER), dtype="int", name="first_bad_update"
             )
             self.averages = []
             if ema_decay is not None:
@@ -84,16 +84,16 @@ def averaging(
                     _state_shape(gradient, variable)
             super().apply(grads, trainable_variables)
 
-        def _clip_gradients(self, grads: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
+        def _clip_gradients(self, grads: Sequence[Tensor]) -> Sequence[Tensor]:
             # Keras calls this once an update, with or without accumulation and whether or not it clips.
             averaged = collectives.mean_of_all(grads, name="gradients")
             self._remember_bad_update(averaged)
             if tap is not None:
                 tap.watch(averaged)
-            clipped: Sequence[tf.Tensor] = super()._clip_gradients(averaged)
+            clipped: Sequence[Tensor] = super()._clip_gradients(averaged)
             return clipped
 
-        def update_step(self, gradient: tf.Tensor, variable: Any, learning_rate: Any) -> None:
+        def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
             if rate_shares is not None:
                 learning_rate *= rate_shares[self._get_variable_index(variable)]
             super().update_step(gradient, variable, learning_rate)
@@ -102,20 +102,21 @@ def averaging(
             super()._backend_update_step(grads, trainable_variables, rate)
             if ema_decay is None:
                 return
-            update = tf.cast(self.iterations, tf.float32)
+            update = ops.cast(self.iterations, "float32")
             # The first averages would else be those of weights that nothing has changed yet.
             # Source: the `num_updates` of tf.train.ExponentialMovingAverage.
-            decay = tf.minimum(ema_decay, (1.0 + update) / (10.0 + update))
+            decay = ops.minimum(ema_decay, (1.0 + update) / (10.0 + update))
             for average, variable in zip(self.averages, self._trainable_variables, strict=True):
                 average.assign(decay * average + (1.0 - decay) * variable)
 
-        def _remember_bad_update(self, grads: Sequence[tf.Tensor]) -> None:
-            finite = tf.stack([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in grads])
-            bad = tf.where(finite, tf.constant(NEVER, tf.int64), tf.range(len(grads), dtype=tf.int64))
-            last, known = tf.reduce_max(bad), self.first_bad_update.value
-            is_first = tf.logical_and(last > NEVER, tf.equal(known[0], NEVER))
-            seen = tf.stack([tf.cast(self.iterations, tf.int64), last])
-            self.first_bad_update.assign(tf.where(is_first, seen, known))
+        def _remember_bad_update(self, grads: Sequence[Tensor]) -> None:
+            known = self.first_bad_update.value
+            finite = ops.stack([ops.all(ops.isfinite(gradient)) for gradient in grads])
+            numbers = ops.cast(ops.arange(len(grads)), known.dtype)
+            last = ops.max(ops.where(finite, ops.full_like(numbers, NEVER), numbers))
+            is_first = ops.logical_and(last > NEVER, ops.equal(known[0], NEVER))
+            seen = ops.stack([ops.cast(self.iterations, known.dtype), last])
+            self.first_bad_update.assign(ops.where(is_first, seen, known))
 
     AveragingOptimizer.__name__ = optimizer_class.__name__
     return AveragingOptimizer
@@ -123,7 +124,8 @@ def averaging(
 
 def _state_shape(gradient: Any, variable: keras.Variable) -> None:
     """Tell TensorFlow a gradient's shape: it loses that where the network slices a weight to the length of a batch."""
-    if isinstance(gradient, tf.Tensor):
+    # Only TensorFlow's dense tensors have the method; elsewhere shapes are always known.
+    if hasattr(gradient, "set_shape"):
         gradient.set_shape(variable.shape)
 
 

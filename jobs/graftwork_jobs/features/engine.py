@@ -1,4 +1,4 @@
-"""What runs a frozen trunk: TensorFlow, or OpenVINO where that is measurably faster and computes the same.
+"""What runs a frozen trunk: Keras' backend, or OpenVINO where that is measurably faster and computes the same.
 
 On CPU the first batches go through TensorFlow and are timed. When what is left would take long enough to pay for the
 conversion, OpenVINO gets the same batch: it takes over if its outputs agree within `TOLERANCE` and it is faster. All
@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.model.forward import Forward, compiled_forward, tensorflow_function
 
 if TYPE_CHECKING:
-    import keras
     import tensorflow as tf
-
-Forward = Callable[["tf.Tensor"], NDArray[np.float32]]
-"""Inputs of a trunk, shape (rows, ...), to its outputs, shape (rows, ...), float32."""
 
 TOLERANCE = 1e-3
 """Largest difference between engines, as a share of the largest output: float32 sums in another order give 1e-6 to
@@ -40,7 +37,7 @@ class Engine:
     """What runs a trunk from now on, and why.
 
     Attributes:
-        name: `tensorflow` or `openvino`.
+        name: `tensorflow`, `jax` or `openvino`.
         forward: runs it.
         reason: what was measured, in words.
     """
@@ -50,15 +47,15 @@ class Engine:
     reason: str
 
 
-def tensorflow_engine(trunk: keras.Model, signature: tf.TensorSpec) -> Engine:
-    """A trunk as one compiled TensorFlow function.
+def default_engine(trunk: keras.Model, signature: tf.TensorSpec) -> Engine:
+    """A trunk as one compiled function of Keras' backend.
 
     Args:
         trunk: runs in inference mode.
         signature: of its inputs, with any number of rows.
     """
-    function = _function(trunk, signature)
-    return Engine(name="tensorflow", forward=lambda inputs: function(inputs).numpy(), reason="the default")
+    name, forward = keras.backend.backend(), compiled_forward(trunk, signature)
+    return Engine(name=name, forward=forward, reason="the default")
 
 
 def choose_engine(
@@ -73,7 +70,10 @@ def choose_engine(
         batches_left: how many such batches this worker still has.
         collectives: this worker among all.
     """
-    default = tensorflow_engine(trunk, signature)
+    default = default_engine(trunk, signature)
+    if default.name != "tensorflow":
+        # OpenVINO converts TensorFlow's graphs.
+        return default
     expected = default.forward(sample)
     usual_s = _seconds(default.forward, sample)
     left_s = float(collectives.sum_array(np.array([usual_s * batches_left]))[0]) / collectives.world
@@ -97,16 +97,6 @@ def choose_engine(
     )
 
 
-def _function(trunk: keras.Model, signature: tf.TensorSpec) -> Any:
-    import tensorflow as tf
-
-    return tf.function(
-        lambda inputs: tf.cast(trunk(inputs, training=False), tf.float32),
-        input_signature=[signature],
-        autograph=False,
-    )
-
-
 def _openvino(trunk: keras.Model, signature: tf.TensorSpec) -> Forward | None:
     """A trunk on OpenVINO with as many threads as TensorFlow has; None if it cannot be converted."""
     import openvino
@@ -122,7 +112,7 @@ def _openvino(trunk: keras.Model, signature: tf.TensorSpec) -> Forward | None:
         **({"INFERENCE_NUM_THREADS": threads} if threads else {}),
     }
     try:
-        converted = openvino.convert_model(_function(trunk, signature).get_concrete_function())
+        converted = openvino.convert_model(tensorflow_function(trunk, signature).get_concrete_function())
         compiled = openvino.Core().compile_model(converted, "CPU", options)
     except RuntimeError as error:
         # Any layer may be unknown to it; TensorFlow runs all of them.

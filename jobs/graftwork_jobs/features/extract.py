@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.input_batches import InputBatches
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.features.engine import Engine, choose_engine, tensorflow_engine
+from graftwork_jobs.features.engine import Engine, choose_engine, default_engine
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import DamagedEntryError, FeatureStore, feature_key
 
@@ -222,7 +222,7 @@ class Extractor:
         for inputs in self._batches(missing, split):
             if engine is None and len(split) < self.collectives.world:
                 # Some workers have no row, and would be missed where the others decide together.
-                engine = tensorflow_engine(cut.trunk, signature)
+                engine = default_engine(cut.trunk, signature)
             elif engine is None:
                 left = math.ceil(len(split) // self.node.world * len(missing) / len(inputs)) - 1
                 engine = choose_engine(cut.trunk, signature, inputs, batches_left=left, collectives=self.collectives)
@@ -235,7 +235,7 @@ class Extractor:
             self.pulse()
         for target in targets:
             target.flush()
-        return engine or tensorflow_engine(cut.trunk, signature)
+        return engine or default_engine(cut.trunk, signature)
 
     def _batches(self, missing: Sequence[_Wanted], split: Split) -> Iterator[tf.Tensor]:
         """Inputs of this worker's rows; with several views, those of an example follow each other."""

@@ -30,6 +30,9 @@ def build_augmenter(entries: Sequence[Augment]) -> Augmenter | None:
     layers = [layer for entry in entries if not entry.mixes for layer in _layers(entry)]
     if not layers:
         return None
+    for layer in layers:
+        # Its operations are TensorFlow's inside `tf.data`, whatever Keras runs on.
+        layer.backend.set_backend("tensorflow")
 
     def augment(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         shape = image.shape

@@ -13,12 +13,16 @@ from keras import ops
 
 from graftwork_jobs.model.rebuild import LayerConfig
 
-_first_row: ContextVar[int | None] = ContextVar("first_row", default=None)
+_first_row: ContextVar[Any] = ContextVar("first_row", default=None)
 
 
 @contextmanager
-def first_row(row: int) -> Iterator[None]:
-    """While a model is called on other rows of the micro-batch than this worker's own: number of the first of them."""
+def first_row(row: Any) -> Iterator[None]:
+    """While a model is called on other rows of the micro-batch than this worker's own: number of the first of them.
+
+    Args:
+        row: an int, or a scalar while a function is traced.
+    """
     token = _first_row.set(row)
     try:
         yield
@@ -81,9 +85,9 @@ class SlicedDropout(keras.layers.Layer):
         drawn = keras.random.uniform((self.part.rows, *shape), seed=self.seed_generator, dtype="float32")
         kept = ops.cast(drawn >= self.rate, inputs.dtype) / (1 - self.rate)
         padded = ops.concatenate([kept, ops.ones((size[0], *shape), dtype=inputs.dtype)], axis=0)
-        offset = _first_row.get()
-        start = min(self.part.offset if offset is None else offset, self.part.rows)
-        return inputs * padded[start : start + size[0]]
+        first = _first_row.get()
+        start = ops.minimum(self.part.offset if first is None else first, self.part.rows)
+        return inputs * ops.slice(padded, [start, *([0] * len(shape))], [size[0], *shape])
 
     def get_config(self) -> dict[str, Any]:
         """All that makes another one; weights and seed state are not part of it."""

@@ -6,7 +6,6 @@ Ray must have been started.
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.errors import PermanentError
+from graftwork_jobs.distributed.worker_process import WorkerProcess
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
@@ -181,7 +181,7 @@ def _fit(
     trainable = tune.with_parameters(
         run_trial,
         requests=[replace(each.request, driver_node=this_node()) for each in planned],
-        threads=max(1, math.floor(scaling.cpus_per_worker)),
+        process=WorkerProcess.of_job(spec),
     )
     with tempfile.TemporaryDirectory(prefix="graft-tune-", ignore_cleanup_errors=True) as scratch:
         tune.Tuner(

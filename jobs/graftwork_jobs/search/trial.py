@@ -16,6 +16,7 @@ from typing import Any
 
 from graftwork.errors import GraftworkError
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.worker_process import WorkerProcess
 from graftwork_jobs.features.extract import NodeShare
 from graftwork_jobs.train.request import TrainRequest
 
@@ -30,17 +31,17 @@ EPOCH = "epoch_record"
 _set_up: list[bool] = []
 
 
-def run_trial(config: Mapping[str, Any], *, requests: Sequence[TrainRequest], threads: int) -> None:
+def run_trial(config: Mapping[str, Any], *, requests: Sequence[TrainRequest], process: WorkerProcess) -> None:
     """Train one trial; reports every epoch, and ends when Tune says so.
 
     Args:
         config: `trial`: which of the requests.
         requests: of all trials.
-        threads: of TensorFlow's operations.
+        process: what this process is to be like.
     """
     from ray import tune
 
-    _prepare_process(threads)
+    _prepare_process(process)
     # Answered once the trial may begin.
     tune.report({READY: time.time()})
     from graftwork_jobs.train.worker import train_phases
@@ -75,12 +76,10 @@ class _AloneOnTune:
         yield None
 
 
-def _prepare_process(threads: int) -> None:
+def _prepare_process(process: WorkerProcess) -> None:
     """Load Keras once a process; forget what the trial before left."""
-    from graftwork_jobs.distributed.backend import set_up_process
-
     if not _set_up:
-        set_up_process(threads)
+        process.set_up()
         _set_up.append(True)
     import keras
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from graftwork_jobs.train.phase_parts import PhaseParts, make_phase
 from graftwork_jobs.train.run_context import RunContext
@@ -12,10 +12,11 @@ from graftwork_jobs.train.run_context import RunContext
 if TYPE_CHECKING:
     import keras
 
-    from graftwork_jobs.distributed.gradient_tap import GradientTap
+    from graftwork_jobs.distributed.gradient_tap import Tap
     from graftwork_jobs.model.stages import Stage
     from graftwork_jobs.train.checkpoint import Checkpoint
     from graftwork_jobs.train.optimizers import ScheduledLearningRate
+    from graftwork_jobs.train.steps import Steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +27,13 @@ class Binding:
         part: what is trained, on what.
         optimizer: built for these variables.
         learning_rate: the optimizer's.
-        tally: what the steps count.
+        steps: train the model.
     """
 
     part: PhaseParts
     optimizer: keras.optimizers.Optimizer
     learning_rate: ScheduledLearningRate
-    tally: Any
+    steps: Steps
 
 
 def bind(
@@ -56,20 +57,21 @@ def bind(
     Raises:
         PermanentError: several workers differ from one.
     """
-    from graftwork_jobs.distributed.gradient_tap import GradientTap
     from graftwork_jobs.model.freeze import apply_freeze
     from graftwork_jobs.train.late_start import carry_over
+    from graftwork_jobs.train.steps import make_steps, make_tap
 
     spec, stage = run.request.job.spec, stages[position]
     apply_freeze(run.network, stage.boundary)
     part = make_phase(run, number, stage)
-    tap = GradientTap() if run.collectives.world > 1 and spec.scaling.preflight == "auto" else None
+    tap = make_tap() if run.collectives.world > 1 and spec.scaling.preflight == "auto" else None
     optimizer, learning_rate = _optimizer(run, number, stages, position, tap)
     if before is not None:
         carry_over(before, optimizer)
-    bound = Binding(part=part, optimizer=optimizer, learning_rate=learning_rate, tally=_compile(run, part, optimizer))
+    steps = make_steps(part.model, optimizer, run.target, run.collectives, tap)
+    bound = Binding(part=part, optimizer=optimizer, learning_rate=learning_rate, steps=steps)
     if tap is not None:
-        _preflight(run, bound, tap, epoch)
+        _preflight(run, bound, epoch)
     return bound
 
 
@@ -93,7 +95,7 @@ def stored_optimizer(
 
 
 def _optimizer(
-    run: RunContext, number: int, stages: Sequence[Stage], position: int, tap: GradientTap | None
+    run: RunContext, number: int, stages: Sequence[Stage], position: int, tap: Tap | None
 ) -> tuple[keras.optimizers.Optimizer, ScheduledLearningRate]:
     """The optimizer of a stage, for what is not frozen now."""
     from graftwork_jobs.model.depth import rate_shares
@@ -109,7 +111,7 @@ def _optimizer(
         training,
         learning_rate,
         trained,
-        run.collectives,
+        run.collectives.in_step,
         tap,
         None if decay is None else rate_shares(network, trained, decay),
         [updates * epoch for epoch in first_epochs(network, stages[: position + 1], trained)],
@@ -117,18 +119,7 @@ def _optimizer(
     return optimizer, learning_rate
 
 
-def _compile(run: RunContext, part: PhaseParts, optimizer: keras.optimizers.Optimizer) -> Any:
-    """Bind the model to an optimizer; gives the tally that its steps fill."""
-    from graftwork_jobs.train.objective import BatchLoss, Tally
-
-    tally = Tally(run.target)
-    # XLA makes CPU steps slower by an order of magnitude, and knows no collectives between processes.
-    part.model.compile(optimizer=optimizer, loss=BatchLoss(run.target), weighted_metrics=[tally], jit_compile=False)
-    part.model.make_train_function(force=True)
-    return tally
-
-
-def _preflight(run: RunContext, bound: Binding, tap: GradientTap, epoch: int) -> None:
+def _preflight(run: RunContext, bound: Binding, epoch: int) -> None:
     """Refuse to train what several workers train differently from one."""
     from graftwork_jobs.train.objective import with_validity
     from graftwork_jobs.train.preflight import UPDATES, Subject, preflight
@@ -138,11 +129,10 @@ def _preflight(run: RunContext, bound: Binding, tap: GradientTap, epoch: int) ->
     passed = preflight(
         Subject(
             phase=part.spec.name,
+            steps=bound.steps,
             model=part.model,
             variables=run.network.model.variables,
             optimizer=bound.optimizer,
-            tap=tap,
-            tally=bound.tally,
             together=part.feed.training(epoch).map(with_validity),
             by_one=part.feed.by_one().training(epoch).map(with_validity),
             pieces=run.plan.pieces,

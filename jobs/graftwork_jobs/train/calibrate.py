@@ -37,7 +37,7 @@ def calibrate_batch_norm(backbone: keras.Model, batches: tf.data.Dataset) -> Non
         return
     momenta = [layer.momentum for layer in layers]
     try:
-        for number, (inputs, _, _) in enumerate(batches.take(_BATCHES)):
+        for number, (inputs, _, _) in enumerate(batches.take(_BATCHES).as_numpy_iterator()):
             for layer in layers:
                 # Turns the moving average into the mean of the batches seen so far.
                 layer.momentum = number / (number + 1)

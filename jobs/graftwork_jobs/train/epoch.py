@@ -14,6 +14,8 @@ from graftwork_jobs.train.run_context import RunContext
 if TYPE_CHECKING:
     import keras
 
+    from graftwork_jobs.train.steps import Steps
+
 _PROGRESS_EVERY_S = 1.0
 # Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
 _CHECK_EVERY_UPDATES = 16
@@ -24,6 +26,7 @@ def train_epoch(
     part: PhaseParts,
     epoch: int,
     optimizer: keras.optimizers.Optimizer,
+    steps: Steps,
     *,
     start_step: int,
     save: Callable[[int], None],
@@ -35,6 +38,7 @@ def train_epoch(
         part: what the phase trains.
         epoch: which epoch of the phase, from 0.
         optimizer: of the phase.
+        steps: of the phase.
         start_step: steps that were done before.
         save: commits a checkpoint after so many steps of the epoch.
 
@@ -44,18 +48,20 @@ def train_epoch(
     from graftwork_jobs.train.objective import with_validity
 
     pieces = run.plan.pieces
-    steps = run.plan.steps(len(run.index.splits["train"]))
-    iterator = iter(part.feed.training(epoch, start_step=start_step).map(with_validity))
+    last = run.plan.steps(len(run.index.splits["train"]))
+    batches = steps.batches(part.feed.training(epoch, start_step=start_step).map(with_validity))
     run.checkpointing.begin_epoch()
     told = time.monotonic()
-    for step in range(start_step + 1, steps + 1):
-        part.model.train_function(iterator)
-        if step % (_CHECK_EVERY_UPDATES * pieces) == 0 or step == steps:
+    for step in range(start_step + 1, last + 1):
+        steps.step(batches)
+        if step % (_CHECK_EVERY_UPDATES * pieces) == 0 or step == last:
+            steps.settle()
             _refuse_nan(run, part, optimizer, epoch)
         if time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
-            run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=steps)
-        if step % pieces == 0 and step < steps and run.checkpointing.is_due((step - start_step) // pieces):
+            run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=last)
+        if step % pieces == 0 and step < last and run.checkpointing.is_due((step - start_step) // pieces):
+            steps.settle()
             _refuse_nan(run, part, optimizer, epoch)
             save(step)
 

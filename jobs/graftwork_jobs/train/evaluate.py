@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from graftwork.spec.fine_tune_job import Mirror
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.model.forward import compiled_forward
 from graftwork_jobs.model.mirror import count_of, versions
 from graftwork_jobs.targets.base import Target
 from graftwork_jobs.train.objective import example_columns
 
 if TYPE_CHECKING:
+    import tensorflow as tf
     from numpy.typing import NDArray
 
 
-def figures_of(sums: NDArray[np.float64], target: Target, collectives: Collectives) -> dict[str, float]:
-    """Add up the workers' tallies: the loss and the target's figures.
+def figures_of(sums: NDArray[np.float64], target: Target) -> dict[str, float]:
+    """The loss and the target's figures.
 
     Args:
-        sums: this worker's loss, tallies and rows, shape (tally_size + 2,).
+        sums: of losses, tallies and rows, over all workers, shape (tally_size + 2,).
         target: what is predicted.
-        collectives: this worker's place among all workers.
     """
-    loss, *tallies, rows = collectives.sum_array(np.asarray(sums, np.float64)).tolist()
+    loss, *tallies, rows = sums.tolist()
     return {"loss": loss / rows, **target.figures(np.asarray(tallies, np.float64), rows)}
 
 
@@ -37,9 +37,7 @@ class Evaluator:
     def __init__(self, network: keras.Model, target: Target, collectives: Collectives) -> None:
         self._target = target
         self._collectives = collectives
-        inputs = tf.TensorSpec([None, *network.input_shape[1:]], network.inputs[0].dtype)
-        # A fixed signature: the short last batch must not cost another trace.
-        self._outputs = tf.function(lambda x: tf.cast(network(x, training=False), tf.float32), input_signature=[inputs])
+        self._outputs = compiled_forward(network)
 
     def figures(self, batches: tf.data.Dataset, *, pulse: Callable[[], None]) -> dict[str, float]:
         """Loss and the target's figures over the whole split.
@@ -50,10 +48,10 @@ class Evaluator:
         """
         sums = np.zeros(self._target.tally_size + 2, np.float64)
         for inputs, targets in batches:
-            columns = example_columns(self._target, targets, self._outputs(inputs))
-            sums += columns.numpy().sum(axis=0, dtype=np.float64)
+            columns = example_columns(self._target, np.asarray(targets), self._outputs(inputs))
+            sums += np.asarray(columns).sum(axis=0, dtype=np.float64)
             pulse()
-        return figures_of(sums, self._target, self._collectives)
+        return figures_of(self._collectives.sum_array(sums), self._target)
 
     def predictions(
         self,
@@ -76,7 +74,10 @@ class Evaluator:
         """
         own = []
         for inputs, _ in batches:
-            answers = [np.asarray(self._target.predictions(self._outputs(each))) for each in versions(inputs, mirror)]
+            answers = [
+                np.asarray(self._target.predictions(self._outputs(each)))
+                for each in versions(np.asarray(inputs), mirror)
+            ]
             own.append(np.stack(answers))
             pulse()
         predictions = np.zeros((count_of(mirror), examples, len(self._target.names)), np.float32)

@@ -8,7 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from graftwork.spec.job_training import KerasBackend
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.jax_collectives import JaxCollectives
 from graftwork_jobs.features.extract import NodeShare
 
 
@@ -46,17 +48,19 @@ class Host(Protocol):
 class RayTrainHost:
     """A worker of a Ray Train group."""
 
-    def __init__(self, *, shared_storage: bool) -> None:
+    def __init__(self, *, backend: KerasBackend, shared_storage: bool) -> None:
         """Find this worker's place.
 
         Args:
+            backend: what Keras runs on.
             shared_storage: whether checkpoints travel to another machine; training goes on meanwhile, and a
                 checkpoint counts once all of it has arrived.
         """
         import ray.train
 
         context, modes = ray.train.get_context(), ray.train.CheckpointUploadMode
-        self.collectives = Collectives(rank=context.get_world_rank(), world=context.get_world_size())
+        kind = JaxCollectives if backend == "jax" else Collectives
+        self.collectives = kind(rank=context.get_world_rank(), world=context.get_world_size())
         self.node = NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size())
         self._shared_storage = shared_storage
         self._upload_mode = modes.ASYNC if shared_storage else modes.SYNC

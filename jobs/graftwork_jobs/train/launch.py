@@ -108,6 +108,7 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
     from ray.train import CheckpointConfig, RunConfig, ScalingConfig
 
     from graftwork_jobs.distributed.backend import KerasBackendConfig
+    from graftwork_jobs.distributed.worker_process import WorkerProcess
     from graftwork_jobs.train.failure_policy import failure_config
     from graftwork_jobs.train.trainer import Trainer
     from graftwork_jobs.train.worker import train_worker
@@ -117,7 +118,7 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
         train_worker,  # pyright: ignore[reportArgumentType]  # Ray hands over any object, not only a dict
         train_loop_config=request,  # pyright: ignore[reportArgumentType]  # the same
         stop=stop,
-        backend_config=KerasBackendConfig.for_cpus(scaling.cpus_per_worker),
+        backend_config=KerasBackendConfig(process=WorkerProcess.of_job(request.job.spec)),
         scaling_config=ScalingConfig(
             num_workers=_workers(scaling),
             # More often would throw away more than is won.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from graftwork_jobs.distributed.batch_norm import valid_rows
-from graftwork_jobs.targets.base import Target
+from graftwork_jobs.targets.base import Target, Tensor
 
 
 class TrainingModel(keras.Model):
@@ -23,12 +23,20 @@ class TrainingModel(keras.Model):
         self, network: keras.Model, *, backbone: keras.Model | None, head: keras.Model, backbone_trains: bool
     ) -> None:
         super().__init__()
+        # All of its parts are.
+        self.built = True
         self.network = network
         self._backbone = backbone
         self._head = head
         self._backbone_trains = backbone_trains
 
-    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:  # noqa: FBT001, FBT002 - as Keras calls it
+    @property
+    def parts_variables(self) -> list[keras.Variable]:
+        """Variables of what a step runs; those of a trunk below it are left out."""
+        parts = [part for part in (self._backbone, self._head) if part is not None]
+        return [variable for part in parts for variable in part.variables]
+
+    def call(self, inputs: dict[str, Tensor], training: bool = False) -> Tensor:  # noqa: FBT001, FBT002 - as Keras calls it
         """Outputs.
 
         Args:
@@ -54,7 +62,7 @@ class BatchLoss(keras.losses.Loss):
         super().__init__(reduction="sum_over_batch_size")
         self._target = target
 
-    def call(self, y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """Loss of each example."""
         return self._target.losses(y_true, y_pred)
 
@@ -71,24 +79,30 @@ class Tally(keras.metrics.Metric):
         # float64 holds the exact count of up to 2^53 rows.
         self.sums = self.add_variable(shape=(target.tally_size + 2,), initializer="zeros", dtype="float64", name="sums")
 
-    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor) -> None:
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor) -> None:
         """Add a batch; rows of weight 0 are padding."""
-        columns = example_columns(self._target, y_true, y_pred)
-        # Not `columns * valid`: the loss of a padding row may be infinite.
-        valid = tf.where(sample_weight[:, None] > 0, columns, tf.zeros_like(columns))
-        self.sums.assign_add(tf.cast(tf.reduce_sum(valid, axis=0), tf.float64))
+        self.sums.assign_add(ops.cast(batch_sums(self._target, y_true, y_pred, sample_weight), "float64"))
 
-    def result(self) -> tf.Tensor:
+    def result(self) -> Tensor:
         """Mean loss of the rows seen by this worker."""
-        return tf.math.divide_no_nan(self.sums[0], self.sums[-1])
+        return ops.divide_no_nan(self.sums[0], self.sums[-1])
 
 
-def example_columns(target: Target, targets: tf.Tensor, outputs: tf.Tensor) -> tf.Tensor:
+def example_columns(target: Target, targets: Tensor, outputs: Tensor) -> Tensor:
     """What each example adds to the sums: its loss, its tallies, 1; shape (rows, tally_size + 2), float32."""
-    losses = tf.cast(target.losses(targets, outputs), tf.float32)[:, None]
-    return tf.concat([losses, target.tally(targets, outputs), tf.ones_like(losses)], axis=1)
+    losses = ops.cast(target.losses(targets, outputs), "float32")[:, None]
+    return ops.concatenate([losses, target.tally(targets, outputs), ops.ones_like(losses)], axis=1)
 
 
-def with_validity(values: tf.Tensor, targets: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor, tf.Tensor]:
-    """A pipeline's element as `TrainingModel` takes it."""
+def batch_sums(target: Target, targets: Tensor, outputs: Tensor, weights: Tensor) -> Tensor:
+    """`example_columns` of a batch added up, rows of weight 0 (padding) left out; shape (tally_size + 2,), float32."""
+    columns = example_columns(target, targets, outputs)
+    # Not `columns * valid`: the loss of a padding row may be infinite.
+    return ops.sum(ops.where(weights[:, None] > 0, columns, ops.zeros_like(columns)), axis=0)
+
+
+def with_validity(values: Tensor, targets: Tensor, weights: Tensor) -> tuple[Any, Tensor, Tensor]:
+    """An element of a `tf.data` pipeline as `TrainingModel` takes it."""
+    import tensorflow as tf
+
     return {"values": values, "valid": tf.cast(weights > 0, tf.float32)}, targets, weights

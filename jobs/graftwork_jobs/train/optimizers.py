@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from graftwork.spec.fine_tune_job import Phase, Training
-from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.distributed.gradient_tap import GradientTap
+from graftwork_jobs.distributed.collectives import Collectives, Tensor
+from graftwork_jobs.distributed.gradient_tap import Tap
 from graftwork_jobs.distributed.optimizer import averaging
 from graftwork_jobs.train.late_start import starting_late
 
@@ -57,21 +57,21 @@ class ScheduledLearningRate(keras.optimizers.schedules.LearningRateSchedule):
         self._pieces = pieces
         self.scale = keras.Variable(1.0, dtype="float32", trainable=False, name="learning_rate_scale")
 
-    def __call__(self, step: Any) -> tf.Tensor:
+    def __call__(self, step: Any) -> Tensor:
         """Learning rate of an update.
 
         Args:
             step: pieces of batches seen so far (Keras counts these, not updates).
         """
         schedule = self._schedule
-        update = tf.cast(tf.convert_to_tensor(step) // self._pieces, tf.float32)
-        rate = tf.constant(schedule.base, tf.float32)
+        update = ops.cast(ops.convert_to_tensor(step) // self._pieces, "float32")
+        rate = ops.convert_to_tensor(schedule.base, dtype="float32")
         if schedule.kind == "cosine":
             done = (update - schedule.warmup) / max(schedule.total - schedule.warmup, 1)
-            rate *= 0.5 * (1.0 + tf.cos(math.pi * tf.clip_by_value(done, 0.0, 1.0)))
+            rate *= 0.5 * (1.0 + ops.cos(math.pi * ops.clip(done, 0.0, 1.0)))
         if schedule.warmup:
-            rate = tf.where(update < schedule.warmup, schedule.base * (update + 1.0) / schedule.warmup, rate)
-        return rate * tf.convert_to_tensor(self.scale.value)
+            rate = ops.where(update < schedule.warmup, schedule.base * (update + 1.0) / schedule.warmup, rate)
+        return rate * ops.convert_to_tensor(self.scale)
 
     def get_config(self) -> dict[str, Any]:
         """Never stored: a phase builds its schedule from the spec."""
@@ -83,7 +83,7 @@ def make_optimizer(
     learning_rate: ScheduledLearningRate,
     trainable: Sequence[keras.Variable],
     collectives: Collectives,
-    tap: GradientTap | None = None,
+    tap: Tap | None = None,
     rate_shares: Sequence[float] | None = None,
     first_updates: Sequence[int] | None = None,
 ) -> keras.optimizers.Optimizer:
@@ -123,6 +123,8 @@ def make_optimizer(
         vectors = [variable for variable in trainable if len(variable.shape) <= 1]
         optimizer.exclude_from_weight_decay(var_list=vectors)
     optimizer.build(list(trainable))
+    # State like the rest: a compiled step would else keep the value it was compiled with.
+    optimizer._track_variable(learning_rate.scale)  # noqa: SLF001 (as Keras' own `add_variable` does)
     return optimizer
 
 

@@ -142,22 +142,18 @@ def _finish_epoch(
     run: RunContext, bound: Binding, state: TrainState, kept: Callable[[TrainState], Checkpoint]
 ) -> float:
     """Do what is left of an epoch, with checkpoints on the way; gives the seconds that all of it took."""
-    part, tally = bound.part, bound.tally
-    tally.reset_state()
-    if state.steps_done and run.collectives.rank == 0:
-        # What all workers had counted; they may be fewer or more now.
-        tally.sums.assign(state.tally)
+    part, steps = bound.part, bound.steps
+    steps.count_from(state.tally if state.steps_done else ())
     began = time.perf_counter() - state.seconds
 
     def save(step: int) -> None:
-        counted = run.collectives.sum_array(tally.sums.numpy())
         seconds = time.perf_counter() - began
-        reached = replace(state, steps_done=step, tally=tuple(counted.tolist()), seconds=seconds)
+        reached = replace(state, steps_done=step, tally=tuple(steps.counted().tolist()), seconds=seconds)
         place = {"phase": part.spec.name, "epoch": state.epochs_done + 1, "step": step}
         run.checkpointing.report(place, partial(kept, reached))
         run.tell("checkpoint", **place)
 
-    train_epoch(run, part, state.epochs_done, bound.optimizer, start_step=state.steps_done, save=save)
+    train_epoch(run, part, state.epochs_done, bound.optimizer, steps, start_step=state.steps_done, save=save)
     return time.perf_counter() - began
 
 
@@ -166,7 +162,7 @@ def _epoch_figures(run: RunContext, bound: Binding, epoch: int) -> dict[str, flo
     from graftwork_jobs.train.evaluate import figures_of
 
     part = bound.part
-    trained = figures_of(bound.tally.sums.numpy(), run.target, run.collectives)
+    trained = figures_of(bound.steps.counted(), run.target)
     validated = part.evaluator.figures(part.feed.validation(), pulse=run.pulse)
     if not np.isfinite(validated["loss"]):
         raise PermanentError(nan_message(part.spec, epoch, ": the validation loss is NaN or infinite"))

@@ -11,7 +11,6 @@ from graftwork_jobs.train.feeds import FeatureFeed, Feed, InputFeed, Rows
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
-    import keras
     import numpy as np
     from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.features.phase_cut import PhaseCut
     from graftwork_jobs.model.stages import Stage
     from graftwork_jobs.train.evaluate import Evaluator
+    from graftwork_jobs.train.objective import TrainingModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class PhaseParts:
     """
 
     spec: Phase
-    model: keras.Model
+    model: TrainingModel
     evaluator: Evaluator
     feed: Feed
 
@@ -43,7 +43,11 @@ def calibrate(run: RunContext) -> None:
     from graftwork_jobs.train.calibrate import calibrate_batch_norm
     from graftwork_jobs.train.objective import with_validity
 
-    calibrate_batch_norm(run.network.backbone, _input_feed(run, 0).training(0).map(with_validity))
+    feed = _input_feed(run, 0)
+    if run.collectives.in_step.world == 1:
+        # Outside a step nobody brings the workers' rows together: each goes through whole batches.
+        feed = feed.by_one()
+    calibrate_batch_norm(run.network.backbone, feed.training(0).map(with_validity))
 
 
 def make_phase(run: RunContext, number: int, stage: Stage) -> PhaseParts:

@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
-from graftwork_jobs.distributed.collectives import Collectives, alone
-from graftwork_jobs.distributed.gradient_tap import GradientTap
-from graftwork_jobs.model.dropout import first_row
+from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.train.checkpoint import Arrays, assign, values_of
+from graftwork_jobs.train.steps import Steps
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 UPDATES = 2
 """Weight updates that are compared; the second one starts from weights that the first has moved."""
@@ -74,26 +75,24 @@ class Subject:
 
     Attributes:
         phase: its name.
-        model: what is trained; compiled with optimizer and metric.
+        steps: of the phase, whose optimizer shows its gradients.
+        model: what they train.
         variables: of the whole network, in an order that is the same on all workers.
         optimizer: of the phase.
-        tap: the optimizer's.
-        tally: the metric; has `sums`, whose last entry counts rows.
-        together: this worker's share of the batches, as the compiled step takes them.
-        by_one: the same batches whole, as elements of the compiled step; only rank 0 goes through them.
+        together: this worker's share of the batches.
+        by_one: the same batches whole; only rank 0 goes through them.
         pieces: steps that make one update.
         rows_per_worker: of a step; rank 0 goes through a batch in parts of that size, so it needs no more memory.
         whole: whether rows of a batch depend on each other (BatchNorm in training mode), so that parts will not do.
     """
 
     phase: str
+    steps: Steps
     model: keras.Model
     variables: Sequence[keras.Variable]
     optimizer: keras.optimizers.Optimizer
-    tap: GradientTap
-    tally: Any
-    together: Iterable[Any]
-    by_one: Iterable[Any]
+    together: tf.data.Dataset
+    by_one: tf.data.Dataset
     pieces: int
     rows_per_worker: int
     whole: bool
@@ -115,7 +114,7 @@ class Passed:
 
 
 def preflight(subject: Subject, collectives: Collectives, *, updates: int) -> Passed:
-    """Compare all workers with one. Leaves weights, optimizer, statistics, dropout's state and metric as they were.
+    """Compare all workers with one. Leaves weights, optimizer, statistics, dropout's state as they were.
 
     All workers must call it alike.
 
@@ -124,12 +123,14 @@ def preflight(subject: Subject, collectives: Collectives, *, updates: int) -> Pa
     """
     began = time.perf_counter()
     largest = 0.0
-    with _taken_back([*subject.variables, *subject.optimizer.variables, *subject.tally.variables]):
+    with _taken_back([*subject.variables, *subject.optimizer.variables]):
         _refuse(subject, collectives, _differing_weights(subject.variables, collectives))
-        together, by_one = iter(subject.together), iter(subject.by_one)
+        together, by_one = subject.steps.batches(subject.together), subject.by_one.as_numpy_iterator()
         for _ in range(updates):
             before = values_of(subject.variables)
-            sums, gradients = _update(subject, together, collectives)
+            subject.steps.count_from(())
+            gradients = subject.steps.watched_update(together, subject.pieces)
+            sums = subject.steps.counted()
             after = values_of(subject.variables)
             differences: list[Difference] = []
             if collectives.rank == 0:
@@ -155,17 +156,6 @@ def _taken_back(variables: Sequence[keras.Variable]) -> Iterator[None]:
         assign(variables, values)
 
 
-def _update(
-    subject: Subject, batches: Iterator[Any], collectives: Collectives
-) -> tuple[NDArray[np.float64], list[NDArray[Any]]]:
-    """One update by all workers: their metric sums, added up, and the gradient that the optimizer was about to use."""
-    subject.tally.reset_state()
-    with subject.tap.open() as gradients:
-        for _ in range(subject.pieces):
-            subject.model.train_function(batches)
-    return collectives.sum_array(np.asarray(subject.tally.sums.numpy(), np.float64)), list(gradients)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Expected:
     """What one worker gets from the same batches: gradients of the trainable variables, metric sums, end state."""
@@ -180,24 +170,20 @@ def _by_one(subject: Subject, start: Arrays, batch: Sequence[Any]) -> _Expected:
     assign(subject.variables, start)
     trainable = subject.model.trainable_variables
     totals: list[NDArray[Any]] = [np.zeros(variable.shape, np.float64) for variable in trainable]
-    subject.tally.reset_state()
-    with alone():
-        for inputs, targets, weights in batch:
-            rows = int(weights.shape[0])
-            part = rows if subject.whole else min(rows, subject.rows_per_worker)
-            # Each part must draw the dropout masks that the whole batch would.
-            state = values_of(subject.variables)
-            for first in range(0, rows, part):
-                assign(subject.variables, state)
-                own = slice(first, min(first + part, rows))
-                gradients = _gradients(subject, *_rows_of((inputs, targets, weights), own), first=first)
-                share = (own.stop - own.start) / rows / subject.pieces
-                totals = [total + share * gradient for total, gradient in zip(totals, gradients, strict=True)]
-    return _Expected(
-        gradients=totals,
-        sums=np.asarray(subject.tally.sums.numpy(), np.float64),
-        state=values_of(subject.variables),
-    )
+    sums: Any = 0.0
+    for element in batch:
+        rows = len(element[-1])
+        part = rows if subject.whole else min(rows, subject.rows_per_worker)
+        # Each part must draw the dropout masks that the whole batch would.
+        state = values_of(subject.variables)
+        for first in range(0, rows, part):
+            assign(subject.variables, state)
+            own = slice(first, min(first + part, rows))
+            gradients, counted = subject.steps.by_one(*_rows_of(element, own), first=first)
+            share = (own.stop - own.start) / rows / subject.pieces
+            totals = [total + share * gradient for total, gradient in zip(totals, gradients, strict=True)]
+            sums = sums + counted
+    return _Expected(gradients=totals, sums=sums, state=values_of(subject.variables))
 
 
 def _spread(subject: Subject, start: Arrays, batch: Sequence[Any], expected: _Expected) -> list[float]:
@@ -228,22 +214,8 @@ def _nudged(values: NDArray[Any], generator: np.random.Generator) -> NDArray[Any
     return (values * (1 + change)).astype(np.float32)
 
 
-def _gradients(subject: Subject, inputs: Any, targets: Any, weights: Any, *, first: int) -> list[NDArray[Any]]:
-    """Gradient of the mean loss of some rows, and their metrics into the tally; eagerly, past Keras' training step."""
-    model, trainable = subject.model, subject.model.trainable_variables
-    with first_row(first), tf.GradientTape() as tape:
-        outputs = model(inputs, training=True)
-        loss = model.compute_loss(x=inputs, y=targets, y_pred=outputs, sample_weight=weights, training=True)
-    subject.tally.update_state(targets, outputs, weights)
-    found = tape.gradient(loss, [variable.value for variable in trainable])
-    return [
-        np.zeros(variable.shape, np.float32) if gradient is None else tf.convert_to_tensor(gradient).numpy()
-        for variable, gradient in zip(trainable, found, strict=True)
-    ]
-
-
 def _rows_of(element: Any, rows: slice) -> Any:
-    return tf.nest.map_structure(lambda tensor: tensor[rows], element)
+    return keras.tree.map_structure(lambda array: array[rows], element)
 
 
 def _compare(

@@ -22,6 +22,7 @@ from graftwork_jobs.data.mixing import mixing_of
 from graftwork_jobs.data.pipeline import readable_data_errors
 from graftwork_jobs.data.text_batches import TextBatches
 from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.keras_setup import gpu_capabilities
 from graftwork_jobs.targets.choose import make_target
 from graftwork_jobs.train.checkpointing import Checkpointing
 from graftwork_jobs.train.feeds import input_eval_batches
@@ -45,7 +46,9 @@ def train_worker(request: TrainRequest) -> None:
     Raises:
         PermanentError: the loss became NaN, or the checkpoint or the data do not belong to the job.
     """
-    run, state, timings = train_phases(request, RayTrainHost(shared_storage=request.storage is not None))
+    run, state, timings = train_phases(
+        request, RayTrainHost(backend=request.job.spec.training.backend, shared_storage=request.storage is not None)
+    )
     began = time.perf_counter()
     with readable_data_errors():
         predictions = _predict(run)
@@ -100,7 +103,7 @@ def _set_up(request: TrainRequest, host: Host) -> RunContext:
         rank=collectives.rank,
         world=collectives.world,
     )
-    network = _build_network(request, target.outputs, plan)
+    network = _build_network(request, target.outputs, plan, collectives.in_step)
     # Same seed, same weights; but only the broadcast makes sure.
     collectives.broadcast(network.model.variables)
     run = RunContext(
@@ -149,7 +152,7 @@ def _inputs(request: TrainRequest, index: DatasetIndex) -> InputBatches:
             return TextBatches(text=text)
 
 
-def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Network:
+def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan, in_step: Collectives) -> Network:
     from graftwork_jobs.distributed.batch_norm import synchronise
     from graftwork_jobs.model.adapters import add_adapters
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training, load_job_backbone
@@ -165,12 +168,12 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan) -> Netw
         outputs=outputs,
         seed=spec.training.seed,
         batch_norm_training=backbone_trains_as_in_training(spec),
-        dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=plan.row_offset),
+        dropout_slice=DropoutSlice(rows=plan.micro_rows, offset=in_step.rank * plan.rows_per_rank),
     )
     lora = next((phase.lora for phase in spec.phases if phase.lora is not None), None)
     if lora is not None:
         add_adapters(network, lora, seed=spec.training.seed)
-    synchronise(network.model, Collectives(rank=plan.rank, world=plan.world))
+    synchronise(network.model, in_step)
     return network
 
 
@@ -255,13 +258,11 @@ def _trained_phases(request: TrainRequest, state: TrainState) -> tuple[dict[str,
 
 
 def _dtype_policy(mixed_precision: str) -> str:
-    import tensorflow as tf
-
     if mixed_precision == "bfloat16":
         return "mixed_bfloat16"
     if mixed_precision == "auto":
-        details = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+        capabilities = gpu_capabilities()
         # NVIDIA GPUs compute in bfloat16 from compute capability 8.0 (Ampere) on.
-        if details and all(detail.get("compute_capability", (0, 0)) >= (8, 0) for detail in details):
+        if capabilities and min(capabilities) >= (8, 0):
             return "mixed_bfloat16"
     return "float32"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -203,11 +203,16 @@ class Ema(SpecModel):
     """Share of the average that an update keeps; in the first updates less, `(1 + n) / (10 + n)` at most."""
 
 
+KerasBackend: TypeAlias = Literal["tensorflow", "jax"]
+"""What Keras can train on."""
+
+
 class Training(SpecModel):
     """How to train."""
 
-    backend: Literal["tensorflow"] = "tensorflow"
-    """The Keras backend."""
+    backend: KerasBackend = "tensorflow"
+    """What Keras trains on. `jax` compiles steps with XLA, which pays on GPUs; it needs `graftwork[jax]`. Results agree
+    within rounding, except for dropout, whose masks each draws in its own way."""
     batch_size: PositiveInt = 32
     """Examples per weight update, over all workers together: results do not depend on the number of workers."""
     gradient_accumulation: PositiveInt = 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ pytestmark = [
 # Adam, which divides by the gradient's size and so magnifies differences of tiny gradients, that grows to below 1e-4.
 RELATIVE, ABSOLUTE = 1e-3, 2e-4
 
-EVERYTHING = {
+EVERYTHING: dict[str, Any] = {
     "phases": [PHASES[0], {**PHASES[1], "unfreeze": {"gradually": {"oneBlockEvery": 1}}}],
     "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}, {"mixup": 0.4}, {"cutmix": 1.0}],
     "head": {"hidden": [8], "dropout": 0.3},
@@ -43,18 +44,19 @@ EVERYTHING = {
 }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def trained(
-    small_data: SmallData, local_ray: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, small_data: SmallData, local_ray: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[int, TrainRequest]:
     """The same job, with everything switched on, finished on one, two and three workers."""
     root = tmp_path_factory.mktemp("equivalence")
+    spec = {**EVERYTHING, "training": {**EVERYTHING["training"], "backend": request.param}}
     requests = {
-        workers: small_request(small_data, root / f"workers-{workers}", workers=workers, **EVERYTHING)
+        workers: small_request(small_data, root / f"workers-{workers}", workers=workers, **spec)
         for workers in (1, 2, 3)
     }
-    for request in requests.values():
-        train(request, SilentReporter())
+    for each in requests.values():
+        train(each, SilentReporter())
     return requests
 
 

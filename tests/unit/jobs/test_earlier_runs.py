@@ -85,8 +85,8 @@ def test_a_library_that_computes_the_weights_starts_a_new_run(
 ) -> None:
     """Another version of it may give other weights; one that only serves them does not."""
     before = digest(job_with())
-    versions = {**library_versions(), library: "0.0.1"}
-    monkeypatch.setattr(earlier_runs, "library_versions", lambda: versions)
+    versions = {**library_versions("tensorflow"), library: "0.0.1"}
+    monkeypatch.setattr(earlier_runs, "library_versions", lambda _: versions)
     assert (digest(job_with()) != before) == decides
 
 

@@ -197,6 +197,16 @@ def test_a_gate_on_the_best_five_of_two_classes_is_refused(plan_of: MakePlan) ->
         plan_of(evaluation={"gates": gates}, register={"model": "m"})
 
 
+def test_a_backend_that_is_not_installed_is_refused(plan_of: MakePlan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the data is looked at, with the command that installs it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    with pytest.raises(SpecError) as caught:
+        plan_of(training={"backend": "jax"}, data={"train": {"uri": "nowhere"}})
+    (problem,) = caught.value.problems
+    assert problem.where == "spec.training.backend"
+    assert "pip install 'graftwork[jax]'" in problem.fix
+
+
 def test_a_plan_is_json_ready(plan_of: MakePlan) -> None:
     """Nothing is lost on the way."""
     content = json.loads(json.dumps(plan_of().as_dict()))

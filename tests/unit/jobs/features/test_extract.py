@@ -21,7 +21,7 @@ from graftwork_jobs.data.input_batches import PictureBatches
 from graftwork_jobs.data.pipeline import ChangedDataError, readable_data_errors
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features import extract as extract_module
-from graftwork_jobs.features.engine import Engine, tensorflow_engine
+from graftwork_jobs.features.engine import Engine, default_engine
 from graftwork_jobs.features.extract import Extractor, NodeShare, Views
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import FeatureStore
@@ -293,7 +293,7 @@ def test_the_engine_is_no_part_of_the_key(split: Split, tmp_path: Path, monkeypa
     events: list[dict[str, Any]] = []
 
     def other_engine(trunk: keras.Model, signature: tf.TensorSpec, sample: tf.Tensor, **_: Any) -> Engine:
-        return Engine(name="openvino", forward=tensorflow_engine(trunk, signature).forward, reason="for the test")
+        return Engine(name="openvino", forward=default_engine(trunk, signature).forward, reason="for the test")
 
     monkeypatch.setattr(extract_module, "choose_engine", other_engine)
     _extractor(tmp_path, events).features(_cut(), split, phase="head")

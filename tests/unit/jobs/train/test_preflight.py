@@ -22,8 +22,9 @@ from graftwork_jobs.features.batches import feature_train_batches
 from graftwork_jobs.model.dropout import SlicedDropout
 from graftwork_jobs.targets.classes import ClassTarget
 from graftwork_jobs.train.checkpoint import values_of
-from graftwork_jobs.train.objective import BatchLoss, Tally, TrainingModel, with_validity
+from graftwork_jobs.train.objective import TrainingModel, with_validity
 from graftwork_jobs.train.preflight import Passed, Subject, preflight
+from graftwork_jobs.train.tensorflow_steps import TensorFlowSteps
 from tests.unit.jobs.distributed.worlds import run_world
 
 # Two updates of twelve rows, in two pieces each; the second update is padded.
@@ -75,14 +76,11 @@ def _subject(collectives: Collectives, setting: Setting) -> Subject:
     synchronise(network, setting.batch_norm(collectives))
     setting.prepare(collectives.rank, network)
     model = TrainingModel(network, backbone=backbone, head=head, backbone_trains=setting.trains)
-    tap, tally = GradientTap(), Tally(TARGET)
+    tap = GradientTap()
     made: Any = averaging(setting.optimizer, collectives, tap)
     optimizer = made(learning_rate=0.01, gradient_accumulation_steps=PIECES)
     optimizer.build(model.trainable_variables)
-    model.compile(
-        optimizer=optimizer, loss=BatchLoss(TARGET), weighted_metrics=[tally], run_eagerly=True, jit_compile=False
-    )
-    model.make_train_function(force=True)
+    steps = TensorFlowSteps(model, optimizer, TARGET, collectives, tap, run_eagerly=True)
 
     def batches(plan: BatchPlan) -> Any:
         options: dict[str, Any] = {"seed": 3, "phase": 0, "epoch": 0, "row_weights": None}
@@ -90,11 +88,10 @@ def _subject(collectives: Collectives, setting: Setting) -> Subject:
 
     return Subject(
         phase="tune",
+        steps=steps,
         model=model,
         variables=network.variables,
         optimizer=optimizer,
-        tap=tap,
-        tally=tally,
         together=setting.feed(collectives.rank, batches(setting.plan(plan))).map(with_validity),
         by_one=batches(replace(plan, rank=0, world=1)).map(with_validity),
         pieces=PIECES,
@@ -104,13 +101,13 @@ def _subject(collectives: Collectives, setting: Setting) -> Subject:
 
 
 def _state(subject: Subject) -> list[np.ndarray]:
-    return values_of([*subject.variables, *subject.optimizer.variables, *subject.tally.variables])
+    return values_of([*subject.variables, *subject.optimizer.variables])
 
 
 @pytest.mark.parametrize("trains", [True, False], ids=["batch statistics", "moving statistics"])
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_workers_that_agree_pass_and_nothing_moves(world: int, trains: bool) -> None:
-    """Weights, optimizer, statistics, dropout's state and metric are the same to the last bit."""
+    """Weights, optimizer, statistics and dropout's state are the same to the last bit."""
 
     def work(collectives: Collectives) -> tuple[Passed, list[np.ndarray], list[np.ndarray]]:
         subject = _subject(collectives, Setting(trains=trains))
