@@ -77,7 +77,7 @@ def test_the_size_of_a_picture_is_learned_and_served(graft_home: GraftHome) -> N
     )
     example = bundle.manifest.golden[0]
     pixels = served.decode((bundle.path / example.file).read_bytes())
-    values = served.answers.row(served.predict([pixels], alone=True)[0], top=1)["values"]
+    values = served.answers.row(served.predict([pixels], owners=[served], alone=True)[0], top=1)["values"]
     assert list(values) == ["side_px", "brightness"]
     assert list(values.values()) == pytest.approx(example.scores, abs=0.05)
 
@@ -137,7 +137,7 @@ def test_labels_are_learned_and_served_with_their_thresholds(graft_home: GraftHo
     )
     for example in bundle.manifest.golden[:4]:
         pixels = served.decode((bundle.path / example.file).read_bytes())
-        answer = served.answers.row(served.predict([pixels], alone=True)[0], top=3)
+        answer = served.answers.row(served.predict([pixels], owners=[served], alone=True)[0], top=3)
         scores = dict(zip(signature.labels, example.scores, strict=True))
         wanted = {
             name for name, from_ in zip(signature.labels, signature.thresholds, strict=True) if scores[name] >= from_
