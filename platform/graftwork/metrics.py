@@ -68,6 +68,7 @@ class ServingMetrics:
         shadow_seconds: time from a shadow's copy to its scores, waiting for an idle moment included.
         refused: requests that their senders may not make, by reason.
         rollbacks: versions given up by a replica for the version before, by the bound they crossed.
+        drift: how far the examples that come are from those of the model's test; about 1 for the same kind.
         logged: rows of the prediction log: `written`, `dropped` because too many waited, or `failed` to be written.
     """
 
@@ -152,6 +153,14 @@ class ServingMetrics:
     rollbacks: Counter = field(
         default_factory=lambda: _counter(
             "graftwork_rollbacks", "Versions given up for the version before.", ("endpoint", "model", "bound")
+        )
+    )
+    drift: Gauge = field(
+        default_factory=lambda: _gauge(
+            "graftwork_feature_drift",
+            "How far examples are from those of the model's test; about 1 for the same kind.",
+            ("endpoint", "model", "version"),
+            "livemax",
         )
     )
     logged: Counter = field(

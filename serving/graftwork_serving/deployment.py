@@ -60,6 +60,7 @@ class EndpointReplica:
         self._judging: asyncio.Task[None] | None = None
         self._published: frozenset[tuple[str, ...]] = frozenset()
         self._grpc: GrpcServer | None = None
+        self._drifts: set[tuple[str, str]] = set()
         self._rates_dir = Path(metrics_dir) / "rates"
 
     def __serve_build_asgi_app__(self) -> EndpointApp:
@@ -83,6 +84,7 @@ class EndpointReplica:
                 raise
             await self._protect(guard)
             await self._keep_in(log)
+            await self._watch(config)
             self._show(config)
         await self._follow_grpc(config)
         if config.rollback is not None and self._judging is None:
@@ -167,6 +169,28 @@ class EndpointReplica:
         self._app.log = log
         if before is not None and before is not log:
             await asyncio.to_thread(before.close)
+
+    async def _watch(self, config: ReplicaConfig) -> None:
+        """Watch for drift as configured."""
+        before = self._app.drift
+        served = {(model.name, model.version) for model in self._rollouts.models}
+        for name, version in self._drifts - served if config.drift is not None else self._drifts:
+            self._metrics.drift.labels(config.endpoint, name, version).set(0)  # it is no longer looked at
+        self._drifts &= served
+        if before is not None and before.config == config.drift:
+            before.keep(self._rollouts.models)
+            return
+        self._app.drift = None
+        if config.drift is not None:
+            from graftwork_serving.drift.monitor import DriftMonitor
+
+            self._app.drift = DriftMonitor(config.drift, self._publish_drift)
+        if before is not None:
+            await asyncio.to_thread(before.close)
+
+    def _publish_drift(self, model: ServedModel, found: float) -> None:
+        self._drifts.add((model.name, model.version))
+        self._metrics.drift.labels(self._app.endpoint, model.name, model.version).set(found)
 
     def _count_logged(self, result: str, rows: int) -> None:
         self._metrics.logged.labels(self._app.endpoint, result).inc(rows)

@@ -107,6 +107,17 @@ class RollbackConfig(BaseModel):
     """Requests, or examples compared, that a judgement needs."""
 
 
+class DriftConfig(BaseModel):
+    """How much is looked at for drift."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sample: float
+    """Share of the examples."""
+    window: int
+    """Newest examples that are compared."""
+
+
 class PredictionLogConfig(BaseModel):
     """Where predictions are kept."""
 
@@ -147,6 +158,8 @@ class ReplicaConfig(BaseModel):
     """The page at the endpoint's root."""
     prediction_log: PredictionLogConfig | None = None
     """Where predictions are kept; None nowhere."""
+    drift: DriftConfig | None = None
+    """How much is looked at for drift; None nothing."""
     explains: bool = True
     """Whether it may be asked what answers rest on."""
     rollback: RollbackConfig | None = None

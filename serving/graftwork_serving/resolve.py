@@ -17,6 +17,7 @@ from graftwork.spec.rollout import Rollback
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
 from graftwork_serving.endpoint_config import (
     AccessConfig,
+    DriftConfig,
     GrpcConfig,
     ModelConfig,
     PageConfig,
@@ -103,6 +104,7 @@ def replica_config(
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
         timeout_s=spec.limits.timeout_seconds,
         prediction_log=None if spec.prediction_log is None else _log_config(spec.prediction_log, base_dir),
+        drift=None if spec.drift is None else DriftConfig(sample=spec.drift.sample, window=spec.drift.window),
         explains=spec.explanations != "none",
         rollback=_rollback(spec.rollout.rollback),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),

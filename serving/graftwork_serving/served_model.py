@@ -13,6 +13,7 @@ from graftwork.bundle.directory import Bundle, open_bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, answers_for
+from graftwork_serving.drift.monitor import FeatureSource
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions
 from graftwork_serving.explain.explainer import Explainer
@@ -52,6 +53,7 @@ class ServedModel:
         engine: what computes scores.
         golden_difference: largest difference of a golden example's score.
         examples: the golden examples.
+        feature_source: what drift is told from; None where the bundle has no reference.
         explainer: finds out what answers rest on; None where inputs are no pictures.
         weight_bytes: what weights that no other model shares take.
     """
@@ -66,6 +68,7 @@ class ServedModel:
     alias: str | None = None
     examples: tuple[Example, ...] = ()
     explainer: Explainer | None = None
+    feature_source: FeatureSource | None = None
     weight_bytes: int = 0
 
     @property
@@ -138,6 +141,14 @@ def load_model(
             for golden in bundle.manifest.golden
         ),
         explainer=_explainer(bundle, options),
+        feature_source=_feature_source(bundle),
+    )
+
+
+def _feature_source(bundle: Bundle) -> FeatureSource | None:
+    reference = bundle.manifest.drift
+    return (
+        None if reference is None else FeatureSource(model_file=bundle.path / OPENVINO_MODEL_FILE, reference=reference)
     )
 
 

@@ -41,6 +41,7 @@ from graftwork.preprocess.text import TextSpec
 from graftwork.settings import child_environment
 from graftwork.spec.tasks import Task
 from graftwork_jobs.export.engines import KerasCheck, export_openvino, keras_libraries, openvino_engine
+from graftwork_jobs.export.features_reference import features_reference
 from graftwork_jobs.export.golden import GoldenCandidate, GoldenPick, pick_golden
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def write_bundle(request: BundleRequest, reporter: Reporter) -> Bundle:
             export_openvino(request.model, staged / OPENVINO_MODEL_FILE)
             task.advance()
             _write_files(request, picks, staged)
-            bundle = seal_bundle(staged, _manifest(request, picks, scores))
+            reference = features_reference(request.candidates, request.inputs, request.locate, staged)
+            manifest = _manifest(request, picks, scores).model_copy(update={"drift": reference})
+            bundle = seal_bundle(staged, manifest)
             replay_golden(bundle, openvino_engine(staged / OPENVINO_MODEL_FILE))
             task.advance()
             compare_scores(bundle, check.scores())

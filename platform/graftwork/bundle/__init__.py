@@ -1,1 +1,1 @@
-"""The bundle format: manifest, digests, reading, sealing, verification. Needs neither TensorFlow nor OpenVINO."""
+"""The bundle format: manifest, digests, reading, sealing, verification. Needs no TensorFlow."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from graftwork.bundle.drift import DriftReference
 from graftwork.spec.tasks import Task
 
 FORMAT_VERSION: Literal[1] = 1
@@ -228,6 +229,8 @@ class BundleManifest(_Record):
     """How scores were calibrated; None where they were left as they are."""
     lineage: Lineage
     """Where it came from."""
+    drift: DriftReference | None = None
+    """What the features of its test examples are like; None for models without a feature map, or too few examples."""
     files: dict[BundlePath, Sha256] = Field(default_factory=dict)
     """SHA-256 of every other file in the bundle, by path."""
     manifest_digest: Sha256 = "0" * 64

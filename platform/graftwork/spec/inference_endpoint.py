@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 from graftwork.spec.endpoint_access import Auth, open_listener
-from graftwork.spec.endpoint_observation import PredictionLog
+from graftwork.spec.endpoint_observation import Drift, PredictionLog
 from graftwork.spec.placement import EndpointPlacement
 from graftwork.spec.rollout import Rollout
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
@@ -180,6 +180,8 @@ class InferenceEndpointSpec(SpecModel):
     thread of its own when asked for. `none`: nothing."""
     prediction_log: PredictionLog | None = None
     """Keeps a sample of the predictions in files. Default: none are kept."""
+    drift: Drift | None = None
+    """Watches whether what comes is still like what the models were tested on. Default: nothing is watched."""
     playground: Playground = Playground()
     """The page at the endpoint's root to try the models on."""
     auth: Auth | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graftwork_serving.explain.graph import CutNetwork, cut_at_feature_map
+from graftwork.bundle.feature_map import CutNetwork, cut_at_feature_map
 from graftwork_serving.explain.shares import place_shares
 
 if TYPE_CHECKING:

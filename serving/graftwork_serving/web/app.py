@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.access.callers import Caller
     from graftwork_serving.access.guard import Guard
+    from graftwork_serving.drift.monitor import DriftMonitor
     from graftwork_serving.endpoint_config import ReplicaConfig
     from graftwork_serving.prediction_log.log import PredictionLog
     from graftwork_serving.routing import Arm
@@ -76,6 +77,7 @@ class EndpointApp:
         guard: knows who may ask; None lets everyone.
         timeout_s: longest time a prediction request may take.
         log: keeps predictions; None keeps none.
+        drift: watches what comes; None does not.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class EndpointApp:
         self.guard: Guard | None = None
         self.timeout_s = 0.0
         self.log: PredictionLog | None = None
+        self.drift: DriftMonitor | None = None
 
     def configure(self, config: ReplicaConfig, arms: Sequence[Arm]) -> None:
         """Answer the requests that come from now on with these versions of models and these limits."""
@@ -204,12 +207,15 @@ class EndpointApp:
             return None
         behind = self._rollouts.behind(prediction.model)
         has_shadows = model is not None and bool(model.shadows)
-        if not has_shadows and behind is None and not outcome.request_id:
+        watches = self.drift is not None and prediction.model.feature_source is not None
+        if not has_shadows and behind is None and not outcome.request_id and not watches:
             return None
 
         def follow_up() -> None:
             if outcome.request_id and self.log is not None:
                 self.log.add_prediction(prediction, request_id=outcome.request_id, protocol=outcome.protocol)
+            if self.drift is not None:
+                self.drift.add(prediction)
             for arm in model.shadows if model is not None else ():
                 self._shadows.copy(prediction, arm.model, share=arm.shadow or 0.0, record=self._versions)
             if behind is not None:

@@ -1,4 +1,7 @@
-"""A network cut in two at its last feature map. Knows OpenVINO graphs, no pictures and no labels."""
+"""A network cut at its last feature map. Knows OpenVINO graphs, no pictures and no labels.
+
+Training and serving both call this: what drift is measured against and what it is measured of must be the same.
+"""
 
 from __future__ import annotations
 
@@ -67,14 +70,46 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     if _reaches(logits.get_node(), lambda node: node.get_type_name() == "Parameter" and node != given):
         return None  # something goes past the map: the head cannot be computed from it alone
     head = make_model([logits], [given], "head")
-    steps = openvino.preprocess.PrePostProcessor(trunk)
-    steps.input(0).tensor().set_element_type(openvino.Type.u8)
     return CutNetwork(
-        trunk=_runner(core, steps.build(), threads),
+        trunk=_runner(core, _taking_bytes(trunk), threads),
         head=_centred(_runner(core, head, threads)) if is_softmax else _runner(core, head, threads),
         axes=axes,
         is_linear=is_linear,
     )
+
+
+def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]] | None:
+    """What gives the features that a network's answer is computed from; None if there is no feature map.
+
+    Args:
+        model_file: OpenVINO IR with one input, pixels, and one output.
+        threads: CPU threads for a pass.
+
+    Returns:
+        A function: RGB pixels, shape (batch, height, width, 3), uint8, to features, shape (batch, features), float32.
+    """
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(model_file)
+    found = _last_pooling(model)
+    if found is None:
+        return None
+    trunk = openvino.Model([found[0].output(0)], model.get_parameters(), "features")
+    run = _runner(core, _taking_bytes(trunk), threads)
+
+    def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return run(pixels).reshape(len(pixels), -1)
+
+    return features
+
+
+def _taking_bytes(model: Any) -> Any:
+    import openvino
+
+    steps = openvino.preprocess.PrePostProcessor(model)
+    steps.input(0).tensor().set_element_type(openvino.Type.u8)
+    return steps.build()
 
 
 def _runner(core: Any, model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:

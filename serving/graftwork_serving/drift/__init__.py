@@ -1,0 +1,1 @@
+"""Whether what an endpoint is asked about is still like what its models were tested on."""
