@@ -84,8 +84,13 @@ class Started:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def ended(self) -> Ended:
-        """Wait for the end."""
-        out, err = self.process.communicate(timeout=DEADLINE_S)
+        """Wait for the end; what takes too long is ended, so that it is not in the way of what comes next."""
+        try:
+            out, err = self.process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.communicate()
+            raise
         return Ended(code=self.process.returncode, out=out, err=err)
 
     def left_over(self, timeout_s: float) -> list[str]:

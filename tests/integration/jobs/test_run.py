@@ -166,7 +166,8 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
     versions_after_deletion = versions(graft_home)
     made_again = graft_home.graft("run", file, "-o", "json")
     versions_at_the_end = versions(graft_home)
-    write_job(graft_home.work, "gated", training=training, evaluation={"gates": [{"metric": "loss", "max": 0.001}]})
+    strict = {"gates": [{"metric": "loss", "max": 0.001}], "calibration": "temperature"}
+    write_job(graft_home.work, "gated", training=training, evaluation=strict)
     re_evaluated = graft_home.graft("run", file)
     return GatedStory(
         stopped=stopped,
