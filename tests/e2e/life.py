@@ -42,7 +42,7 @@ def job(name: str, *, epochs: int, learning_rate: float) -> dict[str, Any]:
                 "test": {"uri": "/data/emoji10/google-test"},
             },
             "phases": [
-                {"name": "head", "epochs": 12, "learningRate": 0.003},
+                {"name": "head", "epochs": 8, "learningRate": 0.003},
                 {
                     "name": "tune",
                     "epochs": epochs,

@@ -76,7 +76,7 @@ def _bring_data(team: Team) -> None:
 
 
 def _train_through_a_loss(team: Team, times: Times) -> None:
-    team.apply(life.job("first", epochs=8, learning_rate=1e-4))
+    team.apply(life.job("first", epochs=6, learning_rate=1e-4))
     with times.step("job applied -> driver and two workers train"):
         team.until(lambda: bool(team.status("finetunejob", "first").get("progress")), "training", 600)
     workers = team.pods("graftwork.dev/job=first,ray.io/node-type=worker")
@@ -110,7 +110,7 @@ def _serve(team: Team, times: Times) -> None:
 def _follow(team: Team, times: Times) -> None:
     """Another job moves the alias while the endpoint is asked all the time."""
     asking = team.asking(seconds=1800, pause_s=0.5, until_version="2")
-    team.apply(life.job("second", epochs=3, learning_rate=2e-4))
+    team.apply(life.job("second", epochs=2, learning_rate=2e-4))
     with times.step("second job applied -> registered as champion"):
         assert team.wait_for_phase("finetunejob", "second", "Succeeded", within_s=1800)["model"] == "emoji/2"
     with times.step("alias moved -> answered by the new version"):

@@ -39,10 +39,12 @@ class NodeShare:
     Attributes:
         rank: 0 .. world - 1.
         world: workers on this machine.
+        machine: which of the run's machines, 0 for the first. Several may keep their features on one shared volume.
     """
 
     rank: int
     world: int
+    machine: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,10 +89,10 @@ class Extractor:
     """Gets features from the store, or computes them into it.
 
     Attributes:
-        store: of this machine.
+        store: of this machine; machines may have one together.
         collectives: this worker among all.
         node: this worker among those of its machine.
-        owner: the run; names unfinished files.
+        run: names unfinished files, together with the machine.
         inputs: what examples are made into.
         tell: takes an event about what was found or computed: kind and fields.
         pulse: called after each batch.
@@ -99,10 +101,15 @@ class Extractor:
     store: FeatureStore
     collectives: Collectives
     node: NodeShare
-    owner: str
+    run: str
     inputs: InputBatches
     tell: Callable[..., None]
     pulse: Callable[[], None]
+
+    @property
+    def owner(self) -> str:
+        """Whose unfinished files are whose: the workers of one machine write an entry together."""
+        return f"{self.run}.{self.node.machine}"
 
     def fits(self, cut: PhaseCut, examples: int) -> bool:
         """Whether the features of that many examples are within every machine's limit; the same on all workers."""

@@ -104,11 +104,11 @@ class FeatureStore:
         return features
 
     def unfinished(self, key: str, owner: str) -> Path:
-        """File in which the writers of one run build an entry together.
+        """File in which the writers of one run on one machine build an entry together.
 
         Args:
             key: the entry.
-            owner: the run; different runs never share an unfinished file.
+            owner: the run and the machine; others never share an unfinished file, even on a shared volume.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         return self.root / f"{key}.{owner}{_UNFINISHED}"

@@ -61,7 +61,9 @@ class RayTrainHost:
         context, modes = ray.train.get_context(), ray.train.CheckpointUploadMode
         kind = JaxCollectives if backend == "jax" else Collectives
         self.collectives = kind(rank=context.get_world_rank(), world=context.get_world_size())
-        self.node = NodeShare(rank=context.get_local_rank(), world=context.get_local_world_size())
+        self.node = NodeShare(
+            rank=context.get_local_rank(), world=context.get_local_world_size(), machine=context.get_node_rank()
+        )
         self._shared_storage = shared_storage
         self._upload_mode = modes.ASYNC if shared_storage else modes.SYNC
 

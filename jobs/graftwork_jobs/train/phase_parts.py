@@ -118,7 +118,7 @@ def _extractor(run: RunContext) -> Extractor:
         store=FeatureStore.below(run.request.features_dir),
         collectives=run.collectives,
         node=run.host.node,
-        owner=run.request.run_name,
+        run=run.request.run_name,
         inputs=run.inputs,
         tell=run.tell,
         pulse=run.pulse,

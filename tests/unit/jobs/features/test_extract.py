@@ -76,14 +76,15 @@ def _extractor(
     events: list[dict[str, Any]],
     collectives: Collectives = ALONE,
     *,
-    owner: str = "run",
+    run: str = "run",
+    node: NodeShare | None = None,
     changes: str = "brighter",
 ) -> Extractor:
     return Extractor(
         store=FeatureStore(root=root, limit_bytes=10**8),
         collectives=collectives,
-        node=NodeShare(rank=collectives.rank, world=collectives.world),
-        owner=owner,
+        node=node or NodeShare(rank=collectives.rank, world=collectives.world),
+        run=run,
         inputs=PictureBatches(image=IMAGE, augment=_brighter, changes=(changes,), cache_dir=root / "cache"),
         tell=lambda kind, **fields: events.append({"kind": kind, **fields}),
         pulse=lambda: None,
@@ -104,11 +105,25 @@ def test_features_are_the_trunks_outputs(world: int, split: Split, tmp_path: Pat
     assert len(list(tmp_path.glob("*"))) == 1
 
 
+def test_machines_may_share_a_volume(split: Split, tmp_path: Path) -> None:
+    """Pods that keep their features on one volume compute them side by side, and none takes another's file away."""
+    cut = _cut()
+    expected = _expected(cut, split)
+
+    def work(collectives: Collectives) -> np.ndarray:
+        alone_on_its_machine = NodeShare(rank=0, world=1, machine=collectives.rank)
+        return _extractor(tmp_path, [], collectives, node=alone_on_its_machine).features(cut, split, phase="head")
+
+    for features in run_world(3, work):
+        np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-4)
+    assert len(list(tmp_path.glob("*"))) == 1
+
+
 def test_a_second_time_they_come_from_the_store(split: Split, tmp_path: Path) -> None:
     """Another run with the same trunk and pictures computes nothing; the events say so."""
     events: list[dict[str, Any]] = []
     first = _extractor(tmp_path, events).features(_cut(), split, phase="head")
-    second = _extractor(tmp_path, events, owner="later").features(_cut(), split, phase="head")
+    second = _extractor(tmp_path, events, run="later").features(_cut(), split, phase="head")
     np.testing.assert_array_equal(first, second)
     assert [event["hit"] for event in events] == [False, True]
     assert {(event["kind"], event["split"], event["cut"], event["examples"]) for event in events} == {
@@ -151,7 +166,7 @@ def test_workers_that_find_different_things_compute_again(
     real = FeatureStore.open
 
     def work(collectives: Collectives) -> np.ndarray:
-        extractor = _extractor(tmp_path, [], collectives, owner="late")
+        extractor = _extractor(tmp_path, [], collectives, run="late")
         if collectives.rank == 1:
             monkeypatch.setattr(extractor.store.__class__, "open", open_as_late)
             seen.add(id(extractor.store))
@@ -196,7 +211,7 @@ def test_a_damaged_entry_is_computed_again(world: int, split: Split, tmp_path: P
 
     def work(collectives: Collectives) -> np.ndarray:
         told = events if collectives.rank == 0 else []
-        return _extractor(tmp_path, told, collectives, owner="later").features(cut, split, phase="head")
+        return _extractor(tmp_path, told, collectives, run="later").features(cut, split, phase="head")
 
     for features in run_world(world, work):
         np.testing.assert_allclose(features, _expected(cut, split), rtol=1e-4, atol=1e-4)
