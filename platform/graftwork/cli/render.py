@@ -24,18 +24,18 @@ def command(files: tuple[Path, ...], namespace: str, output: Output) -> None:
 
     from graftwork.spec.load import load_specs
 
-    objects = [made for loaded in load_specs(files) for made in _objects(loaded.raw, loaded.object, namespace)]
+    objects = [made for loaded in load_specs(files) for made in _objects(loaded.object, namespace)]
     if output == "json":
         print_json(objects)
         return
     click.echo(yaml.safe_dump_all(objects, sort_keys=False, width=120), nl=False)
 
 
-def _objects(raw: dict[str, Any], spec: Any, namespace: str) -> list[dict[str, Any]]:
+def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
     from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
     from graftwork.controller.job_objects import JobRun, job_objects
     from graftwork.controller.pods import PodDefaults
-    from graftwork.controller.read_spec import check_access
+    from graftwork.controller.read_spec import check_access, essential
     from graftwork.settings import load_operator_settings
     from graftwork.spec.fine_tune_job import FineTuneJob
 
@@ -45,8 +45,8 @@ def _objects(raw: dict[str, Any], spec: Any, namespace: str) -> list[dict[str, A
     )
     where = spec.metadata.namespace or namespace
     if isinstance(spec, FineTuneJob):
-        return job_objects(JobRun(job=spec, uid="", content=raw["spec"], namespace=where, defaults=defaults))
+        return job_objects(JobRun(job=spec, uid="", content=essential(spec), namespace=where, defaults=defaults))
     check_access(spec)
     return endpoint_objects(
-        EndpointRun(endpoint=spec, uid="", content=raw["spec"], namespace=where, defaults=defaults, resolved={})
+        EndpointRun(endpoint=spec, uid="", content=essential(spec), namespace=where, defaults=defaults, resolved={})
     )

@@ -70,4 +70,5 @@ def conditions_after(
 def plain(status: Any) -> dict[str, Any]:
     """A status model as it is written to the cluster."""
     content: Mapping[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-    return dict(content)
+    # Server-side apply makes an empty map of one whose entries went, and the API server takes that for null.
+    return {key: value for key, value in content.items() if value != {}}

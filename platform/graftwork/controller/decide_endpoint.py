@@ -18,7 +18,7 @@ from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, 
 from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
 from graftwork.controller.exposure import url as external_url
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.read_spec import check_access, problem_words, read_object
+from graftwork.controller.read_spec import check_access, essential, problem_words, read_object
 from graftwork.errors import SpecError
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.placement import seconds_of
@@ -105,7 +105,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     run = EndpointRun(
         endpoint=endpoint,
         uid=metadata["uid"],
-        content=observed.endpoint["spec"],
+        content=essential(endpoint),
         namespace=metadata["namespace"],
         defaults=defaults,
         resolved=resolved,

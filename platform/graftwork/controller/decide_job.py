@@ -17,7 +17,7 @@ from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, Set
 from graftwork.controller.conditions import Finding, conditions_after, moment_of, plain, time_text
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.read_spec import problem_words, read_object
+from graftwork.controller.read_spec import essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.errors import SpecError
 from graftwork.spec.fine_tune_job import FineTuneJob
@@ -79,7 +79,7 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
     run = JobRun(
         job=job,
         uid=metadata["uid"],
-        content=observed.job["spec"],
+        content=essential(job),
         namespace=metadata["namespace"],
         defaults=defaults,
     )

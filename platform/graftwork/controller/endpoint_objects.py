@@ -34,7 +34,7 @@ class EndpointRun:
     Attributes:
         endpoint: the endpoint.
         uid: of the InferenceEndpoint; empty for objects that are only printed.
-        content: the spec section as it stands on the cluster.
+        content: the spec section without defaults (`read_spec.essential`).
         namespace: where.
         defaults: what the operator was installed with.
         resolved: `NAME/VERSION` behind every `NAME@ALIAS` of the spec.

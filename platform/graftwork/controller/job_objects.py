@@ -28,7 +28,7 @@ class JobRun:
     Attributes:
         job: the job.
         uid: of the FineTuneJob; empty for objects that are only printed.
-        content: the spec section as it stands on the cluster.
+        content: the spec section without defaults (`read_spec.essential`).
         namespace: where.
         defaults: what the operator was installed with.
     """

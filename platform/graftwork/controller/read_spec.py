@@ -38,6 +38,16 @@ def read_object(content: Mapping[str, Any], model: type[_Kind]) -> _Kind:
         raise SpecError(list(dict.fromkeys(problems))) from error
 
 
+def essential(spec: FineTuneJob | InferenceEndpoint) -> dict[str, Any]:
+    """The spec section without what equals the defaults.
+
+    The API server fills defaults in, also those of fields that a newer CustomResourceDefinition brings along. What is
+    trained or served does not change by that, and pods of an older image do not know such fields.
+    """
+    content: dict[str, Any] = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True).get("spec", {})
+    return content
+
+
 def check_access(endpoint: InferenceEndpoint) -> None:
     """Make sure that something is said about who may ask: other pods, and often other machines, reach an endpoint.
 

@@ -18,8 +18,10 @@ from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, d
 from graftwork.controller.decide_job import JobObserved, decide_job
 from graftwork.controller.exposure import GATEWAY_API
 from graftwork.controller.pods import PodDefaults
-from graftwork.errors import GraftworkError
+from graftwork.controller.read_spec import essential, read_object
+from graftwork.errors import GraftworkError, SpecError
 from graftwork.spec.base import API_VERSION
+from graftwork.spec.fine_tune_job import FineTuneJob
 
 RAY = "ray.io/v1"
 Resolver = Callable[[str], str]
@@ -83,7 +85,7 @@ class Reconciler:
 
     def _see_job(self, key: Key, found: Object) -> JobObserved:
         ray_jobs = self.cluster.list(RAY, "RayJob", key.namespace, labels=f"{names.JOB_LABEL}={key.name}")
-        run = names.run_name(key.name, names.job_digest(found.get("spec", {})))
+        run = names.run_name(key.name, names.job_digest(_content(found)))
         if all(ray_job["metadata"]["name"] != run for ray_job in ray_jobs):
             namesake = self.cluster.get(RAY, "RayJob", key.namespace, run)
             ray_jobs = [*ray_jobs, *([namesake] if namesake is not None else [])]
@@ -129,6 +131,15 @@ class Reconciler:
                 case Again(after_s=after_s):
                     again.append(after_s)
         return min(again, default=None)
+
+
+def _content(job: Object) -> Mapping[str, Any]:
+    """What a job trains; of one that is wrong, what it says."""
+    try:
+        return essential(read_object(job, FineTuneJob))
+    except SpecError:
+        content: Mapping[str, Any] = job.get("spec", {})
+        return content
 
 
 def _wants_gateway(endpoint: Object) -> bool:

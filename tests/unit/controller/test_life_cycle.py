@@ -17,6 +17,8 @@ from graftwork.controller.job_objects import PROGRESS_KEY
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import Key, Reconciler
 from graftwork.errors import PermanentError, TransientError
+from graftwork.spec.inference_endpoint import Limits
+from graftwork.spec.job_training import Training
 from tests.support.fake_cluster import FakeCluster, KilledError
 from tests.unit.spec.examples import ENDPOINT, JOB, changed
 
@@ -189,6 +191,43 @@ def test_another_spec_is_another_run(setting: Setting) -> None:
     assert new != old
     assert not any(name.startswith(old) for _, _, name in setting.cluster.objects)
     assert "accuracy" not in setting.status()
+
+
+def test_no_empty_map_is_applied(setting: Setting) -> None:
+    """A status whose metrics went leaves them out: of an empty map server-side apply would make a null, and fail."""
+    setting.submit()
+    setting.settle()
+    setting.succeed()
+    setting.settle()
+    assert setting.status()["metrics"] == {"accuracy": 0.95}
+    setting.submit(changed(JOB, ("spec", "training", "seed"), 8))
+    setting.settle()
+    assert "metrics" not in setting.status()
+
+
+def test_defaults_of_a_newer_crd_are_no_other_run(setting: Setting) -> None:
+    """The API server fills a new field's default into old objects: nothing is trained again for that."""
+    setting.submit()
+    setting.settle()
+    setting.succeed()
+    setting.settle()
+    training = setting.cluster.objects["FineTuneJob", "team", "flowers"]["spec"]["training"]
+    assert "backend" not in training
+    training["backend"] = Training.model_fields["backend"].default
+    setting.settle()
+    assert setting.status()["phase"] == "Succeeded"
+    assert len([kind for kind, _ in setting.cluster.history if kind == "RayJob"]) == 1
+
+
+def test_defaults_reach_no_pod(setting: Setting) -> None:
+    """Replicas of an older image are told nothing that they may not know."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    before = copy.deepcopy(setting.cluster.objects["RayService", "team", "flowers"])
+    endpoint = setting.cluster.objects["InferenceEndpoint", "team", "flowers"]
+    endpoint["spec"]["limits"] = Limits().model_dump(mode="json", by_alias=True) | endpoint["spec"].get("limits", {})
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.objects["RayService", "team", "flowers"] == before
 
 
 def test_placement_is_no_other_run(setting: Setting) -> None:
