@@ -65,7 +65,7 @@ def peace(graft_home: GraftHome) -> _Peace:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test for each round."""
     if "number" in metafunc.fixturenames:
-        rounds: int = metafunc.config.getoption("rounds")
+        rounds = int(str(metafunc.config.getoption("rounds")))
         metafunc.parametrize("number", range(rounds), ids=lambda number: f"{_VICTIMS[number % len(_VICTIMS)]}-{number}")
 
 
