@@ -242,7 +242,7 @@ def run_load(url: str, pid: int, picture: Path, *, connections: int, seconds: in
         ordered = sorted(latencies)
         p50_ms, p99_ms = 1000 * ordered[count // 2], 1000 * ordered[min(count - 1, int(count * 0.99))]
     else:
-        count, failures, p50_ms, p99_ms, elapsed_s = _wrk(url, picture, connections, seconds)
+        count, failures, p50_ms, p99_ms, elapsed_s = wrk(url, picture, connections, seconds)
     cpu_s = _cpu_seconds(processes) - before
     return Load(rate=count / elapsed_s, p50_ms=p50_ms, p99_ms=p99_ms, cpu_ms=1000 * cpu_s / count, failures=failures)
 
@@ -310,7 +310,8 @@ def report(results: dict[tuple[str, int], list[Load]]) -> None:
             )
 
 
-def _wrk(url: str, picture: Path, connections: int, seconds: int) -> tuple[int, int, float, float, float]:
+def wrk(url: str, picture: Path, connections: int, seconds: int) -> tuple[int, int, float, float, float]:
+    """Post the picture with `wrk`: answers, those other than 2xx, median and 99th percentile in ms, seconds."""
     script = picture.with_name("post.lua")
     script.write_text(
         f'local f = io.open("{picture}", "rb")\nwrk.body = f:read("*a")\nf:close()\n'

@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ PREDICT = "/v1/endpoints/small/predict"
 KNOWN = {"model": "small", "version": "1", "label": "champion"}
 RIGHT = Fuzzed(method="post", target=PREDICT, headers={"content-type": "image/png"}, body=PICTURE)
 MOST_GROWTH = 1.05
+LOST = 0
 
 
 class Watched:
@@ -50,11 +51,12 @@ class Watched:
 
     def replicas(self) -> dict[int, int]:
         """Resident memory of each replica, by process."""
-        return {
-            process.pid: process.memory_info().rss
-            for process in self._root.children(recursive=True)
-            if "ServeReplica" in process.cmdline()[0]
-        }
+        found = {}
+        for process in self._root.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it may end meanwhile
+                if "ServeReplica" in process.cmdline()[0]:
+                    found[process.pid] = process.memory_info().rss
+        return found
 
     def send(self, sent: bytes, *, patience_s: float) -> None:
         """Send bytes; no answer may be a failure of the endpoint."""
@@ -234,7 +236,7 @@ def test_slow_clients_do_not_hold_up_others(watched: Watched) -> None:
 
 @pytest.mark.slow
 def test_a_killed_replica_takes_its_own_requests_only(small_bundle: Bundle, tmp_path: Path) -> None:
-    """Kill -9 of one of two replicas under load: what it was at fails with 502, and five seconds later both answer."""
+    """Kill -9 of one of two replicas under load: what it was at is lost, nothing after that, and another takes over."""
     file = write_endpoint(
         tmp_path / "endpoint.yaml",
         small_bundle.path,
@@ -256,7 +258,7 @@ def test_a_killed_replica_takes_its_own_requests_only(small_bundle: Bundle, tmp_
             asked.for_seconds(5)
         failed = [(moment - killed_at, status) for moment, status in asked.seen if status != 200]
         _LOGGER.info("a process in its place after %.1f s; %s of %s failed", started_s, failed, len(asked.seen))
-    assert {status for _, status in failed} <= {502}
+    assert {status for _, status in failed} <= {502, LOST}
     assert len(failed) <= asked.clients, "more failed than were at the replica"
     assert all(moment < 5 for moment, _ in failed)
     assert len(asked.seen) > 100
@@ -289,7 +291,10 @@ class Asked:
     def _ask(self) -> None:
         with httpx.Client(base_url=self._url, timeout=30, trust_env=False) as client:
             while not self._over.is_set():
-                status = client.post(PREDICT, content=PICTURE).status_code
+                try:
+                    status = client.post(PREDICT, content=PICTURE).status_code
+                except httpx.TransportError:
+                    status = LOST  # the connection ended instead
                 self.seen.append((time.monotonic(), status))
 
 
