@@ -15,8 +15,9 @@ from tests.e2e.conftest import Kubectl
 from tests.e2e.life import Team, Times, answered
 from tests.e2e.test_chart import Helm
 
-pytestmark = [pytest.mark.node, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.node, pytest.mark.timeout(7200)]
 RELEASE = "graft-system"
+WORKERS = "graftwork.dev/job=first,ray.io/node-type=worker"
 VALUES = ("--set", "mlflow.server.enabled=true,replicas=1")
 
 
@@ -78,14 +79,15 @@ def _bring_data(team: Team) -> None:
 def _train_through_a_loss(team: Team, times: Times) -> None:
     team.apply(life.job("first", epochs=6, learning_rate=1e-4))
     with times.step("job applied -> driver and two workers train"):
-        team.until(lambda: bool(team.status("finetunejob", "first").get("progress")), "training", 600)
-    workers = team.pods("graftwork.dev/job=first,ray.io/node-type=worker")
+        team.until(lambda: bool(team.status("finetunejob", "first").get("progress")), "training", 1200)
+    with times.step("first phase"):
+        team.until(lambda: team.status("finetunejob", "first").get("progress", "").startswith("tune"), "tuning", 1200)
+    workers = team.pods(WORKERS)
     assert len(workers) == 2
-    with times.step("worker pod deleted -> a new pod trains"):
-        team.until(lambda: team.status("finetunejob", "first").get("progress", "").startswith("tune"), "tuning", 600)
+    with times.step("worker pod deleted -> another one beside the one that is left"):
         team.kubectl("delete", "pod", workers[0], "-n", team.namespace, "--wait=false", "--grace-period=0", "--force")
         team.until(
-            lambda: len(set(team.pods("graftwork.dev/job=first,ray.io/node-type=worker")) - {workers[0]}) == 2,
+            lambda: len(set(team.pods(WORKERS)) - {workers[0]}) == 2,
             "another worker",
             300,
         )
@@ -98,7 +100,7 @@ def _train_through_a_loss(team: Team, times: Times) -> None:
 def _serve(team: Team, times: Times) -> None:
     team.apply(life.endpoint(max_replicas=2))
     with times.step("endpoint applied -> Ready"):
-        team.wait_for_phase("inferenceendpoint", "emoji", "Ready", within_s=600)
+        team.wait_for_phase("inferenceendpoint", "emoji", "Ready", within_s=1200)
     with times.step("10 s of requests through its Service"):
         result = answered(team.asking(seconds=10), within_s=60)
     assert set(result["outcomes"]) == {"200"}
