@@ -19,6 +19,7 @@ pytest.importorskip("jax", reason="needs the extra jax")
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.slow,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
 ]
