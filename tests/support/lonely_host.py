@@ -8,8 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features.extract import NodeShare
+from graftwork_jobs.train.request import TrainRequest
+from graftwork_jobs.train.run_context import RunContext
+from graftwork_jobs.train.worker import train_phases
 
 
 class KilledError(Exception):
@@ -40,3 +45,14 @@ class LonelyHost:
     @contextmanager
     def latest_checkpoint(self) -> Iterator[Path | None]:
         yield self.kept[-1] if self.kept else None
+
+
+def train_alone(request: TrainRequest, host: LonelyHost) -> tuple[RunContext, list[dict[str, Any]]]:
+    """The run with its final network, and the figures of its epochs without times."""
+    keras.utils.clear_session()
+    run, state, _ = train_phases(request, host)
+    timeless = [
+        {name: value for name, value in record.items() if name not in {"seconds", "images_per_s"}}
+        for record in state.history
+    ]
+    return run, timeless

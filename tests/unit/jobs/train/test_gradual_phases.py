@@ -18,8 +18,7 @@ from graftwork_jobs.data.index import DatasetIndex, Split
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.request import TrainRequest
 from graftwork_jobs.train.run_context import RunContext
-from graftwork_jobs.train.worker import train_phases
-from tests.support.lonely_host import KilledError, LonelyHost
+from tests.support.lonely_host import KilledError, LonelyHost, train_alone
 
 _SIDE = 16
 _PHASE = {"name": "tune", "epochs": 6, "unfreeze": {"gradually": {"oneBlockEvery": 2}}, "learningRate": 0.01}
@@ -89,17 +88,6 @@ def _request(pictures: Path, run_dir: Path, **spec: Any) -> TrainRequest:
     )
 
 
-def _train(request: TrainRequest, host: LonelyHost) -> tuple[RunContext, list[dict[str, Any]]]:
-    """The run with its final network, and the figures of its epochs without times."""
-    keras.utils.clear_session()
-    run, state, _ = train_phases(request, host)
-    timeless = [
-        {name: value for name, value in record.items() if name not in {"seconds", "images_per_s"}}
-        for record in state.history
-    ]
-    return run, timeless
-
-
 @pytest.fixture(scope="module")
 def undisturbed(
     pictures: Path, tmp_path_factory: pytest.TempPathFactory
@@ -107,7 +95,7 @@ def undisturbed(
     """Two epochs of the head, two with the upper block, two with both."""
     root = tmp_path_factory.mktemp("undisturbed")
     request = _request(pictures, root / "run")
-    return request, *_train(request, LonelyHost(folder=root / "checkpoints"))
+    return request, *train_alone(request, LonelyHost(folder=root / "checkpoints"))
 
 
 @pytest.mark.parametrize("killed_after", [(1, 3), (2, 4)], ids=["within stages", "between stages"])
@@ -123,8 +111,8 @@ def test_going_on_changes_nothing(
     host = LonelyHost(folder=tmp_path / "checkpoints", dies_after=killed_after)
     for _ in killed_after:
         with pytest.raises(KilledError):
-            _train(request, host)
-    run, found = _train(request, host)
+            train_alone(request, host)
+    run, found = train_alone(request, host)
     assert found == history
     for ours, theirs in zip(run.network.model.variables, expected.network.model.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=theirs.path)
@@ -143,7 +131,7 @@ def test_the_cut_follows_the_boundary(
         "block1_conv",
     ]
     without = _request(pictures, tmp_path / "run", features={"cache": "none"})
-    run, _ = _train(without, LonelyHost(folder=tmp_path / "checkpoints"))
+    run, _ = train_alone(without, LonelyHost(folder=tmp_path / "checkpoints"))
     for ours, theirs in zip(run.network.model.variables, kept.network.model.variables, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs.numpy(), rtol=1e-3, atol=2e-4, err_msg=theirs.path)
 
@@ -152,6 +140,6 @@ def test_patience_begins_anew_with_each_block(pictures: Path, tmp_path: Path) ->
     """Two epochs without progress in two stages are no two in a row; within a stage they end the phase."""
     training = {"batchSize": 8, "earlyStopping": {"patience": 2, "minDelta": 1000}}
     run = _request(pictures, tmp_path / "run", training=training)
-    _, history = _train(run, LonelyHost(folder=tmp_path / "checkpoints"))
+    _, history = train_alone(run, LonelyHost(folder=tmp_path / "checkpoints"))
     # The first epoch always counts as progress: one without in the first stage, two in the second.
     assert len(history) == 4

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -21,8 +20,7 @@ from graftwork_jobs.model.adapters import adapter_variables
 from graftwork_jobs.model.text_backbone import load_text_backbone
 from graftwork_jobs.train.request import TrainRequest
 from graftwork_jobs.train.run_context import RunContext
-from graftwork_jobs.train.worker import train_phases
-from tests.support.lonely_host import KilledError, LonelyHost
+from tests.support.lonely_host import KilledError, LonelyHost, train_alone
 from tests.support.tiny_bert import save_tiny_bert
 from tests.support.tiny_texts import LABELS, tiny_texts
 
@@ -106,17 +104,6 @@ def _request(texts: _Texts, run_dir: Path, store: Path, phases: list[dict[str, A
     )
 
 
-def _train(request: TrainRequest, host: LonelyHost) -> tuple[RunContext, list[dict[str, Any]]]:
-    """The run with its final network, and the figures of its epochs without times."""
-    keras.utils.clear_session()
-    run, state, _ = train_phases(request, host)
-    timeless = [
-        {name: value for name, value in record.items() if name not in {"seconds", "images_per_s"}}
-        for record in state.history
-    ]
-    return run, timeless
-
-
 def _found(request: TrainRequest) -> list[tuple[str, str, bool]]:
     """Phase, split and whether the store had the features, in order."""
     events = [event for event in read_events(request.events_file) if event["kind"] == "features"]
@@ -128,7 +115,7 @@ def undisturbed(texts: _Texts, tmp_path_factory: pytest.TempPathFactory) -> tupl
     """A head, then adapters, then the head again."""
     root = tmp_path_factory.mktemp("undisturbed")
     request = _request(texts, root / "run", root / "store", _PHASES)
-    return request, *_train(request, LonelyHost(folder=root / "checkpoints"))
+    return request, *train_alone(request, LonelyHost(folder=root / "checkpoints"))
 
 
 def test_adapters_are_merged_when_their_phase_ends(
@@ -164,8 +151,8 @@ def test_going_on_in_a_phase_of_adapters_changes_nothing(
     host = LonelyHost(folder=tmp_path / "checkpoints", dies_after=(3, 4))
     for _ in host.dies_after:
         with pytest.raises(KilledError):
-            _train(request, host)
-    run, found = _train(request, host)
+            train_alone(request, host)
+    run, found = train_alone(request, host)
     assert found == history
     for ours, theirs in zip(run.network.model.variables, expected.network.model.variables, strict=True):
         np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=theirs.path)
@@ -180,5 +167,5 @@ def test_features_are_those_of_the_weights_of_the_moment(
         (phase, split, False) for phase in ("head", "polish") for split in ("train", "validation")
     ]
     plain = _request(texts, tmp_path / "run", request.features_dir, [_HEAD])
-    _train(plain, LonelyHost(folder=tmp_path / "checkpoints"))
+    train_alone(plain, LonelyHost(folder=tmp_path / "checkpoints"))
     assert _found(plain) == [("head", "train", True), ("head", "validation", True)]
