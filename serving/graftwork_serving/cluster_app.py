@@ -15,8 +15,7 @@ from graftwork.settings import Settings, load_settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork_serving.access.sources import cluster_access
 from graftwork_serving.deployment import EndpointReplica
-from graftwork_serving.endpoint_config import ModelConfig
-from graftwork_serving.resolve import located, replica_config, resolve_models
+from graftwork_serving.resolve import offered_models, replica_config, resolve_models
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -33,11 +32,6 @@ class ClusterReplica(EndpointReplica):
         config = await asyncio.to_thread(resolved_config, user_config, load_settings())
         await super().reconfigure(config)
 
-    def _locate(self, models: list[ModelConfig]) -> list[ModelConfig]:
-        """Another replica, on another machine, may have named a version of which this machine has no copy yet."""
-        settings = load_settings()
-        return [model if Path(model.path).is_dir() else located(model, settings) for model in models]
-
 
 def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """From what the operator tells to what `EndpointReplica` takes.
@@ -52,7 +46,13 @@ def resolved_config(told: Mapping[str, Any], settings: Settings) -> dict[str, An
     """
     endpoint = InferenceEndpoint.model_validate(told["endpoint"])
     models = resolve_models(endpoint, base_dir=_BASE_DIR, settings=settings, resolved=told["resolved"])
-    config = replica_config(endpoint, models, access=cluster_access(endpoint), base_dir=_BASE_DIR)
+    config = replica_config(
+        endpoint,
+        models,
+        access=cluster_access(endpoint),
+        base_dir=_BASE_DIR,
+        offered=offered_models(endpoint, settings),
+    )
     return config.model_dump(mode="json")
 
 

@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.settings import load_settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.model_loader import ModelLoader
+from graftwork_serving.repository import ModelRepository
+from graftwork_serving.resolve import located
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
 from graftwork_serving.rollouts import GivenUp, Rollouts, by_reference
 from graftwork_serving.served_model import ServedModel
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.access.guard import Guard
     from graftwork_serving.prediction_log.log import PredictionLog
+    from graftwork_serving.routing import Arm
     from graftwork_serving.rpc.server import GrpcServer
     from graftwork_serving.web.app import EndpointApp
     from graftwork_serving.work_pool import Work
@@ -55,6 +59,8 @@ class EndpointReplica:
         self._app = EndpointApp(
             self._pool, metrics=self._metrics, metrics_dir=Path(metrics_dir), rollouts=self._rollouts
         )
+        self._repository = ModelRepository(self._load_offered, self._show_current)
+        self._app.repository = self._repository
         self._config: ReplicaConfig | None = None
         self._changing = asyncio.Lock()
         self._judging: asyncio.Task[None] | None = None
@@ -85,6 +91,7 @@ class EndpointReplica:
             await self._protect(guard)
             await self._keep_in(log)
             await self._watch(config)
+            await self._repository.follow(config.repository, taken=[model.name for model in config.models])
             self._show(config)
         await self._follow_grpc(config)
         if config.rollback is not None and self._judging is None:
@@ -92,20 +99,31 @@ class EndpointReplica:
 
     async def _load(self, config: ReplicaConfig) -> None:
         told = await self._given_up_elsewhere(config)
-        planned = await asyncio.to_thread(self._locate, self._rollouts.plan(config.models, told))
+        planned = await asyncio.to_thread(_located, self._rollouts.plan(config.models, told))
         arms = await asyncio.to_thread(self._loader.arms, planned, config)
         self._rollouts.take(config.models, planned, arms, told, config.rollback, time.monotonic())
         self._config = config
 
     def _show(self, config: ReplicaConfig) -> None:
-        self._app.configure(config, self._rollouts.arms)
-        self._loader.keep(self._rollouts.models)
-        models = [arm.model for arm in self._rollouts.arms]
+        arms = [*self._rollouts.arms, *self._repository.arms]
+        self._app.configure(config, arms)
+        self._keep_models()
+        models = [arm.model for arm in arms]
         self._published = _publish_models(self._metrics, config.endpoint, models, self._published)
 
-    def _locate(self, models: list[ModelConfig]) -> list[ModelConfig]:
-        """Models where their bundles are on this machine."""
-        return models
+    def _keep_models(self) -> None:
+        self._loader.keep([*self._rollouts.models, *(arm.model for arm in self._repository.arms)])
+
+    def _load_offered(self, model: ModelConfig) -> Arm:
+        """Load a model that was asked for; called in a thread."""
+        if self._config is None:
+            raise RuntimeError("the replica is not configured yet")
+        (arm,) = self._loader.arms([located(model, load_settings())], self._config)
+        return arm
+
+    def _show_current(self) -> None:
+        if self._config is not None:
+            self._show(self._config)
 
     async def _given_up_elsewhere(self, config: ReplicaConfig) -> dict[str, GivenUp]:
         """What any replica gave up and the configuration still names; forgets what it no longer names."""
@@ -145,7 +163,7 @@ class EndpointReplica:
         if must_load or changed or found:
             self._show(config)
         else:  # a version that stays lets the one before it go
-            self._loader.keep(self._rollouts.models)
+            self._keep_models()
 
     def _guard_for(self, config: ReplicaConfig) -> Guard | None:
         before = self._app.guard
@@ -237,6 +255,11 @@ class EndpointReplica:
         """Fail if the replica can no longer answer; Serve then replaces it."""
         if not self._pool.is_alive:
             raise RuntimeError("a worker thread has died")
+
+
+def _located(models: list[ModelConfig]) -> list[ModelConfig]:
+    settings = load_settings()
+    return [located(model, settings) for model in models]
 
 
 def _publish_models(

@@ -133,6 +133,17 @@ class PredictionLogConfig(BaseModel):
     """Most bytes in the directory."""
 
 
+class RepositoryConfig(BaseModel):
+    """Models that are loaded when they are asked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: list[ModelConfig]
+    """All that are offered; a path that leads nowhere on this machine is fetched from the registry."""
+    memory_bytes: int
+    """What those that are loaded may take, about."""
+
+
 class ReplicaConfig(BaseModel):
     """All of it; changes are applied in place."""
 
@@ -162,6 +173,8 @@ class ReplicaConfig(BaseModel):
     """How much is looked at for drift; None nothing."""
     explains: bool = True
     """Whether it may be asked what answers rest on."""
+    repository: RepositoryConfig | None = None
+    """Models that are loaded when they are asked for; None for none."""
     rollback: RollbackConfig | None = None
     """When to go back to the version before; None never."""
     grpc: GrpcConfig | None = None

@@ -14,7 +14,7 @@ from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, Infere
 from graftwork.spec.placement import seconds_of
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
-from graftwork_serving.resolve import replica_config, resolve_models
+from graftwork_serving.resolve import offered_models, replica_config, resolve_models
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
 from graftwork_serving.rollouts import GivenUp
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
@@ -68,6 +68,7 @@ class Follower:
         self._clock = clock
         self._next_aliases_s = self._next_board_s = clock()
         self._failed: dict[str, str] = {}
+        self._offered: list[ModelConfig] = []
         self._registry_error: str | None = None
 
     def start(self) -> None:
@@ -109,23 +110,29 @@ class Follower:
     def _follow_aliases(self) -> None:
         try:
             moved = moved_aliases(self._models, self._look_up)
+            has_other_offers = offered_models(self._loaded.endpoint, self._settings) != self._offered
         except GraftworkError as error:
             if str(error) != self._registry_error:  # once, not at every look
                 self._reporter.warn(f"The registry does not say where aliases point; what is served stays. {error}")
             self._registry_error = str(error)
             return
         self._registry_error = None
-        if not moved or moved == self._failed:
+        moved = {} if moved == self._failed else moved
+        if not moved and not has_other_offers:
             return
         try:
-            self._switch(self._loaded)
+            if moved:
+                self._switch(self._loaded)
+            else:
+                self._deploy(self._loaded, self._models)
         except GraftworkError as error:
-            self._failed = moved
+            self._failed = moved or self._failed
             self._reporter.warn(f"The endpoint goes on as before. {error}")
             self.state = self.state.model_copy(update={"last_error": str(error)})
         else:
-            self._failed = {}
-            self.state = self.state.model_copy(update={"last_error": None})
+            if moved:
+                self._failed = {}
+                self.state = self.state.model_copy(update={"last_error": None})
 
     def _switch(self, loaded: EndpointFile) -> None:
         models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
@@ -138,9 +145,10 @@ class Follower:
 
     def _deploy(self, loaded: EndpointFile, models: list[ModelConfig]) -> None:
         access = local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
-        self._cluster.deploy(
-            loaded.endpoint, replica_config(loaded.endpoint, models, access=access, base_dir=loaded.base_dir)
-        )
+        offered = offered_models(loaded.endpoint, self._settings)
+        config = replica_config(loaded.endpoint, models, access=access, base_dir=loaded.base_dir, offered=offered)
+        self._cluster.deploy(loaded.endpoint, config)
+        self._offered = offered
 
     def _follow_board(self) -> None:
         before = self.state.given_up

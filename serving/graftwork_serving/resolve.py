@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from graftwork.bundle.directory import open_bundle
@@ -12,7 +13,7 @@ from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
 from graftwork.spec.endpoint_observation import PredictionLog
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
-from graftwork.spec.placement import seconds_of
+from graftwork.spec.placement import bytes_of, seconds_of
 from graftwork.spec.rollout import Rollback
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
 from graftwork_serving.endpoint_config import (
@@ -23,6 +24,7 @@ from graftwork_serving.endpoint_config import (
     PageConfig,
     PredictionLogConfig,
     ReplicaConfig,
+    RepositoryConfig,
     RollbackConfig,
 )
 
@@ -82,7 +84,12 @@ def _place(path: tuple[str | int, ...]) -> str:
 
 
 def replica_config(
-    endpoint: InferenceEndpoint, models: list[ModelConfig], *, access: AccessConfig | None, base_dir: Path
+    endpoint: InferenceEndpoint,
+    models: list[ModelConfig],
+    *,
+    access: AccessConfig | None,
+    base_dir: Path,
+    offered: Sequence[ModelConfig] = (),
 ) -> ReplicaConfig:
     """What the replicas are told.
 
@@ -91,6 +98,7 @@ def replica_config(
         models: its models, found.
         access: who may ask; None everyone.
         base_dir: folder that relative paths start at.
+        offered: models that may be loaded while the endpoint runs.
     """
     spec = endpoint.spec
     return ReplicaConfig(
@@ -106,10 +114,45 @@ def replica_config(
         prediction_log=None if spec.prediction_log is None else _log_config(spec.prediction_log, base_dir),
         drift=None if spec.drift is None else DriftConfig(sample=spec.drift.sample, window=spec.drift.window),
         explains=spec.explanations != "none",
+        repository=None
+        if spec.repository is None
+        else RepositoryConfig(models=list(offered), memory_bytes=bytes_of(spec.repository.memory)),
         rollback=_rollback(spec.rollout.rollback),
         grpc=None if spec.grpc is None else GrpcConfig(host=spec.grpc.host, port=spec.grpc.port),
         access=access,
     )
+
+
+def offered_models(endpoint: InferenceEndpoint, settings: Settings) -> list[ModelConfig]:
+    """The registered models that an endpoint may load while it runs, without fetching any.
+
+    Raises:
+        RegistryError: the registry does not answer.
+    """
+    spec = endpoint.spec.repository
+    if spec is None:
+        return []
+    from graftwork.registry import Registry
+
+    registry = Registry(settings)
+    found = []
+    for model in registry.list_models():
+        number = model.aliases.get(spec.alias)
+        if number is None or not any(fnmatchcase(model.name, pattern) for pattern in spec.models):
+            continue
+        version = next(each for each in model.versions if each.version == number)
+        found.append(
+            ModelConfig(
+                name=model.name,
+                version=str(number),
+                path=str(registry.directory_of(version)),
+                digest=version.digest,
+                reference=f"{model.name}@{spec.alias}",
+                source=f"{model.name}/{number}",
+                alias=spec.alias,
+            )
+        )
+    return found
 
 
 def _rollback(spec: Rollback | None) -> RollbackConfig | None:
@@ -158,12 +201,14 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
 
 
 def located(model: ModelConfig, settings: Settings) -> ModelConfig:
-    """A model with its bundle on this machine.
+    """A model with its bundle on this machine, fetched if need be.
 
     Raises:
         SpecError: the registry does not have it any more.
         BundleError: the bundle is damaged.
     """
+    if (Path(model.path) / MANIFEST_FILE).is_file():
+        return model
     from graftwork.registry import Registry
 
     return model.model_copy(update={"path": str(Registry(settings).resolve(model.source).path)})

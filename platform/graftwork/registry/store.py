@@ -172,6 +172,10 @@ class Registry:
             raise no_alias(reference, model, alias)
         return f"{name}/{model.aliases[alias]}"
 
+    def directory_of(self, version: ModelVersion) -> Path:
+        """Where a version's bundle is, or will be once it has been fetched, on this machine."""
+        return _local_path(version.source) or self._settings.bundles_dir / version.digest
+
     def list_models(self) -> tuple[RegisteredModel, ...]:
         """All models that have a version, by name."""
         with self._errors():

@@ -19,6 +19,7 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DURATION_PATTERN = r"^[1-9][0-9]*[smh]$"
+MODEL_PATTERN = r"^[a-z0-9*][-a-z0-9*]*$"
 HEADER_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_.]*$"
 
 # What a pattern asks for, in words; error messages use these.
@@ -26,6 +27,7 @@ PATTERN_WORDS: dict[str, str] = {
     NAME_PATTERN: "a name of lower-case letters, digits and hyphens that begins and ends with a letter or digit",
     ALIAS_PATTERN: "a name of lower-case letters, digits and hyphens that begins with a letter and does not end with a "
     "hyphen",
+    MODEL_PATTERN: "a model's name of lower-case letters, digits and hyphens, with `*` for any characters",
     HEADER_PATTERN: "a header's name of letters, digits, hyphens, underscores and dots",
     DURATION_PATTERN: "a time such as `90s`, `30m` or `2h`",
     LABEL_VALUE_PATTERN: "a label value of letters, digits, hyphens, underscores and dots that begins and ends with a "

@@ -13,6 +13,7 @@ from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, 
 from graftwork.spec.endpoint_access import Auth, open_listener
 from graftwork.spec.endpoint_observation import Drift, PredictionLog
 from graftwork.spec.placement import EndpointPlacement
+from graftwork.spec.repository import Repository
 from graftwork.spec.rollout import Rollout
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
 
@@ -160,6 +161,8 @@ class InferenceEndpointSpec(SpecModel):
     """How requests are shared among versions of one model."""
     rollout: Rollout = Rollout()
     """How the endpoint follows moved aliases, and when it goes back."""
+    repository: Repository | None = None
+    """Registered models that are loaded when they are asked for. Default: none."""
     engine: Literal["auto", "openvino"] = "auto"
     """What computes predictions. `auto` is `openvino` on CPU."""
     autoscaling: Autoscaling = Autoscaling()

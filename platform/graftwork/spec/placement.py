@@ -32,6 +32,14 @@ Memory = Annotated[str, Field(pattern=MEMORY_PATTERN)]
 _UNIT_S = {"s": 1, "m": 60, "h": 3600}
 
 
+_UNIT_BYTES = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+
+def bytes_of(memory: str) -> int:
+    """`512Mi` or `4Gi` in bytes."""
+    return int(memory[:-2]) * _UNIT_BYTES[memory[-2:]]
+
+
 def seconds_of(duration: str) -> int:
     """`90s`, `30m` or `2h` in seconds."""
     return int(duration[:-1]) * _UNIT_S[duration[-1]]

@@ -71,7 +71,8 @@ class InferenceServicer:
 
     async def _model_ready(self, request: Any, context: Any) -> Any:
         try:
-            self._app.service.find(request.name or None, request.version or None)
+            service = await self._app.with_model(self._app.service, request.name or None)
+            service.find(request.name or None, request.version or None)
         except RequestError as error:
             return await _refuse(context, error.status, error.message)
         return message_class("ModelReadyResponse")(ready=self._app.service.is_healthy)
@@ -82,7 +83,8 @@ class InferenceServicer:
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
         try:
-            routed = self._app.service.model(request.name or None)
+            service = await self._app.with_model(self._app.service, request.name or None)
+            routed = service.model(request.name or None)
             model = routed.version(request.version) if request.version else routed.main
         except RequestError as error:
             return await _refuse(context, error.status, error.message)
@@ -102,6 +104,7 @@ class InferenceServicer:
         seconds = self._app.timeout_s
         try:
             async with asyncio.timeout(seconds):
+                service = await self._app.with_model(service, request.model_name or None)
                 answer = await _infer(service, request, outcome)
         except RequestError as error:
             status, refusal = error.status, error.message

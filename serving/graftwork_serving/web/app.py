@@ -40,8 +40,10 @@ from graftwork_serving.web.messages import (
 )
 from graftwork_serving.web.openapi import openapi_document
 from graftwork_serving.web.playground.page import playground_page, wants_page
+from graftwork_serving.web.repository_calls import answer_repository_call
 from graftwork_serving.web.rest_of_body import WatchedBody
 from graftwork_serving.web.routes import (
+    REPOSITORY_CALLS,
     Route,
     RouteKind,
     allowed_methods,
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
     from graftwork_serving.drift.monitor import DriftMonitor
     from graftwork_serving.endpoint_config import ReplicaConfig
     from graftwork_serving.prediction_log.log import PredictionLog
+    from graftwork_serving.repository import ModelRepository
     from graftwork_serving.routing import Arm
     from graftwork_serving.work_pool import WorkPool
 
@@ -74,6 +77,7 @@ class EndpointApp:
         rollouts: told how versions that are watched do; without it none is.
 
     Attributes:
+        repository: models that are loaded when they are asked for; None for none.
         guard: knows who may ask; None lets everyone.
         timeout_s: longest time a prediction request may take.
         log: keeps predictions; None keeps none.
@@ -93,6 +97,7 @@ class EndpointApp:
         self._metrics = metrics
         self._metrics_dir = metrics_dir
         self._bodies = BodyBudget()
+        self.repository: ModelRepository | None = None
         self.guard: Guard | None = None
         self.timeout_s = 0.0
         self.log: PredictionLog | None = None
@@ -165,7 +170,38 @@ class EndpointApp:
             return await self._predict(service, route, scope, receive)
         if route.kind is RouteKind.FEEDBACK:
             return await self._take_feedback(service, route, scope, receive)
+        if route.kind in REPOSITORY_CALLS:
+            return await self._manage(service, route, scope, receive, caller)
         return await self._inform(service, route, scope, caller)
+
+    async def _manage(
+        self, service: PredictionService, route: Route, scope: Scope, receive: Receive, caller: Caller
+    ) -> HttpResponse:
+        try:
+            if self.repository is None:
+                raise RequestError(404, "This replica loads no models.")
+            with self._bodies.share() as share:
+                async with asyncio.timeout(self.timeout_s):
+                    request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
+            return await answer_repository_call(self.repository, service, route, request, caller.sees)
+        except RequestError as error:
+            return error_response(error.status, error.message, headers=_CLOSE)
+        except TimeoutError:
+            late = too_late(self.timeout_s, was_read=False)
+            return error_response(late.status, late.message, headers=_CLOSE)
+        except OverloadedError as error:
+            return _overloaded(error)
+
+    async def with_model(self, service: PredictionService, name: str | None) -> PredictionService:
+        """What answers requests for a model, which is loaded first if it may be and is not yet.
+
+        Raises:
+            RequestError: it cannot be loaded.
+        """
+        if name is None or self.repository is None or name not in self.repository.names:
+            return service
+        await self.repository.ensure(name)
+        return self.service
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         started = time.perf_counter()
@@ -180,6 +216,7 @@ class EndpointApp:
             with self._bodies.share() as share:
                 read = partial(self._read, scope, receive, share, outcome)
                 async with asyncio.timeout(seconds):
+                    service = await self.with_model(service, _named_model(route, scope))
                     response = await answer(service, route, read, outcome)
         except RequestError as error:
             response = error_response(error.status, error.message, headers=_CLOSE)
@@ -310,7 +347,10 @@ class EndpointApp:
             case RouteKind.SERVER_METADATA:
                 return json_response(open_inference.server_metadata())
             case _:
-                return _describe_model(service, route)
+                try:
+                    return _describe_model(await self.with_model(service, route.name), route)
+                except RequestError as error:
+                    return error_response(error.status, error.message)
 
     def _description(self, service: PredictionService, caller: Caller) -> HttpResponse:
         """What all get at the root but browsers, which get the page."""
@@ -354,15 +394,19 @@ def _ready(service: PredictionService) -> HttpResponse:
     return error_response(503, "A worker thread of the endpoint has died; the replica is about to be replaced.")
 
 
+def _named_model(route: Route, scope: Scope) -> str | None:
+    """The model that a prediction request names; None for the endpoint's first."""
+    if route.kind is not RouteKind.PREDICT:
+        return route.name
+    return parse_query(scope).get("model", [None])[-1] if scope.get("query_string") else None
+
+
 def _describe_model(service: PredictionService, route: Route) -> HttpResponse:
-    try:
-        routed = service.model(route.name)
-        if route.kind in {RouteKind.STATUS, RouteKind.SIGNATURES}:
-            named = tensorflow_serving.find_version(routed, route.version, route.label)
-        else:
-            named = None if route.version is None else routed.version(route.version)
-    except RequestError as error:
-        return error_response(error.status, error.message)
+    routed = service.model(route.name)
+    if route.kind in {RouteKind.STATUS, RouteKind.SIGNATURES}:
+        named = tensorflow_serving.find_version(routed, route.version, route.label)
+    else:
+        named = None if route.version is None else routed.version(route.version)
     versions = routed.versions if named is None else (named.version,)
     model = named or routed.main
     match route.kind:

@@ -29,6 +29,9 @@ class RouteKind(Enum):
     ROWS_PREDICT = auto()
     CLASSIFY = auto()
     REGRESS = auto()
+    REPOSITORY_INDEX = auto()
+    MODEL_LOAD = auto()
+    MODEL_UNLOAD = auto()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +59,14 @@ _FIXED = {
     "/metrics": Route(kind=RouteKind.METRICS),
     "/healthz": Route(kind=RouteKind.LIVE),
     "/readyz": Route(kind=RouteKind.READY),
+    "/v2/repository/index": Route(kind=RouteKind.REPOSITORY_INDEX),
     "/v2": Route(kind=RouteKind.SERVER_METADATA),
     "/v2/health/live": Route(kind=RouteKind.LIVE),
     "/v2/health/ready": Route(kind=RouteKind.READY),
 }
 _VERBS = {"predict": RouteKind.ROWS_PREDICT, "classify": RouteKind.CLASSIFY, "regress": RouteKind.REGRESS}
-_POSTED = frozenset({RouteKind.INFER, RouteKind.PREDICT, RouteKind.FEEDBACK, *_VERBS.values()})
+REPOSITORY_CALLS = frozenset({RouteKind.REPOSITORY_INDEX, RouteKind.MODEL_LOAD, RouteKind.MODEL_UNLOAD})
+_POSTED = frozenset({RouteKind.INFER, RouteKind.PREDICT, RouteKind.FEEDBACK, *REPOSITORY_CALLS, *_VERBS.values()})
 _OF_MODEL = {"": RouteKind.MODEL_METADATA, "ready": RouteKind.MODEL_READY, "infer": RouteKind.INFER}
 
 
@@ -82,6 +87,10 @@ def match_route(path: str) -> Route | None:
             return Route(kind=RouteKind.EXAMPLE, name=name, file=file)
         case ["v1", "models", name, *more]:
             return _match_tensorflow_serving([name, *more])
+        case ["v2", "repository", "models", name, "load"]:
+            return Route(kind=RouteKind.MODEL_LOAD, name=name)
+        case ["v2", "repository", "models", name, "unload"]:
+            return Route(kind=RouteKind.MODEL_UNLOAD, name=name)
         case ["v2", "models", name]:
             return Route(kind=RouteKind.MODEL_METADATA, name=name)
         case ["v2", "models", name, "versions", version]:

@@ -103,6 +103,8 @@ BAD_SPECS: dict[str, BadSpec] = {
     "gRPC while all sleep": _endpoint("minReplicas", ("autoscaling", "minReplicas"), 0),
     "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
     "traffic of a shadow": _endpoint("traffic", ("models", 1), {"model": "a@b", "traffic": 1, "shadow": 0.5}),
+    "a repository of nothing": _endpoint("models", ("repository",), {"models": []}),
+    "a repository by path": _endpoint("repository.models", ("repository",), {"models": ["../flowers"]}),
     "rollback without a bound": _endpoint("maxErrorRate", ("rollout",), {"rollback": {"minRequests": 5}}),
     "aliases followed every minute or so": _endpoint("followAliases", ("rollout",), {"followAliases": "often"}),
     "no models": _endpoint("spec.models", ("models",), []),

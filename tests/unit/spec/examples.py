@@ -63,6 +63,7 @@ ENDPOINT: dict[str, Any] = {
             {"model": "flowers@candidate", "shadow": 0.5},
         ],
         "routing": {"stickyHeader": "x-user-id"},
+        "repository": {"models": ["flowers-*"], "alias": "champion", "memory": "512Mi"},
         "rollout": {"followAliases": "10s", "rollback": {"maxErrorRate": 0.05, "window": "5m"}},
         "engine": "auto",
         "autoscaling": {"minReplicas": 1, "maxReplicas": 2, "targetOngoingRequests": 8},
