@@ -177,13 +177,14 @@ class EndpointApp:
     async def _manage(
         self, service: PredictionService, route: Route, scope: Scope, receive: Receive, caller: Caller
     ) -> HttpResponse:
+        repository = self.repository
+        if repository is None:
+            return error_response(404, "This replica loads no models.", headers=_CLOSE)
         try:
-            if self.repository is None:
-                raise RequestError(404, "This replica loads no models.")
             with self._bodies.share() as share:
                 async with asyncio.timeout(self.timeout_s):
                     request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
-            return await answer_repository_call(self.repository, service, route, request, caller.sees)
+            return await answer_repository_call(repository, service, route, request, caller.sees)
         except RequestError as error:
             return error_response(error.status, error.message, headers=_CLOSE)
         except TimeoutError:

@@ -161,6 +161,7 @@ def openapi_document(
                 "parameters": [path_parameter("model")],
                 "get": plain_get("Whether a model is ready."),
             },
+            **_repository_paths(),
             "/v2": {"get": plain_get("Describe the server.")},
             "/v2/health/live": {"get": plain_get("Whether the server is alive.")},
             "/v2/health/ready": {"get": plain_get("Whether the server takes requests.")},
@@ -309,4 +310,27 @@ def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
             "content": {"application/json": {"schema": request}, "application/octet-stream": _BINARY},
         },
         "responses": responses(answer, **{"application/octet-stream": _BINARY}),
+    }
+
+
+def _repository_paths() -> dict[str, Any]:
+    """The Open Inference Protocol's model repository calls."""
+    listed = {"type": "array", "items": {"type": "object", "required": ["name", "version", "state", "reason"]}}
+    done = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+    ready = {"type": "object", "properties": {"ready": {"type": "boolean", "description": "List loaded models only."}}}
+    index: dict[str, Any] = {
+        "operationId": "listModels",
+        "summary": "List the models that are loaded, and those that may be.",
+        "requestBody": {"required": False, "content": {"application/json": {"schema": ready}}},
+        "responses": responses(listed),
+    }
+    return {"/v2/repository/index": {"post": index}} | {
+        f"/v2/repository/models/{{model}}/{action}": {
+            "parameters": [path_parameter("model")],
+            "post": {"operationId": f"{action}Model", "summary": summary, "responses": responses(done)},
+        }
+        for action, summary in (
+            ("load", "Load a model that spec.repository offers."),
+            ("unload", "Let such a model go; the next request for it loads it again."),
+        )
     }
