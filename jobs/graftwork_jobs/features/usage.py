@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graftwork_jobs.events import Event
 
-ENGINE_NAMES = {"tensorflow": "TensorFlow", "openvino": "OpenVINO"}
+ENGINE_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "openvino": "OpenVINO"}
 """What people call the engines that run a trunk."""
 
 
