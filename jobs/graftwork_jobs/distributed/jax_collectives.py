@@ -10,15 +10,14 @@ import numpy as np
 from graftwork_jobs.distributed.collectives import Collectives
 
 if TYPE_CHECKING:
-    import jax
     from numpy.typing import NDArray
 
 
-def devices_of_workers() -> list[jax.Device]:
-    """The device that each worker computes on, by rank."""
+def devices_of_workers() -> list[Any]:
+    """The `jax.Device` that each worker computes on, by rank."""
     import jax
 
-    first: dict[int, jax.Device] = {}
+    first: dict[int, Any] = {}
     for device in jax.devices():
         first.setdefault(device.process_index, device)
     return [first[process] for process in sorted(first)]

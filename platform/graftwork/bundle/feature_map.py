@@ -95,7 +95,8 @@ def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.u
     found = _last_pooling(model)
     if found is None:
         return None
-    trunk = openvino.Model([found[0].output(0)], model.get_parameters(), "features")
+    make_model: Any = openvino.Model  # OpenVINO's own types disagree about what a Model is made of
+    trunk = make_model([found[0].output(0)], model.get_parameters(), "features")
     run = _runner(core, _taking_bytes(trunk), threads)
 
     def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
