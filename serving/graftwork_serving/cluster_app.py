@@ -25,7 +25,21 @@ _BASE_DIR = Path("/")
 
 
 class ClusterReplica(EndpointReplica):
-    """A replica that is told `NAME/VERSION` and fetches the bundle itself."""
+    """A replica that is told `NAME/VERSION`, fetches the bundle itself, and tells its metrics on a port of their own.
+
+    Args:
+        threads: as of `EndpointReplica`.
+        metrics_dir: the same.
+        metrics_port: where Prometheus finds them.
+    """
+
+    def __init__(self, threads: int, metrics_dir: str, metrics_port: int | None = None) -> None:
+        super().__init__(threads, metrics_dir)
+        if metrics_port is not None:
+            from graftwork_serving.metrics_server import start_metrics_server
+
+            # Inside the pod; its NetworkPolicy says who reaches it.
+            start_metrics_server(Path(metrics_dir), host="0.0.0.0", port=metrics_port)  # noqa: S104
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Follow a change; if a bundle cannot be had, what is served stays."""
@@ -60,7 +74,7 @@ def build(arguments: Mapping[str, Any]) -> Application:
     """The application that Serve's configuration names.
 
     Args:
-        arguments: `threads` of each replica.
+        arguments: `threads` of each replica; `metrics_port`, on which a replica tells its metrics.
     """
     from ray import serve
 
@@ -68,4 +82,7 @@ def build(arguments: Mapping[str, Any]) -> Application:
         serve.ingress()(ClusterReplica)
     )
     metrics = Path(tempfile.gettempdir()) / "graftwork-metrics"
-    return deployment.bind(threads=int(arguments["threads"]), metrics_dir=str(metrics))
+    port = arguments.get("metrics_port")
+    return deployment.bind(
+        threads=int(arguments["threads"]), metrics_dir=str(metrics), metrics_port=None if port is None else int(port)
+    )

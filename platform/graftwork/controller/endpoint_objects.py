@@ -11,13 +11,15 @@ import yaml
 from graftwork.api_keys import KEYS_FOLDER
 from graftwork.controller import names
 from graftwork.controller.exposure import route
-from graftwork.controller.job_objects import network_policy
+from graftwork.controller.job_objects import RAY_METRICS_PORT, network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
 
 PORT: Final = 8000
 GRPC_PORT: Final = 8001
+METRICS_PORT: Final = 9091
+METRICS_PORT_NAME: Final = "graft-metrics"
 APPLICATION: Final = "endpoint"
 DEPLOYMENT: Final = "EndpointReplica"
 BUILDER: Final = "graftwork_serving.cluster_app:build"
@@ -115,7 +117,7 @@ def _service_account(run: EndpointRun) -> dict[str, Any]:
 
 def _network_policy(run: EndpointRun) -> dict[str, Any]:
     ports = (PORT, GRPC_PORT) if run.endpoint.spec.grpc is not None else (PORT,)
-    return network_policy(_metadata(run), _selector(run), open_to_all=ports)
+    return network_policy(_metadata(run), _selector(run), open_to_all=ports, metrics=(RAY_METRICS_PORT, METRICS_PORT))
 
 
 def _routes(run: EndpointRun) -> list[dict[str, Any]]:
@@ -193,7 +195,7 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
                 "name": APPLICATION,
                 "route_prefix": "/",
                 "import_path": BUILDER,
-                "args": {"threads": max(1, int(_cpus(run)))},
+                "args": {"threads": max(1, int(_cpus(run))), "metrics_port": METRICS_PORT},
                 "deployments": [deployment],
             }
         ],
@@ -218,6 +220,7 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
         cpus=_cpus(run),
         memory=run.endpoint.spec.kubernetes.memory,
         secrets=_key_secret(run),
+        ports={METRICS_PORT_NAME: METRICS_PORT},
     )
     return {
         "rayVersion": RAY_VERSION,

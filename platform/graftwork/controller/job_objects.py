@@ -15,6 +15,7 @@ from graftwork.spec.placement import seconds_of
 
 SPEC_FOLDER: Final = "/etc/graftwork"
 SPEC_FILE: Final = "job.json"
+RAY_METRICS_PORT: Final = 8080
 PROGRESS_KEY: Final = "progress.json"
 ENTRYPOINT: Final = f"python -m graftwork_jobs.cluster_run {SPEC_FOLDER}/{SPEC_FILE}"
 _SUBMITTER_MEMORY = "512Mi"
@@ -173,18 +174,24 @@ def _network_policy(run: JobRun) -> dict[str, Any]:
         _metadata(run, run.name),
         {"matchLabels": {names.JOB_LABEL: run.job.metadata.name}},
         open_to_all=(),
+        metrics=(RAY_METRICS_PORT,),
     )
 
 
 def network_policy(
-    metadata: Mapping[str, Any], selector: Mapping[str, Any], *, open_to_all: tuple[int, ...]
+    metadata: Mapping[str, Any],
+    selector: Mapping[str, Any],
+    *,
+    open_to_all: tuple[int, ...],
+    metrics: tuple[int, ...],
 ) -> dict[str, Any]:
-    """Pods that talk to each other; KubeRay's operator reaches Ray's dashboard, whoever may reaches some ports.
+    """Pods that talk to each other; KubeRay's operator reaches Ray's dashboard, pods reach metrics, all some ports.
 
     Args:
         metadata: of the policy.
         selector: which pods.
-        open_to_all: TCP ports that anything in the cluster reaches.
+        open_to_all: TCP ports that anything reaches.
+        metrics: TCP ports that any pod of the cluster reaches, such as Prometheus.
     """
     operator = {
         "namespaceSelector": {},
@@ -193,6 +200,7 @@ def network_policy(
     ingress: list[dict[str, Any]] = [
         {"from": [{"podSelector": dict(selector)}]},
         {"from": [operator], "ports": [{"protocol": "TCP", "port": port} for port in (8265, 8000)]},
+        {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": port} for port in metrics]},
     ]
     if open_to_all:
         ingress.append({"ports": [{"protocol": "TCP", "port": port} for port in open_to_all]})

@@ -60,6 +60,7 @@ class Pod:
         token: whether its ServiceAccount's token is mounted.
         mounts: ConfigMaps to mount: folder by name.
         secrets: Secrets to mount: folder by name.
+        ports: TCP ports that others ask for by name; KubeRay adds Ray's own.
         command: replaces the image's.
     """
 
@@ -77,6 +78,7 @@ class Pod:
     token: bool = False
     mounts: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[str, int] = field(default_factory=dict)
     command: Sequence[str] = ()
 
 
@@ -155,6 +157,8 @@ def _container(pod: Pod) -> dict[str, Any]:
     ]
     if secrets:
         container["envFrom"] = secrets
+    if pod.ports:
+        container["ports"] = [{"name": name, "containerPort": port} for name, port in pod.ports.items()]
     if pod.command:
         container["command"] = list(pod.command)
     return container

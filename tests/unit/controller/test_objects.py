@@ -212,6 +212,20 @@ def test_grpc_has_a_service_to_the_replicas() -> None:
     assert port["targetPort"] in {each["port"] for rule in policy["spec"]["ingress"] for each in rule.get("ports", ())}
 
 
+def test_metrics_have_a_port_that_prometheus_reaches() -> None:
+    """Replicas are told the port that their pod names, and pods of any namespace reach it, and Ray's."""
+    objects = _endpoint()
+    (container,) = objects[-1]["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port["name"] == "graft-metrics"
+    (application,) = yaml.safe_load(objects[-1]["spec"]["serveConfigV2"])["applications"]
+    assert application["args"]["metrics_port"] == port["containerPort"]
+    (policy,) = [each for each in objects if each["kind"] == "NetworkPolicy"]
+    everywhere = [{"namespaceSelector": {}}]
+    (rule,) = [each for each in policy["spec"]["ingress"] if each.get("from") == everywhere]
+    assert {each["port"] for each in rule["ports"]} == {port["containerPort"], 8080}
+
+
 def test_without_grpc_nothing_listens_for_it() -> None:
     """Neither a Service nor an open port, and replicas are told of none."""
     objects = _endpoint(grpc=None)
