@@ -221,7 +221,7 @@ def test_metrics_have_a_port_that_prometheus_reaches() -> None:
     (application,) = yaml.safe_load(objects[-1]["spec"]["serveConfigV2"])["applications"]
     assert application["args"]["metrics_port"] == port["containerPort"]
     (policy,) = [each for each in objects if each["kind"] == "NetworkPolicy"]
-    everywhere = [{"namespaceSelector": {}}]
+    everywhere: list[Any] = [{"namespaceSelector": {}}]
     (rule,) = [each for each in policy["spec"]["ingress"] if each.get("from") == everywhere]
     assert {each["port"] for each in rule["ports"]} == {port["containerPort"], 8080}
 
