@@ -6,4 +6,4 @@ setup_options=""
 . scripts/setup.sh
 
 sh scripts/check.sh
-.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@"
+.venv/bin/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder "$@"

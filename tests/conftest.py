@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from graftwork.metrics import ServingMetrics
 from graftwork.settings import Settings
 
-_INTEGRATION = Path(__file__).parent / "integration"
+_INTEGRATION = "tests/integration/"
 _LEFT_OUT = {
     "slow": "takes minutes; run with: pytest -m slow",
     "gpu": "needs a GPU; run with: pytest -m gpu",
@@ -26,13 +28,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None]:
-    """Skip what a default run leaves out, and group what processes that run side by side must not tear apart."""
+    """Skip what a default run leaves out; the long ones come first, so that processes end at about the same time."""
     _skip_left_out(config, items)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
     yield
-    # The long ones first: the processes then end at about the same time.
-    items.sort(key=lambda item: not _is_integration(item))
+    items.sort(key=lambda item: not item.nodeid.startswith(_INTEGRATION))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Processes that run side by side do not tear apart tests that share what is made once."""
+    return _Groups(config, log)
+
+
+class _Groups(LoadScopeScheduling):
+    """Tests go to the processes file by file, integration tests folder by folder."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file.rpartition("/")[0] if file.startswith(_INTEGRATION) else file
 
 
 def _skip_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -43,16 +56,6 @@ def _skip_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         for marker, reason in _LEFT_OUT.items():
             if item.get_closest_marker(marker) is not None:
                 item.add_marker(pytest.mark.skip(reason=f"{marker}: {reason}"))
-
-
-def _is_integration(item: pytest.Item) -> bool:
-    return item.path.is_relative_to(_INTEGRATION)
-
-
-def _group(item: pytest.Item) -> str:
-    """Tests that share what is made once: those of a file, or of a folder of integration tests."""
-    path = item.path.parent if _is_integration(item) else item.path
-    return path.relative_to(Path(__file__).parent).as_posix()
 
 
 @pytest.fixture(autouse=True)
