@@ -41,11 +41,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class _Groups(LoadScopeScheduling):
-    """Tests go to the processes file by file, integration tests folder by folder."""
+    """Tests go to the processes file by file; all integration tests to one, for they start processes of their own."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return file.rpartition("/")[0] if file.startswith(_INTEGRATION) else file
+        return _INTEGRATION if nodeid.startswith(_INTEGRATION) else nodeid.partition("::")[0]
 
 
 def _skip_left_out(config: pytest.Config, items: list[pytest.Item]) -> None:

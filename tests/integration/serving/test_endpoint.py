@@ -375,14 +375,16 @@ def test_loading_and_predicting_imports_no_training_framework(small_bundle: Bund
     code = f"""
 import sys
 import numpy as np
-from graftwork_serving.deployment import EndpointReplica, _load_models
+from graftwork_serving.deployment import EndpointReplica
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
+from graftwork_serving.model_loader import ModelLoader
 where = {str(small_bundle.path)!r}
 model = ModelConfig(name="small", version="1", path=where, digest="0" * 64, reference="small/1", source=where)
 config = ReplicaConfig(endpoint="e", models=[model], max_batch_size=4, max_request_bytes=9999,
                        max_image_pixels=9999, max_queued_requests=9)
-(loaded,) = _load_models(config, threads=1)
-assert loaded.predict(np.zeros((3, 32, 32, 3), np.uint8), alone=False).shape == (3, 3)
+(arm,) = ModelLoader(threads=1).arms([model], config)
+scores = arm.model.predict(np.zeros((3, 32, 32, 3), np.uint8), owners=[arm.model] * 3, alone=False)
+assert [len(row) for row in scores] == [3, 3, 3]
 found = {{"tensorflow", "keras", "graftwork_jobs", "mlflow", "openvino"}} & set(sys.modules)
 assert found == {{"openvino"}}, found
 """
