@@ -31,6 +31,8 @@ if ! .uv/bin/uv --version >/dev/null 2>&1; then
 fi
 
 echo "== install Graftwork into .venv (the first time takes minutes: TensorFlow, Ray and OpenVINO are large)"
+# Bytecode is made once, here: where Python may not write it (PYTHONDONTWRITEBYTECODE, a read-only disk), every process
+# would else compile TensorFlow, Keras and Ray anew, which takes longer than most of what it then does.
 # shellcheck disable=SC2086 # the options are words
-UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}" .uv/bin/uv sync \
+UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-300}" .uv/bin/uv sync --compile-bytecode \
     --frozen --python "$setup_python" --extra all ${setup_options---no-dev --inexact}
