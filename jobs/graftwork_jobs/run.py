@@ -7,17 +7,15 @@ data, backbone and libraries.
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.bundle.directory import Bundle, BundleError, open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, BackboneRecord, Lineage
-from graftwork.errors import GraftworkError, PermanentError
+from graftwork.errors import PermanentError
 from graftwork.registry.store import Registry
 from graftwork.spec.fine_tune_job import FineTuneJob, Mirror
 from graftwork_jobs import run_paths
@@ -36,13 +34,14 @@ from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
 from graftwork_jobs.evaluation.gates import GateFacts, GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
 from graftwork_jobs.evaluation.summary import summary_lines
-from graftwork_jobs.events import append_event, read_events
+from graftwork_jobs.events import read_events
 from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan, plan_variant
 from graftwork_jobs.run_claim import claimed_run
-from graftwork_jobs.run_paths import RunPaths, RunState, RunStatus
+from graftwork_jobs.run_paths import RunPaths
+from graftwork_jobs.run_record import Recorder, recorded
 from graftwork_jobs.search.records import SearchResult, search_lineage
 from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
 from graftwork_jobs.train.launch import train
@@ -132,7 +131,7 @@ def run_job(
             answer = _standing_answer(job, earlier, Registry(settings, reporter))
             if answer is not None:
                 return answer
-        with _recorded(paths, identity) as record:
+        with recorded(paths, identity) as record:
             _write_inputs(paths, job, planned)
             if written is not None:
                 paths.source_file.write_text(written)
@@ -188,45 +187,6 @@ def _packed_bundle(job: FineTuneJob, paths: RunPaths) -> Bundle | None:
     return bundle if told == asked else None
 
 
-class _Recorder:
-    """Writes the run's state; one place, so that status and events agree."""
-
-    def __init__(self, paths: RunPaths, fingerprint: str) -> None:
-        self._paths = paths
-        self._state = RunState(status="planned", fingerprint=fingerprint, pid=os.getpid())
-
-    def __call__(self, status: RunStatus, message: str = "", **result: Any) -> None:
-        self._state = replace(
-            self._state, status=status, message=message, updated_at=time.time(), result={**self._state.result, **result}
-        )
-        run_paths.write_state(self._paths, self._state)
-        append_event(self._paths.events_file, "stage", stage=status, message=message)
-
-
-@contextmanager
-def _recorded(paths: RunPaths, fingerprint: str) -> Iterator[_Recorder]:
-    """Keep the run's state true however it ends."""
-    record = _Recorder(paths, fingerprint)
-    record("planned")
-    try:
-        yield record
-    except KeyboardInterrupt:
-        _record_if_possible(record, "stopped", "interrupted; the same command continues it")
-        raise
-    except GraftworkError as error:
-        _record_if_possible(record, "failed", str(error))
-        raise
-    except Exception as error:
-        _record_if_possible(record, "failed", f"{type(error).__name__}: {error}")
-        raise
-
-
-def _record_if_possible(record: _Recorder, status: RunStatus, message: str) -> None:
-    """Record an end; on a full disk the error that ended the run matters more than one about recording it."""
-    with suppress(OSError):
-        record(status, message)
-
-
 def _write_inputs(paths: RunPaths, job: FineTuneJob, planned: PlannedJob) -> None:
     run_paths.write_json(paths.spec_file, job.model_dump(mode="json", by_alias=True, exclude_none=True))
     run_paths.write_json(paths.plan_file, planned.plan.as_dict())
@@ -248,7 +208,7 @@ class _Run:
     reporter: Reporter
     paths: RunPaths
     planned: PlannedJob
-    record: _Recorder
+    record: Recorder
 
     def to_the_end(self) -> RunOutcome:
         """Search if the spec says so; train, assess, report, pack, register."""
