@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 # An answer given before the body was read must end the connection, or the rest would be taken for the next request.
 _CLOSE = ((b"connection", b"close"),)
+# What a request may come to instead of its answer.
+_REFUSALS = (RequestError, TimeoutError, OverloadedError)
 
 
 class EndpointApp:
@@ -181,17 +183,10 @@ class EndpointApp:
         if repository is None:
             return error_response(404, "This replica loads no models.", headers=_CLOSE)
         try:
-            with self._bodies.share() as share:
-                async with asyncio.timeout(self.timeout_s):
-                    request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
+            request = await self._read_in_time(scope, receive)
             return await answer_repository_call(repository, service, route, request, caller.sees)
-        except RequestError as error:
-            return error_response(error.status, error.message, headers=_CLOSE)
-        except TimeoutError:
-            late = too_late(self.timeout_s, was_read=False)
-            return error_response(late.status, late.message, headers=_CLOSE)
-        except OverloadedError as error:
-            return _overloaded(error)
+        except _REFUSALS as error:
+            return _refusal(error, seconds=self.timeout_s, was_read=False)
 
     async def with_model(self, service: PredictionService, name: str | None) -> PredictionService:
         """What answers requests for a model, which is loaded first if it may be and is not yet.
@@ -219,13 +214,8 @@ class EndpointApp:
                 async with asyncio.timeout(seconds):
                     service = await self.with_model(service, _named_model(route, scope))
                     response = await answer(service, route, read, outcome)
-        except RequestError as error:
-            response = error_response(error.status, error.message, headers=_CLOSE)
-        except TimeoutError:
-            late = too_late(seconds, was_read=outcome.was_read)
-            response = error_response(late.status, late.message, headers=_CLOSE)
-        except OverloadedError as error:
-            response = _overloaded(error)
+        except _REFUSALS as error:
+            response = _refusal(error, seconds=seconds, was_read=outcome.was_read)
         except Exception:
             _LOGGER.exception("A prediction request failed.")
             response = error_response(500, "The endpoint failed to answer; its log says why. The request may be fine.")
@@ -269,20 +259,19 @@ class EndpointApp:
         try:
             if route.name != service.endpoint or log is None:
                 raise feedback.no_log(str(route.name))
-            with self._bodies.share() as share:
-                async with asyncio.timeout(self.timeout_s):
-                    request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
-                rows = feedback.parse_feedback(request.body, datetime.now(UTC))
-        except RequestError as error:
-            return error_response(error.status, error.message, headers=_CLOSE)
-        except TimeoutError:
-            late = too_late(self.timeout_s, was_read=False)
-            return error_response(late.status, late.message, headers=_CLOSE)
-        except OverloadedError as error:
-            return _overloaded(error)
+            request = await self._read_in_time(scope, receive)
+            rows = feedback.parse_feedback(request.body, datetime.now(UTC))
+        except _REFUSALS as error:
+            return _refusal(error, seconds=self.timeout_s, was_read=False)
         if not log.add_feedback(rows):
             return _overloaded(OverloadedError(retry_after_s=1))
         return json_response({"accepted": len(rows)}, status=HTTPStatus.ACCEPTED)
+
+    async def _read_in_time(self, scope: Scope, receive: Receive) -> HttpRequest:
+        """The whole request, within the time that a request may take."""
+        with self._bodies.share() as share:
+            async with asyncio.timeout(self.timeout_s):
+                return await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
 
     async def _read(self, scope: Scope, receive: Receive, share: BodyShare, outcome: Outcome) -> HttpRequest:
         request = await read_request(scope, receive, max_bytes=self._max_request_bytes, share=share)
@@ -379,6 +368,24 @@ class EndpointApp:
         from graftwork.metrics import render_shared_metrics
 
         return HttpResponse(body=render_shared_metrics(self._metrics_dir), content_type=CONTENT_TYPE_LATEST.encode())
+
+
+def _refusal(error: RequestError | TimeoutError | OverloadedError, *, seconds: float, was_read: bool) -> HttpResponse:
+    """One of `_REFUSALS` as the client hears of it.
+
+    Args:
+        error: what happened.
+        seconds: that the request was given.
+        was_read: whether all of it had come by then.
+    """
+    match error:
+        case OverloadedError():
+            return _overloaded(error)
+        case RequestError():
+            return error_response(error.status, error.message, headers=_CLOSE)
+        case TimeoutError():
+            late = too_late(seconds, was_read=was_read)
+            return error_response(late.status, late.message, headers=_CLOSE)
 
 
 def _overloaded(error: OverloadedError) -> HttpResponse:
