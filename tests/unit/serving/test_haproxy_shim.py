@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import subprocess
 import time
@@ -115,12 +116,21 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
 
 
 def _raw(port: int, sent: bytes) -> bytes:
-    """Send bytes, and read until the other side closes."""
+    """Send bytes, as far as no answer comes before their end, and read until the other side closes.
+
+    To go on sending to who has answered and closed resets the connection, and what it said may be lost with it.
+    """
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        connection.sendall(sent)
+        while sent and not select.select([connection], [], [], 0)[0]:
+            sent = sent[connection.send(sent[:8192]) :]
         received = b""
-        while piece := connection.recv(65536):
-            received += piece
+        try:
+            while piece := connection.recv(65536):
+                received += piece
+        except ConnectionResetError:
+            # Closed while some of what was sent was still under way; what had been said before counts.
+            if not received:
+                raise
         return received
 
 
