@@ -9,20 +9,16 @@ import logging
 import math
 import os
 import re
-import secrets
-import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
+from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
 from graftwork_serving.endpoint_config import ReplicaConfig
@@ -31,8 +27,6 @@ from graftwork_serving.haproxy_shim import shim_script
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
 
-# An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
-_LOOPBACK = "127.0.0.2"
 _OBJECT_STORE_BYTES = 80 * 1024**2
 _APPLICATION = "endpoint"
 _DEPLOYMENT = "EndpointReplica"
@@ -81,13 +75,11 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
         log_dir: where the logs go when it ends.
         reporter: takes what is slow.
     """
-    # Ray and HAProxy put sockets far below this folder, and paths of sockets may have 97 characters: it must be short.
-    _remove_leftovers(Path(tempfile.gettempdir()))
-    folder = Path(tempfile.mkdtemp(prefix=f"{_FOLDER_PREFIX}{os.getpid()}-"))
+    folder = make_folder(_FOLDER_PREFIX)
     os.environ.update(_environment(folder))  # noqa: TID251 (what Ray and its processes read)
     try:
         with reporter.task("Start Ray", None):
-            _start_processes(endpoint, folder, log_dir)
+            _start_processes(endpoint, folder, log_dir, reporter)
         yield LocalCluster(folder=folder)
     finally:
         _stop(folder, log_dir)
@@ -101,22 +93,11 @@ def replica_cpus(endpoint: InferenceEndpoint) -> float:
     return cpus
 
 
-def _remove_leftovers(parent: Path) -> None:
-    """Remove the folders of clusters whose process was killed before it could."""
-    for folder in parent.glob(f"{_FOLDER_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_FOLDER_PREFIX).partition("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
 def _environment(folder: Path) -> dict[str, str]:
-    token = folder / "token"
-    token.touch(mode=0o600)
-    token.write_text(secrets.token_hex(32))
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_AUTH_TOKEN_PATH": str(write_token(folder)),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # What makes Serve fast; both or neither (see the measurements in the documentation).
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -147,35 +128,20 @@ def _write_shim(folder: Path) -> Path:
     return shim
 
 
-def _start_processes(endpoint: InferenceEndpoint, folder: Path, log_dir: Path) -> None:
+def _start_processes(endpoint: InferenceEndpoint, folder: Path, log_dir: Path, reporter: Reporter) -> None:
     from ray.exceptions import RayError
 
     try:
-        _start_ray(endpoint, folder)
+        start_ray(
+            folder,
+            reporter,
+            cpus=math.ceil(replica_cpus(endpoint) * endpoint.spec.autoscaling.max_replicas),
+            object_store_bytes=_OBJECT_STORE_BYTES,
+        )
         _start_serve(endpoint)
     except (RayError, RuntimeError, ConnectionError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise PermanentError(f"Ray Serve could not start: {reason} Its logs are in {log_dir}.") from error
-
-
-def _start_ray(endpoint: InferenceEndpoint, folder: Path) -> None:
-    import ray
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
-
-    # Ray reads mode and token once a process, which may have been before they were set.
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-    ray.init(
-        address="local",
-        num_cpus=math.ceil(replica_cpus(endpoint) * endpoint.spec.autoscaling.max_replicas),
-        num_gpus=0,
-        include_dashboard=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address=_LOOPBACK,
-        _temp_dir=str(folder),
-    )
 
 
 def _start_serve(endpoint: InferenceEndpoint) -> None:
@@ -239,8 +205,4 @@ def _stop(folder: Path, log_dir: Path) -> None:
         # Lets replicas answer what they have begun; the rest ends with Ray.
         serve.delete(_APPLICATION)
         ray.shutdown()
-    logs = folder / "session_latest" / "logs"
-    if logs.is_dir():
-        log_dir.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(logs, log_dir, dirs_exist_ok=True, ignore_dangling_symlinks=True)
-    shutil.rmtree(folder, ignore_errors=True)
+    keep_logs(folder, log_dir)
