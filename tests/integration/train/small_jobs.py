@@ -31,6 +31,22 @@ PHASES = (
     {"name": "tune", "epochs": 3, "unfreeze": "all", "learningRate": 0.003},
 )
 
+EVERYTHING_AT_ONCE: dict[str, Any] = {
+    "batchSize": 14,
+    "gradientAccumulation": 2,
+    "gradientClipNorm": 0.5,
+    "classWeights": "balanced",
+    "labelSmoothing": 0.1,
+    "loss": {"focal": {"gamma": 1.5}},
+    "ema": {"decay": 0.9},
+    "layerDecay": 0.7,
+    "weightDecay": 0.01,
+    "optimizer": "adamw",
+    "batchNorm": "train",
+    "seed": 5,
+}
+"""A `training` section with all that might depend on the number of workers."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SmallData:

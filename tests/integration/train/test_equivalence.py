@@ -11,7 +11,15 @@ import pytest
 from graftwork.progress import SilentReporter
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.request import TrainRequest
-from tests.integration.train.small_jobs import PHASES, SmallData, history_of, scores_of, small_request, weights_of
+from tests.integration.train.small_jobs import (
+    EVERYTHING_AT_ONCE,
+    PHASES,
+    SmallData,
+    history_of,
+    scores_of,
+    small_request,
+    weights_of,
+)
 
 pytestmark = [
     pytest.mark.integration,
@@ -27,20 +35,7 @@ EVERYTHING: dict[str, Any] = {
     "phases": [PHASES[0], {**PHASES[1], "unfreeze": {"gradually": {"oneBlockEvery": 1}}}],
     "augment": [{"flip": "horizontal"}, {"rotate": 0.1}, {"contrast": 0.2}, {"mixup": 0.4}, {"cutmix": 1.0}],
     "head": {"hidden": [8], "dropout": 0.3},
-    "training": {
-        "batchSize": 14,
-        "gradientAccumulation": 2,
-        "gradientClipNorm": 0.5,
-        "classWeights": "balanced",
-        "labelSmoothing": 0.1,
-        "loss": {"focal": {"gamma": 1.5}},
-        "ema": {"decay": 0.9},
-        "layerDecay": 0.7,
-        "weightDecay": 0.01,
-        "optimizer": "adamw",
-        "batchNorm": "train",
-        "seed": 5,
-    },
+    "training": EVERYTHING_AT_ONCE,
 }
 
 

@@ -13,7 +13,15 @@ from graftwork.progress import SilentReporter
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.request import TrainRequest
-from tests.integration.train.small_jobs import PHASES, SmallData, history_of, scores_of, small_request, weights_of
+from tests.integration.train.small_jobs import (
+    EVERYTHING_AT_ONCE,
+    PHASES,
+    SmallData,
+    history_of,
+    scores_of,
+    small_request,
+    weights_of,
+)
 
 pytest.importorskip("jax", reason="needs the extra jax")
 
@@ -31,21 +39,7 @@ RELATIVE, ABSOLUTE = 1e-3, 2e-4
 # inside the network: each backend would draw other numbers.
 JOB: dict[str, Any] = {
     "phases": [PHASES[0], {**PHASES[1], "schedule": "cosine", "warmupEpochs": 0.5}],
-    "training": {
-        "batchSize": 14,
-        "gradientAccumulation": 2,
-        "gradientClipNorm": 0.5,
-        "classWeights": "balanced",
-        "labelSmoothing": 0.1,
-        "loss": {"focal": {"gamma": 1.5}},
-        "ema": {"decay": 0.9},
-        "layerDecay": 0.7,
-        "weightDecay": 0.01,
-        "optimizer": "adamw",
-        "batchNorm": "train",
-        "reduceOnPlateau": {"patience": 1, "factor": 0.5},
-        "seed": 5,
-    },
+    "training": {**EVERYTHING_AT_ONCE, "reduceOnPlateau": {"patience": 1, "factor": 0.5}},
 }
 
 

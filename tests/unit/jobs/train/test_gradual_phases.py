@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,10 @@ from graftwork_jobs.train.request import TrainRequest
 from graftwork_jobs.train.run_context import RunContext
 from tests.support.lonely_host import KilledError, LonelyHost, train_alone
 
+pytestmark = pytest.mark.usefixtures("on_this_machine")
+
 _SIDE = 16
 _PHASE = {"name": "tune", "epochs": 6, "unfreeze": {"gradually": {"oneBlockEvery": 2}}, "learningRate": 0.01}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_this_machine() -> Iterator[None]:
-    """Worker and driver are this process; there is no Ray to ask where they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("graftwork_jobs.train.driver_files.this_node", lambda: "")
-        yield
 
 
 @pytest.fixture(scope="module")

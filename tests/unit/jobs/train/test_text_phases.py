@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from tests.support.lonely_host import KilledError, LonelyHost, train_alone
 from tests.support.tiny_bert import save_tiny_bert
 from tests.support.tiny_texts import LABELS, tiny_texts
 
+pytestmark = pytest.mark.usefixtures("on_this_machine")
+
 _HEAD = {"name": "head", "epochs": 1, "unfreeze": "none", "learningRate": 0.01}
 _ADAPT = {"name": "adapt", "epochs": 3, "unfreeze": {"lora": {"rank": 2, "alpha": 4}}, "learningRate": 0.01}
 _POLISH = {"name": "polish", "epochs": 1, "unfreeze": "none", "learningRate": 0.01}
@@ -35,14 +36,6 @@ class _Texts:
     root: Path
     preset: Path
     spec: TextSpec
-
-
-@pytest.fixture(scope="module", autouse=True)
-def on_this_machine() -> Iterator[None]:
-    """Worker and driver are this process; there is no Ray to ask where they are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("graftwork_jobs.train.driver_files.this_node", lambda: "")
-        yield
 
 
 @pytest.fixture(scope="module")
