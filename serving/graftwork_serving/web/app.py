@@ -203,12 +203,13 @@ class EndpointApp:
         started = time.perf_counter()
         protocol, answer = HANDLERS[route.kind]
         outcome = Outcome(protocol=protocol, key=_sticky_key(scope, service.sticky_header))
+        headers: dict[bytes, bytes] = dict(scope["headers"])
         if self.log is not None:
-            given = dict(scope["headers"]).get(REQUEST_ID.encode())
+            given = headers.get(REQUEST_ID.encode())
             outcome.request_id = request_id(None if given is None else given.decode("latin-1"))
         seconds = self.timeout_s
         try:
-            seconds = allowed_s(dict(scope["headers"]).get(TIMEOUT_HEADER), most_s=self.timeout_s)
+            seconds = allowed_s(headers.get(TIMEOUT_HEADER), most_s=self.timeout_s)
             with self._bodies.share() as share:
                 read = partial(self._read, scope, receive, share, outcome)
                 async with asyncio.timeout(seconds):
