@@ -201,11 +201,13 @@ def _predict(run: RunContext) -> dict[str, Path]:
     for name, split in run.index.splits.items():
         if name == "train":
             continue
+        # What is only reported beside the plain answers is not asked of the validation data.
+        is_asked = averaging is not None and (averaging.serve or name != "validation")
         predictions = run.evaluator.predictions(
             input_eval_batches(split, run.inputs, run.plan),
             examples=len(split),
             pulse=run.pulse,
-            mirror=None if averaging is None else averaging.flip,
+            mirror=averaging.flip if averaging is not None and is_asked else None,
         )
         plain, averaged = predictions[0], predictions.mean(axis=0)
         written[name] = _write_predictions(run, name, split, averaged if averaging and averaging.serve else plain)
