@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from graftwork.bundle.feature_map import part_of_network
+
 if TYPE_CHECKING:
     import openvino
     from numpy.typing import NDArray
@@ -75,12 +77,9 @@ def read_network(file: Path) -> openvino.Model:
 
 def trunk_of(file: Path, cut: str) -> openvino.Model:
     """The part of an exported model that ends with an operation's output."""
-    import openvino
-
     network = read_network(file)
     (last,) = [operation for operation in network.get_ordered_ops() if operation.get_friendly_name() == cut]
-    build: Any = openvino.Model  # whose stubs disagree with each other
-    trunk: openvino.Model = build([last.output(0)], network.get_parameters(), "trunk")
+    trunk: openvino.Model = part_of_network([last.output(0)], network.get_parameters(), "trunk")
     return trunk
 
 

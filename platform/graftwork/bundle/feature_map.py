@@ -5,7 +5,7 @@ Training and serving both call this: what drift is measured against and what it 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,16 +60,14 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     pooling, axes = found
     source, (logits, is_softmax) = pooling.input_value(0), _logits(model)
     is_linear = _is_linear(logits.get_node(), pooling)
-    # OpenVINO's own types disagree about what a Model is made of.
-    make_model: Any = openvino.Model
     # The trunk takes a copy: the cut below changes the graph.
-    trunk = make_model([source], model.get_parameters(), "trunk").clone()
+    trunk = part_of_network([source], model.get_parameters(), "trunk").clone()
     given = openvino.op.Parameter(source.get_element_type(), source.get_partial_shape())
     for target in source.get_target_inputs():
         target.replace_source_output(given.output(0))
     if _reaches(logits.get_node(), lambda node: node.get_type_name() == "Parameter" and node != given):
         return None  # something goes past the map: the head cannot be computed from it alone
-    head = make_model([logits], [given], "head")
+    head = part_of_network([logits], [given], "head")
     return CutNetwork(
         trunk=_runner(core, _taking_bytes(trunk), threads),
         head=_centred(_runner(core, head, threads)) if is_softmax else _runner(core, head, threads),
@@ -95,14 +93,21 @@ def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.u
     found = _last_pooling(model)
     if found is None:
         return None
-    make_model: Any = openvino.Model  # OpenVINO's own types disagree about what a Model is made of
-    trunk = make_model([found[0].output(0)], model.get_parameters(), "features")
+    trunk = part_of_network([found[0].output(0)], model.get_parameters(), "features")
     run = _runner(core, _taking_bytes(trunk), threads)
 
     def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return run(pixels).reshape(len(pixels), -1)
 
     return features
+
+
+def part_of_network(outputs: Sequence[Any], parameters: Sequence[Any], name: str) -> Any:
+    """An `openvino.Model` of what lies between some parameters and some outputs of another one; they share it."""
+    import openvino
+
+    build: Any = openvino.Model  # whose stubs disagree with each other
+    return build(list(outputs), list(parameters), name)
 
 
 def _taking_bytes(model: Any) -> Any:
