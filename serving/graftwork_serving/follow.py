@@ -10,8 +10,8 @@ from graftwork.endpoint_state import EndpointState
 from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
+from graftwork.spec.amounts import seconds_of
 from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, InferenceEndpoint
-from graftwork.spec.placement import seconds_of
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.resolve import offered_models, replica_config, resolve_models

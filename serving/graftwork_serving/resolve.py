@@ -11,9 +11,9 @@ from graftwork.bundle.directory import open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
+from graftwork.spec.amounts import bytes_of, seconds_of
 from graftwork.spec.endpoint_observation import PredictionLog
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
-from graftwork.spec.placement import bytes_of, seconds_of
 from graftwork.spec.rollout import Rollback
 from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
 from graftwork_serving.endpoint_config import (

@@ -20,8 +20,8 @@ from graftwork.controller.exposure import url as external_url
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import check_access, essential, problem_words, read_object
 from graftwork.errors import SpecError
+from graftwork.spec.amounts import seconds_of
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.placement import seconds_of
 from graftwork.spec.status import EndpointModelStatus, EndpointPhase, EndpointStatus
 
 Object = Mapping[str, Any]

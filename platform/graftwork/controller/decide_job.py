@@ -20,8 +20,8 @@ from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.errors import SpecError
+from graftwork.spec.amounts import seconds_of
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.placement import seconds_of
 from graftwork.spec.status import JobPhase, JobStatus
 
 Object = Mapping[str, Any]

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from graftwork.controller import names
 from graftwork.controller.pods import HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
+from graftwork.spec.amounts import seconds_of
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.placement import seconds_of
 
 SPEC_FOLDER: Final = "/etc/graftwork"
 SPEC_FILE: Final = "job.json"

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
+from graftwork.spec.amounts import Duration, seconds_of
 from graftwork.spec.base import (
-    DURATION_PATTERN,
     Inconsistency,
     PositiveInt,
     SpecModel,
@@ -18,8 +18,6 @@ from graftwork.spec.base import (
     exactly_one,
     refuse_if_any,
 )
-
-_UNIT_S = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 NumberPair = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntegerPair = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -84,14 +82,14 @@ class Search(SpecModel):
     scheduler: Literal["asha", "none"] = "asha"
     """`asha` ends a trial early if it is not among the better ones at the same epoch (successive halving); `none`
     trains every trial to its end."""
-    budget: Annotated[str, Field(pattern=DURATION_PATTERN)] | None = None
+    budget: Duration | None = None
     """Time after which no further trial is begun, such as `90s`, `30m` or `2h`. Which trials that leaves depends on the
     speed of the machine."""
 
     @property
     def budget_s(self) -> float | None:
         """The budget in seconds; None without one."""
-        return None if self.budget is None else float(self.budget[:-1]) * _UNIT_S[self.budget[-1]]
+        return None if self.budget is None else float(seconds_of(self.budget))
 
     @property
     def higher_is_better(self) -> bool:

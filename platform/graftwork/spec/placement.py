@@ -9,8 +9,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from graftwork.spec.amounts import Duration, Memory
 from graftwork.spec.base import (
-    DURATION_PATTERN,
     Inconsistency,
     LabelValue,
     Name,
@@ -21,28 +21,9 @@ from graftwork.spec.base import (
     refuse_if_any,
 )
 
-MEMORY_PATTERN = r"^[1-9][0-9]*(Mi|Gi|Ti)$"
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/.+$"
 HOST_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
-
-Duration = Annotated[str, Field(pattern=DURATION_PATTERN)]
-Memory = Annotated[str, Field(pattern=MEMORY_PATTERN)]
-
-_UNIT_S = {"s": 1, "m": 60, "h": 3600}
-
-
-_UNIT_BYTES = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-
-
-def bytes_of(memory: str) -> int:
-    """`512Mi` or `4Gi` in bytes."""
-    return int(memory[:-2]) * _UNIT_BYTES[memory[-2:]]
-
-
-def seconds_of(duration: str) -> int:
-    """`90s`, `30m` or `2h` in seconds."""
-    return int(duration[:-1]) * _UNIT_S[duration[-1]]
 
 
 class SecretKey(SpecModel):

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from graftwork.spec.amounts import Memory
 from graftwork.spec.base import MODEL_PATTERN, Alias, SpecModel
-from graftwork.spec.placement import Memory
 
 
 class Repository(SpecModel):

@@ -6,8 +6,8 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
+from graftwork.spec.amounts import Duration
 from graftwork.spec.base import Fraction, Inconsistency, PositiveInt, SpecModel, refuse_if_any
-from graftwork.spec.placement import Duration
 
 
 class Rollback(SpecModel):
