@@ -488,9 +488,12 @@ class _Run:
 
 
 def on_random_weights(job: FineTuneJob) -> FineTuneJob:
-    """The same job, nothing changed but the backbone's weights."""
-    backbone = job.spec.backbone.model_copy(update={"weights": "none"})
-    return job.model_copy(update={"spec": job.spec.model_copy(update={"backbone": backbone})})
+    """The same job, nothing changed but the backbone's weights; that several workers equal one, it has shown itself."""
+    changed = {
+        "backbone": job.spec.backbone.model_copy(update={"weights": "none"}),
+        "scaling": job.spec.scaling.model_copy(update={"preflight": "none"}),
+    }
+    return job.model_copy(update={"spec": job.spec.model_copy(update=changed)})
 
 
 def _without_test(summaries: Mapping[str, dict[str, float]]) -> dict[str, dict[str, float]]:

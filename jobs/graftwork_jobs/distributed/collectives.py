@@ -5,6 +5,7 @@ A world of one worker takes the same path; only the exchange itself is left out.
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,8 @@ Tensor: TypeAlias = Any
 _GROUP_KEYS = {"CPU": 7_001, "GPU": 7_002}
 # Values exchanged at once outside compiled steps: 16 MiB of float32.
 _CHUNK = 4 * 1024**2
+# Compiled exchanges of arrays that are kept.
+_MOST_SIZES = 64
 # Set while a worker computes what it would compute without the others.
 _is_alone: ContextVar[bool] = ContextVar("is_alone", default=False)
 
@@ -115,20 +118,22 @@ class Collectives:
         return np.concatenate(chunks).reshape(array.shape) if chunks else array
 
     def broadcast(self, variables: Sequence[keras.Variable]) -> None:
-        """Give every worker rank 0's values."""
+        """Give every worker rank 0's values; all those of a type in one exchange."""
         if self.world == 1:
             return
+        by_type: dict[type[np.generic], list[tuple[keras.Variable, NDArray[Any]]]] = {}
         for variable in variables:
             own = np.asarray(variable.value)
-            # Collectives know no unsigned or boolean types.
-            wide = own if own.dtype in (np.float32, np.float64) else own.astype(_exchangeable(own.dtype))
-            variable.assign(self.sum_array(wide if self.rank == 0 else np.zeros_like(wide)).astype(own.dtype))
+            by_type.setdefault(_exchangeable(own.dtype), []).append((variable, own))
+        for wide, owned in by_type.items():
+            flat = np.concatenate([own.reshape(-1).astype(wide) for _, own in owned])
+            flat = self.sum_array(flat if self.rank == 0 else np.zeros_like(flat))
+            ends = np.cumsum([own.size for _, own in owned])
+            for (variable, own), values in zip(owned, np.split(flat, ends[:-1]), strict=True):
+                variable.assign(values.reshape(own.shape).astype(own.dtype))
 
     def _sum_flat(self, flat: NDArray[Any]) -> NDArray[Any]:
-        import tensorflow as tf
-
-        value = tf.constant(flat)
-        return np.asarray(tf.function(lambda: self._exchange(value, "array", device="CPU"))())
+        return np.asarray(_sum_of_arrays(self, flat.dtype.name, flat.size)(flat))
 
     def _exchange(self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None) -> tf.Tensor:
         import tensorflow as tf
@@ -148,10 +153,27 @@ class Collectives:
             )
 
 
+@functools.lru_cache(maxsize=_MOST_SIZES)
+def _sum_of_arrays(collectives: Collectives, dtype: str, size: int) -> Callable[[NDArray[Any]], tf.Tensor]:
+    """A compiled exchange of flat arrays of one type and size; compiling costs more than most exchanges."""
+    import tensorflow as tf
+
+    def exchange(value: tf.Tensor) -> tf.Tensor:
+        return collectives._exchange(value, "array", device="CPU")  # noqa: SLF001 (in the same module)
+
+    compiled: Callable[[NDArray[Any]], tf.Tensor] = tf.function(
+        exchange, input_signature=[tf.TensorSpec([size], dtype)], autograph=False
+    )
+    return compiled
+
+
 def _instance_key(name: str) -> int:
     """A number that all workers derive alike, whatever order they trace their functions in."""
     return zlib.crc32(name.encode()) & 0x7FFF_FFFF
 
 
 def _exchangeable(dtype: np.dtype[Any]) -> type[np.generic]:
+    """The type in which values travel; collectives know no unsigned, boolean or short ones."""
+    if dtype == np.float64:
+        return np.float64
     return np.float32 if np.issubdtype(dtype, np.floating) or dtype.kind == "V" else np.int64

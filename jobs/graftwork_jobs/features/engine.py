@@ -1,15 +1,15 @@
 """What runs a frozen trunk: Keras' backend, or OpenVINO where that is measurably faster and computes the same.
 
-On CPU the first batches go through TensorFlow and are timed. When what is left would take long enough to pay for the
-conversion, OpenVINO gets the same batch: it takes over if its outputs agree within `TOLERANCE` and it is faster. All
-workers decide alike, from figures that they share.
+On CPU the first batches go through TensorFlow, and one of them is timed. When what is left would take long enough to
+pay for the conversion, OpenVINO gets the same batch: it takes over if its outputs agree within `TOLERANCE` and it is
+faster. All workers decide alike, from figures that they share.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -40,11 +40,13 @@ class Engine:
         name: `tensorflow`, `jax` or `openvino`.
         forward: runs it.
         reason: what was measured, in words.
+        is_chosen: whether another was tried, or can't be.
     """
 
     name: str
     forward: Forward
     reason: str
+    is_chosen: bool = False
 
 
 def default_engine(trunk: keras.Model, signature: tf.TensorSpec) -> Engine:
@@ -59,26 +61,34 @@ def default_engine(trunk: keras.Model, signature: tf.TensorSpec) -> Engine:
 
 
 def choose_engine(
-    trunk: keras.Model, signature: tf.TensorSpec, sample: tf.Tensor, *, batches_left: int, collectives: Collectives
+    default: Engine,
+    trunk: keras.Model,
+    signature: tf.TensorSpec,
+    sample: tf.Tensor,
+    *,
+    seconds: float,
+    batches_left: int,
+    collectives: Collectives,
 ) -> Engine:
     """The faster engine for what is left to do; all workers get the same.
 
     Args:
+        default: what has run the trunk so far.
         trunk: runs in inference mode.
         signature: of its inputs, with any number of rows.
         sample: a full batch of inputs.
+        seconds: what the default took for it.
         batches_left: how many such batches this worker still has.
         collectives: this worker among all.
     """
-    default = default_engine(trunk, signature)
-    if default.name != "tensorflow":
-        # OpenVINO converts TensorFlow's graphs.
+    if default.name != "tensorflow" or _runs_on_gpu() or not _in_float32(trunk):
+        # OpenVINO converts TensorFlow's graphs, and would compute in float32 what the trunk computes in less.
+        return replace(default, is_chosen=True)
+    left_s = float(collectives.sum_array(np.array([seconds * batches_left]))[0]) / collectives.world
+    if left_s < _WORTH_TRYING_S:
         return default
     expected = default.forward(sample)
     usual_s = _seconds(default.forward, sample)
-    left_s = float(collectives.sum_array(np.array([usual_s * batches_left]))[0]) / collectives.world
-    if left_s < _WORTH_TRYING_S or _runs_on_gpu() or not _in_float32(trunk):
-        return default
     candidate = _openvino(trunk, signature)
     found = np.array([np.inf, np.inf])
     if candidate is not None:
@@ -89,11 +99,12 @@ def choose_engine(
     disagreement, (other_s, usual_s) = shares[:, 0].max(), shares[:, 1:].mean(axis=0)
     if candidate is None or disagreement > TOLERANCE or other_s >= usual_s:
         reason = "its outputs differ" if disagreement > TOLERANCE else f"{_ratio(usual_s, other_s)} as fast"
-        return Engine(name=default.name, forward=default.forward, reason=f"OpenVINO was tried: {reason}")
+        return replace(default, reason=f"OpenVINO was tried: {reason}", is_chosen=True)
     return Engine(
         name="openvino",
         forward=candidate,
         reason=f"{_ratio(usual_s, other_s)} as fast as TensorFlow, outputs within {disagreement:.0e}",
+        is_chosen=True,
     )
 
 
@@ -155,5 +166,5 @@ def _runs_on_gpu() -> bool:
 
 
 def _in_float32(trunk: keras.Model) -> bool:
-    """Whether it computes in float32 throughout; OpenVINO would in float32 what the trunk does in less."""
+    """Whether it computes in float32 throughout."""
     return all(layer.compute_dtype == "float32" for layer in trunk.layers)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +29,8 @@ if TYPE_CHECKING:
 
 _FORMAT_VERSION = 2
 _BATCH = 64
+# The first one also pays for compiling.
+_TIMED_BATCH = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,7 @@ class Extractor:
         inputs: what examples are made into.
         tell: takes an event about what was found or computed: kind and fields.
         pulse: called after each batch.
+        engines: what has run the trunk of each cut; compiled once for all splits.
     """
 
     store: FeatureStore
@@ -105,6 +107,7 @@ class Extractor:
     inputs: InputBatches
     tell: Callable[..., None]
     pulse: Callable[[], None]
+    engines: dict[PhaseCut, Engine] = field(default_factory=dict)
 
     @property
     def owner(self) -> str:
@@ -225,15 +228,23 @@ class Extractor:
         """Compute this worker's rows of unfinished entries."""
         signature = self.inputs.signature()
         targets = [np.load(path, mmap_mode="r+", allow_pickle=False) for path in paths]
-        rows, done, engine = range(self.node.rank, len(split), self.node.world), 0, None
-        for inputs in self._batches(missing, split):
-            if engine is None and len(split) < self.collectives.world:
-                # Some workers have no row, and would be missed where the others decide together.
-                engine = default_engine(cut.trunk, signature)
-            elif engine is None:
-                left = math.ceil(len(split) // self.node.world * len(missing) / len(inputs)) - 1
-                engine = choose_engine(cut.trunk, signature, inputs, batches_left=left, collectives=self.collectives)
+        rows, done = range(self.node.rank, len(split), self.node.world), 0
+        engine = self.engines.get(cut) or default_engine(cut.trunk, signature)
+        # The same on all workers, which decide together: what the one with the fewest rows has.
+        batches = len(split) // self.collectives.world // self._examples_at_once(missing)
+        for number, inputs in enumerate(self._batches(missing, split)):
+            began = time.perf_counter()
             values = engine.forward(inputs)
+            if number == _TIMED_BATCH and batches > number + 1 and not engine.is_chosen:
+                engine = choose_engine(
+                    engine,
+                    cut.trunk,
+                    signature,
+                    inputs,
+                    seconds=time.perf_counter() - began,
+                    batches_left=batches - number - 1,
+                    collectives=self.collectives,
+                )
             examples = len(values) // len(missing)
             part = slice(rows[done], rows[done + examples - 1] + 1, self.node.world)
             for position, target in enumerate(targets):
@@ -242,7 +253,8 @@ class Extractor:
             self.pulse()
         for target in targets:
             target.flush()
-        return engine or default_engine(cut.trunk, signature)
+        self.engines[cut] = engine
+        return engine
 
     def _batches(self, missing: Sequence[_Wanted], split: Split) -> Iterator[tf.Tensor]:
         """Inputs of this worker's rows; with several views, those of an example follow each other."""
@@ -252,7 +264,10 @@ class Extractor:
             for inputs, _ in self.inputs.evaluation(split, batch_size=_BATCH, **options):
                 yield inputs
             return
-        yield from self.inputs.views(split, views, batch_size=max(1, _BATCH // len(views)), **options)
+        yield from self.inputs.views(split, views, batch_size=self._examples_at_once(missing), **options)
+
+    def _examples_at_once(self, missing: Sequence[_Wanted]) -> int:
+        return max(1, _BATCH // len(missing))
 
     def _agree(self, own: bool) -> bool:  # noqa: FBT001 (a yes or no is what it is about)
         """Whether all workers say yes."""

@@ -1,4 +1,4 @@
-"""From a spec's `backbone` to a Keras model that turns RGB pictures into a feature map."""
+"""From a spec's `backbone` to a Keras model that turns RGB pictures into a feature map; what a loaded backbone is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 
 from graftwork.bundle.files import file_digest
+from graftwork.preprocess.text import TextSpec
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Backbone
 from graftwork_jobs.model.applications import build_application, check_image_size, find_architecture, load_weights
@@ -44,6 +45,27 @@ class LoadedBackbone:
     digest: str
     preprocessing: str
     image_size: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedTextBackbone:
+    """A pre-trained text encoder with pooling on top.
+
+    Attributes:
+        model: token ids, int32, shape (batch, tokens), to vectors, float32, shape (batch, size). Flat.
+        source: KerasHub preset or folder name.
+        weights: `pretrained`, `none`, or the SHA-256 of the file they came from.
+        digest: SHA-256 over the initial weights.
+        preprocessing: the tokenizer in words.
+        text: what texts are brought to.
+    """
+
+    model: keras.Model
+    source: str
+    weights: str
+    digest: str
+    preprocessing: str
+    text: TextSpec
 
 
 @dataclass(frozen=True, kw_only=True)

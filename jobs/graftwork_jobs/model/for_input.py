@@ -10,8 +10,7 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork.spec.tasks import input_kind
-from graftwork_jobs.model.backbone import LoadedBackbone, load_backbone
-from graftwork_jobs.model.text_backbone import LoadedTextBackbone, load_text_backbone
+from graftwork_jobs.model.backbone import LoadedBackbone, LoadedTextBackbone, load_backbone
 
 AnyBackbone: TypeAlias = LoadedBackbone | LoadedTextBackbone
 """A pre-trained network for pictures or for texts."""
@@ -32,6 +31,9 @@ def load_job_backbone(
         SpecError: it cannot be found or is unsuitable.
     """
     if input_kind(spec.task) == "text":
+        # Brings KerasHub, which jobs on pictures seldom need.
+        from graftwork_jobs.model.text_backbone import load_text_backbone
+
         text = load_text_backbone(
             spec.backbone,
             pooling=spec.head.pooling,

@@ -10,11 +10,10 @@ from typing import Any
 import keras
 
 from graftwork.spec.fine_tune_job import Head, Mirror
-from graftwork_jobs.model.backbone import LoadedBackbone
+from graftwork_jobs.model.backbone import LoadedBackbone, LoadedTextBackbone
 from graftwork_jobs.model.dropout import DropoutSlice, SlicedDropout, slice_dropout, slice_inner_dropout, stock_dropout
 from graftwork_jobs.model.mirror import averaging_mirrored
 from graftwork_jobs.model.rebuild import LayerConfig, copy_weights, leaf_layers, rebuild
-from graftwork_jobs.model.text_backbone import LoadedTextBackbone
 
 __all__ = ["DropoutSlice", "Network", "build_network", "inference_model"]
 

@@ -7,7 +7,6 @@ so that everything after this handles one tensor.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ from graftwork.preprocess.text import DEFAULT_MAX_TOKENS, TextSpec
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Backbone
 from graftwork_jobs.model.applications import load_weights
-from graftwork_jobs.model.backbone import Sources, float32_policy, seeded_initializers
+from graftwork_jobs.model.backbone import LoadedTextBackbone, Sources, float32_policy, seeded_initializers
 from graftwork_jobs.model.error_text import first_line
 from graftwork_jobs.model.presets import prepared_preset, refuse_foreign
 from graftwork_jobs.model.rebuild import rebuild, weights_digest
@@ -38,27 +37,6 @@ _INPUTS = frozenset({"token_ids", "padding_mask", "segment_ids"})
 _LOWEST = -1e30
 # Backbones whose presets are offered by name. Others work from a folder if their inputs and tokenizer fit.
 _FAMILIES = ("BertBackbone", "DistilBertBackbone", "ElectraBackbone", "RobertaBackbone")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedTextBackbone:
-    """A pre-trained text encoder with pooling on top.
-
-    Attributes:
-        model: token ids, int32, shape (batch, tokens), to vectors, float32, shape (batch, size). Flat.
-        source: KerasHub preset or folder name.
-        weights: `pretrained`, `none`, or the SHA-256 of the file they came from.
-        digest: SHA-256 over the initial weights.
-        preprocessing: the tokenizer in words.
-        text: what texts are brought to.
-    """
-
-    model: keras.Model
-    source: str
-    weights: str
-    digest: str
-    preprocessing: str
-    text: TextSpec
 
 
 def load_text_backbone(

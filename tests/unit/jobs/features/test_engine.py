@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features import engine as engine_module
-from graftwork_jobs.features.engine import TOLERANCE, Engine, choose_engine
+from graftwork_jobs.features.engine import TOLERANCE, Engine, choose_engine, default_engine
 from tests.unit.jobs.distributed.worlds import run_world
 
 SIGNATURE = tf.TensorSpec([None, 8, 8, 3], tf.float32)
 SAMPLE = tf.constant(np.random.default_rng(0).uniform(0, 255, (5, 8, 8, 3)).astype(np.float32))
 MANY = 10**9
+ALONE = Collectives(rank=0, world=1)
 
 
 @pytest.fixture(scope="module")
@@ -29,9 +30,16 @@ def trunk() -> keras.Model:
     return keras.Model(image, keras.layers.Dropout(0.5)(keras.layers.ReLU()(inner)), name="trunk")
 
 
-def _choose(trunk: keras.Model, *, left: int = MANY, world: int = 1, rank: int = 0) -> Engine:
-    collectives = Collectives(rank=rank, world=world)
-    return choose_engine(trunk, SIGNATURE, SAMPLE, batches_left=left, collectives=collectives)
+def _choose(trunk: keras.Model, *, left: int = MANY, collectives: Collectives = ALONE) -> Engine:
+    return choose_engine(
+        default_engine(trunk, SIGNATURE),
+        trunk,
+        SIGNATURE,
+        SAMPLE,
+        seconds=0.4,
+        batches_left=left,
+        collectives=collectives,
+    )
 
 
 def _times(monkeypatch: pytest.MonkeyPatch, *seconds: float) -> None:
@@ -71,14 +79,15 @@ def test_a_slower_engine_is_not_used(trunk: keras.Model, monkeypatch: pytest.Mon
 
 
 def test_little_work_is_not_worth_a_conversion(trunk: keras.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is converted."""
-    _times(monkeypatch, 0.4)
+    """Nothing is converted, nothing computed twice; with more of it the question comes up again."""
+    _times(monkeypatch)
 
     def convert(*_: Any) -> None:
         raise AssertionError
 
     monkeypatch.setattr(engine_module, "_openvino", convert)
-    assert _choose(trunk, left=3).name == "tensorflow"
+    engine = _choose(trunk, left=3)
+    assert (engine.name, engine.is_chosen) == ("tensorflow", False)
 
 
 @pytest.mark.parametrize("wrong", [2 * TOLERANCE, float("nan")])
@@ -125,7 +134,7 @@ def test_all_workers_choose_alike(trunk: keras.Model, monkeypatch: pytest.Monkey
 
     def work(collectives: Collectives) -> str:
         calls[threading.current_thread().name] = list(own[collectives.rank])
-        return choose_engine(trunk, SIGNATURE, SAMPLE, batches_left=MANY, collectives=collectives).name
+        return _choose(trunk, collectives=collectives).name
 
     def seconds(*_: Any) -> float:
         return calls[threading.current_thread().name].pop(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,8 @@ from tests.unit.jobs.data.pictures import write_picture
 from tests.unit.jobs.distributed.worlds import run_world
 
 IMAGE = ImageSpec(height=6, width=8)
-# More than one batch of the extractor, and no multiple of the numbers of workers.
-EXAMPLES = 131
+# Three batches of the extractor and a bit, and no multiple of the numbers of workers.
+EXAMPLES = 199
 ALONE = Collectives(rank=0, world=1)
 
 
@@ -238,7 +239,7 @@ def test_a_full_disk_stops_the_job_for_good(split: Split, tmp_path: Path, monkey
 def test_a_picture_that_cannot_be_read_leaves_nothing(split: Split, tmp_path: Path) -> None:
     """The picture is named, and no unfinished file takes up room."""
     changed = Split(name="train", inputs=split.inputs, targets=split.targets, digests=(*split.digests[:-1], "0" * 64))
-    with pytest.raises(ChangedDataError, match=r"130\.png.*content has changed"), readable_data_errors():
+    with pytest.raises(ChangedDataError, match=r"198\.png.*content has changed"), readable_data_errors():
         _extractor(tmp_path, []).features(_cut(), changed, phase="head")
     assert list(tmp_path.glob("*")) == []
 
@@ -307,14 +308,32 @@ def test_the_engine_is_no_part_of_the_key(split: Split, tmp_path: Path, monkeypa
     """Whatever computed an entry, the next run takes it; the event names the engine."""
     events: list[dict[str, Any]] = []
 
-    def other_engine(trunk: keras.Model, signature: tf.TensorSpec, sample: tf.Tensor, **_: Any) -> Engine:
-        return Engine(name="openvino", forward=default_engine(trunk, signature).forward, reason="for the test")
+    def other_engine(default: Engine, *_: Any, **__: Any) -> Engine:
+        return replace(default, name="openvino", reason="for the test", is_chosen=True)
 
     monkeypatch.setattr(extract_module, "choose_engine", other_engine)
     _extractor(tmp_path, events).features(_cut(), split, phase="head")
     monkeypatch.undo()
     _extractor(tmp_path, events).features(_cut(), split, phase="head")
     assert [(event["hit"], event["engine"]) for event in events] == [(False, "openvino"), (True, None)]
+
+
+def test_a_trunk_is_compiled_once_for_all_splits(split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Validation data goes through what the training data went through."""
+    compiled: list[str] = []
+
+    def counted(trunk: keras.Model, signature: tf.TensorSpec) -> Engine:
+        compiled.append(trunk.name)
+        return default_engine(trunk, signature)
+
+    monkeypatch.setattr(extract_module, "default_engine", counted)
+    held_out = Split(name="validation", inputs=split.inputs[:9], targets=split.targets[:9], digests=split.digests[:9])
+    cut, extractor = _cut(), _extractor(tmp_path, [])
+    extractor.features(cut, split, phase="head")
+    np.testing.assert_allclose(
+        extractor.features(cut, held_out, phase="head"), _expected(cut, held_out), rtol=1e-4, atol=1e-4
+    )
+    assert compiled == ["trunk"]
 
 
 def test_fewer_examples_than_workers(split: Split, tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ from graftwork.errors import SpecError
 from graftwork.preprocess.text import TextReader
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Backbone
+from graftwork_jobs.model.backbone import LoadedTextBackbone
 from graftwork_jobs.model.presets import prepared_preset
-from graftwork_jobs.model.text_backbone import LoadedTextBackbone, load_text_backbone
+from graftwork_jobs.model.text_backbone import load_text_backbone
 from tests.support.tiny_bert import VOCABULARY, save_tiny_bert
 
 _TEXTS = ("the film was very good", "a boring plot!", "It is unaffable, not fine.")
