@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from graftwork.spec.crd import crd_folder
+from tests.e2e.operators import eventually
 
 HOW = "needs a Kubernetes API server: run `sh tests/e2e/run.sh`, or pytest with --kubeconfig FILE"
 
@@ -74,10 +75,9 @@ def kubectl(kubectl_bare: Kubectl) -> Kubectl:
     kubectl = kubectl_bare
     installed = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
     assert installed.returncode == 0, installed.stderr
-    waited = kubectl(
-        "wait", "--for=condition=Established", "crd/finetunejobs.graftwork.dev", "crd/inferenceendpoints.graftwork.dev"
-    )
-    assert waited.returncode == 0, waited.stderr
+    crds = ("crd/finetunejobs.graftwork.dev", "crd/inferenceendpoints.graftwork.dev")
+    # `kubectl wait` gives up at once on an object that has no conditions yet.
+    eventually(lambda: kubectl("wait", "--for=condition=Established", *crds).returncode == 0, "the CRDs are served")
     return kubectl
 
 

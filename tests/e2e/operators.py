@@ -8,8 +8,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -32,13 +33,24 @@ class OperatorProcess:
         name: its identity.
         namespaces: where it looks.
         log: file for what it prints.
+        command: module and arguments.
+        tracking_uri: the MLflow server; nobody answers at the default.
     """
 
-    def __init__(self, kubeconfig: str, *, name: str, namespaces: str, log: Path) -> None:
+    def __init__(
+        self,
+        kubeconfig: str,
+        *,
+        name: str,
+        namespaces: str,
+        log: Path,
+        command: Sequence[str] = ("graftwork.controller.operator_main",),
+        tracking_uri: str = "http://127.0.0.1:9",
+    ) -> None:
         self._port = free_port()
         with log.open("ab") as stream:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "graftwork.controller.operator_main"],
+                [sys.executable, "-m", *command],
                 env=child_environment(
                     {
                         "KUBECONFIG": kubeconfig,
@@ -46,7 +58,7 @@ class OperatorProcess:
                         "POD_NAMESPACE": "default",
                         "GRAFT_OPERATOR_NAMESPACES": namespaces,
                         "GRAFT_OPERATOR_METRICS_PORT": str(self._port),
-                        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
+                        "MLFLOW_TRACKING_URI": tracking_uri,
                     }
                 ),
                 stdout=stream,
@@ -84,15 +96,20 @@ class OperatorProcess:
         return self._process.wait(30)
 
     @property
+    def exit_code(self) -> int | None:
+        """How it ended; None while it runs, and less than nothing is the signal that ended it."""
+        return self._process.poll()
+
+    @property
     def is_running(self) -> bool:
         """Whether it lives."""
-        return self._process.poll() is None
+        return self.exit_code is None
 
 
 @contextlib.contextmanager
-def running_operator(kubeconfig: str, *, name: str, namespaces: str, log: Path) -> Iterator[OperatorProcess]:
-    """An operator that runs inside the block."""
-    operator = OperatorProcess(kubeconfig, name=name, namespaces=namespaces, log=log)
+def running_operator(kubeconfig: str, **options: Any) -> Iterator[OperatorProcess]:
+    """An operator that runs inside the block; takes what `OperatorProcess` does."""
+    operator = OperatorProcess(kubeconfig, **options)
     try:
         yield operator
     finally:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The tests against a real Kubernetes API server. Arguments go to pytest.
+# The tests against a real Kubernetes API server. Arguments go to pytest; `-m "e2e and slow"` kills the operator at every
+# point of its work instead (about 10 minutes).
 # Without KUBECONFIG a control plane is brought up for them on this machine and taken down again (first time: about 10
 # minutes to build it). KUBERAY_SOURCE (a checkout of KubeRay 1.7.0) and KUBERAY_CRDS (a folder of its CRDs) add KubeRay.
 set -eu
@@ -9,4 +10,4 @@ if [ -z "${KUBECONFIG:-}" ]; then
     eval "$started"
     trap 'bash tests/e2e/cluster/control-plane.sh down' EXIT
 fi
-.venv/bin/python -m pytest tests/e2e -m "e2e and not node" --kubeconfig "$KUBECONFIG" "$@"
+.venv/bin/python -m pytest tests/e2e -m "e2e and not node and not slow" --kubeconfig "$KUBECONFIG" "$@"

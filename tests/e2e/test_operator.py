@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,43 +99,6 @@ def test_a_job_is_followed_to_its_end(stage: Stage) -> None:
         eventually(lambda: not stage.items("rayjobs"), "garbage collection of the RayJob")
         eventually(lambda: not stage.items("roles"), "garbage collection of the Role")
         assert operator.stop() == 0
-
-
-STEPS: list[tuple[str, Callable[[Stage], None]]] = [
-    ("applied", lambda stage: stage.apply()),
-    ("RayJob made", lambda stage: stage.kuberay_says(jobDeploymentStatus="Initializing")),
-    ("running", lambda stage: stage.kuberay_says(jobDeploymentStatus="Running", jobStatus="RUNNING")),
-    ("reported", lambda stage: stage.driver_says(outcome="running", progress="head 1/10")),
-    ("suspended", lambda stage: stage.apply(changed(SMALL_JOB, ("spec", "kubernetes"), {"suspend": True}))),
-    ("resumed", lambda stage: stage.apply(changed(SMALL_JOB, ("spec", "kubernetes"), {"suspend": False}))),
-    ("ended", lambda stage: stage.succeed()),
-]
-
-
-@pytest.mark.parametrize("killed_at", range(len(STEPS)), ids=[name for name, _ in STEPS])
-def test_killed_at_each_point_the_end_is_reached(stage: Stage, killed_at: int) -> None:
-    """The operator is killed right after a step; the next one ends the job, with one RayJob ever made."""
-    with stage.operator() as first:
-        for number, (_, step) in enumerate(STEPS):
-            if number == killed_at + 1:
-                break
-            if number == killed_at and number > 0:
-                stage.wait_for_ray_job()
-            step(stage)
-            if number == 0 and killed_at > 0:
-                stage.wait_for_ray_job()
-        first.kill()
-    with stage.operator():
-        uid = None
-        for number, (_, step) in enumerate(STEPS):
-            if number > killed_at:
-                step(stage)
-            stage.wait_for_ray_job()
-            uids = {item["metadata"]["uid"] for item in stage.items("rayjobs")}
-            assert len(uids) == 1
-            assert uid in {None, *uids}
-            (uid,) = uids
-        stage.wait_for_phase("Succeeded")
 
 
 def test_a_spec_only_the_operator_can_judge_is_a_condition(stage: Stage) -> None:

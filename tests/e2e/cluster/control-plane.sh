@@ -62,19 +62,13 @@ up() {
   start kube-scheduler "$bin/kube-scheduler" --kubeconfig="$pki/scheduler.kubeconfig" \
     --bind-address=127.0.0.1 --secure-port=$((port + 4)) --leader-elect=false --profiling=false
   wait_for kube-controller-manager "${kubectl[@]}" get serviceaccount default -n default
-  if [ -n "${KUBERAY_CRDS:-}" ]; then
-    "${kubectl[@]}" apply --server-side -f "$KUBERAY_CRDS" >&2
-    # Most tests play KubeRay's part themselves; its operator would speak between.
-    [ -z "${KUBERAY_OPERATOR:-}" ] || start ray-operator env KUBECONFIG="$pki/admin.kubeconfig" \
-      "$bin/ray-operator" --metrics-addr=127.0.0.1:$((port + 5)) --health-probe-bind-address=127.0.0.1:$((port + 6)) \
-      --enable-leader-election=false
-  fi
+  [ -z "${KUBERAY_CRDS:-}" ] || "${kubectl[@]}" apply --server-side -f "$KUBERAY_CRDS" >&2
   echo "export KUBECONFIG=$pki/admin.kubeconfig PATH=$bin:\$PATH"
 }
 
 down() {
   local name pid file
-  for name in ray-operator kube-scheduler kube-controller-manager kube-apiserver etcd; do
+  for name in kube-scheduler kube-controller-manager kube-apiserver etcd; do
     file=$run/pid/$name
     [ -e "$file" ] || continue
     pid=$(cat "$file")
