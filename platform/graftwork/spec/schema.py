@@ -19,14 +19,14 @@ _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 def schema_of(kind: str) -> dict[str, Any]:
     """The JSON Schema of one kind."""
     schema = KINDS[kind].model_json_schema(by_alias=True)
-    return {"$schema": _DIALECT, **_tidy(schema)}
+    return {"$schema": _DIALECT, **tidy(schema)}
 
 
 def schema_of_any_kind() -> dict[str, Any]:
     """One JSON Schema for a file that holds an object of any kind; `kind` chooses."""
     definitions: dict[str, Any] = {}
     for kind, model in KINDS.items():
-        schema = _tidy(model.model_json_schema(by_alias=True))
+        schema = tidy(model.model_json_schema(by_alias=True))
         definitions |= schema.pop("$defs", {})
         definitions[kind] = schema
     return {
@@ -64,18 +64,18 @@ def write_schema_files() -> None:
         (SCHEMA_DIR / name).write_text(text)
 
 
-def _tidy(schema: Any) -> Any:
+def tidy(schema: Any) -> Any:
     """Leave out the titles pydantic makes of field names: they say nothing the key does not."""
     match schema:
         case dict():
             is_schema = "type" in schema or "anyOf" in schema or "oneOf" in schema or "const" in schema
             return {
-                key: _tidy(value)
+                key: tidy(value)
                 for key, value in schema.items()
                 if not (key == "title" and is_schema and isinstance(value, str))
             }
         case list():
-            return [_tidy(each) for each in schema]
+            return [tidy(each) for each in schema]
         case _:
             return schema
 

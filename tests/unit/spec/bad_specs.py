@@ -54,7 +54,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "unfreeze two keys": _job("unfreeze", ("phases", 0, "unfreeze"), {"lastLayers": 2, "fraction": 0.2}),
     "warm-up longer than the phase": _job("warmupEpochs", ("phases", 1, "warmupEpochs"), 7),
     "two backbones": _job("preset", ("backbone", "preset"), "resnet_50_imagenet"),
-    "mixing twice": _job("augment[1]", ("augment",), [{"cutmix": 1.0}, {"cutmix": 0.5}]),
+    "mixing twice": _job("augment", ("augment",), [{"cutmix": 1.0}, {"cutmix": 0.5}]),
     "two changes in one entry": _job("rotate", ("augment", 0, "rotate"), 0.1),
     "a split twice": _job("fraction", ("data", "validation", "uri"), "other"),
     "format beside fraction": _job("format", ("data", "validation", "format"), "csv"),
@@ -117,7 +117,9 @@ BAD_SPECS: dict[str, BadSpec] = {
 
 # What structural schemas and CEL cannot say; the operator refuses these with a condition.
 ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
-    "mixing before a change": _job("augment[1]", ("augment",), [{"mixup": 0.2}, {"flip": "horizontal"}]),
+    "mixing before a change": _job(
+        "augment[1]", ("augment",), [{"mixup": 0.2}, {"flip": "horizontal"}], without(JOB, ("spec", "features"))
+    ),
     "unfreezing nothing": _job("oneBlockEvery", ("phases", 1, "unfreeze"), {"gradually": {"oneBlockEvery": 9}}),
     "a secret with a space": _endpoint("secretName", ("auth", "apiKeys", "secretName"), "a b"),
     "nobody may ask": _endpoint("auth", ("auth",), {}),
