@@ -4,7 +4,7 @@
 #
 # Every target runs as user 1000, needs no writable root file system, holds what uv.lock says and no compiler, and lists
 # its contents in /opt/graftwork/sbom.cdx.json (CycloneDX). What Graftwork depends on and Graftwork itself are layers of
-# their own: another version of it is a small download.
+# their own: another version of it is a small download. Those that train bring the examples' pictures and backbone.
 ARG PYTHON=python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
@@ -83,6 +83,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends wget procps && 
 
 FROM ray AS train-cpu
 COPY --from=build-train-cpu /opt/graftwork /opt/graftwork
+COPY examples /opt/graftwork/examples
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
     /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 USER 1000:1000
@@ -92,6 +93,7 @@ CMD ["graft", "--help"]
 
 FROM ray AS train-gpu
 COPY --from=build-train-gpu /opt/graftwork /opt/graftwork
+COPY examples /opt/graftwork/examples
 RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
     /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 # Asked of NVIDIA's container runtime; CUDA itself stands in the environment.

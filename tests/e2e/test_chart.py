@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from graftwork.cli.smoke_test import NAME, SmokeTest
+from graftwork.controller.cluster import connect
+from graftwork.errors import PermanentError
 from tests.e2e.conftest import Kubectl
 
 CHART = Path(__file__).parents[2] / "helm" / "graftwork"
@@ -111,3 +117,58 @@ def test_upgrade_brings_crds_and_uninstall_leaves_them(kubectl: Kubectl, helm: H
     helm("uninstall", "graft")
     assert kubectl("get", "crd", "finetunejobs.graftwork.dev").returncode == 0
     assert kubectl.get("deployments", "-n", namespace)["items"] == []
+
+
+def test_helm_test_has_the_rights_it_needs(kubectl: Kubectl, helm: Helm, namespace: str, tmp_path: Path) -> None:
+    """In the name of its ServiceAccount what `helm test` runs goes through; the test plays operator and pods."""
+    helm("install", "graft", str(CHART), "--set", f"namespaces={{{namespace}}}")
+    hooks = [each for each in yaml.safe_load_all(helm("get", "hooks", "graft")) if each["kind"] != "Pod"]
+    for hook in hooks:
+        kubectl.apply(hook)
+    config = yaml.safe_load(Path(kubectl.kubeconfig).read_text())
+    config["users"][0]["user"] = {
+        "token": kubectl("create", "token", "graft-helm-test", "-n", namespace).stdout.strip()
+    }
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    ends = {
+        "finetunejob": {"phase": "Succeeded", "model": f"{NAME}/1"},
+        "inferenceendpoint": {"phase": "Ready", "url": "http://there:8000"},
+    }
+
+    def operator_works(_: float) -> None:
+        for kind, status in ends.items():
+            where = (kind, NAME, "-n", namespace, "--subresource=status", "--type=merge")
+            kubectl("patch", *where, "-p", json.dumps({"status": status}))
+
+    said: list[str] = []
+    SmokeTest(
+        cluster=connect(str(kubeconfig))[0],
+        namespace=namespace,
+        registry="http://mlflow:5000",
+        ask=lambda _: {"predictions": [{"scores": {"yes": 1.0}}]},
+        forget=lambda _: None,
+        sleep=operator_works,
+        say=said.append,
+    ).run(timeout_s=60)
+    assert said[-1] == "All is well."
+    assert kubectl("get", "finetunejobs,inferenceendpoints", "-n", namespace, "-o", "name").stdout == ""
+    account = f"system:serviceaccount:{namespace}:graft-helm-test"
+    assert not _may(kubectl, account, "delete", "finetunejobs.graftwork.dev", namespace)
+    assert not _may(kubectl, account, "create", "pods", namespace)
+
+
+def test_helm_test_says_why_nothing_comes_about(kubectl: Kubectl, helm: Helm, namespace: str) -> None:
+    """Where no pod of the operator's runs, the reason is just that."""
+    helm("install", "graft", str(CHART))
+    clock = itertools.count()
+    test = SmokeTest(
+        cluster=connect(kubectl.kubeconfig)[0],
+        namespace=namespace,
+        registry=None,
+        clock=lambda: float(next(clock)),
+        sleep=lambda _: None,
+        say=lambda _: None,
+    )
+    with pytest.raises(PermanentError, match="OperatorAbsent"):
+        test.run(timeout_s=5)

@@ -60,6 +60,9 @@ COMMANDS: dict[str, LazyCommand] = {
     "stop": LazyCommand(module="graftwork.cli.stop", help="Stop a job on a cluster, or let it go on."),
     "delete": LazyCommand(module="graftwork.cli.delete", help="Remove a job or an endpoint from a cluster."),
     "why": LazyCommand(module="graftwork.cli.why", help="Say why something on a cluster is stuck, and the fix."),
+    "smoke-test": LazyCommand(
+        module="graftwork.cli.smoke_test", help="Train and serve something small on the cluster this runs in."
+    ),
     "doctor": LazyCommand(module="graftwork.cli.doctor", help="Check this machine."),
     "explain": LazyCommand(module="graftwork.cli.explain", help="Say what the fields of a spec mean."),
     "schema": LazyCommand(module="graftwork.cli.schema", help="Print the JSON Schema of the spec files."),

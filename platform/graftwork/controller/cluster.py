@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
+from graftwork.controller.in_pod import ACCOUNT_DIR
 from graftwork.controller.names import FIELD_MANAGER
 from graftwork.errors import PermanentError, TransientError
 from graftwork.spec.base import API_VERSION
@@ -270,7 +271,7 @@ def _error_of(status: int, body: bytes, what: str) -> Exception:
 
 
 def connect(kubeconfig: str | None = None, context: str | None = None) -> tuple[KubernetesCluster, str]:
-    """The cluster of the current context, and the namespace it speaks of.
+    """The cluster of the current context, and the namespace it speaks of; in a pod without a kubeconfig, its own.
 
     Args:
         kubeconfig: file; None looks where kubectl does.
@@ -286,6 +287,8 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> tuple[
         client = config.new_client_from_config(config_file=kubeconfig, context=context)
         listed: Any = config.list_kube_config_contexts(config_file=kubeconfig)
     except (ConfigException, OSError) as error:
+        if kubeconfig is None and context is None and (ACCOUNT_DIR / "namespace").is_file():
+            return connect_inside(), (ACCOUNT_DIR / "namespace").read_text().strip()
         raise PermanentError(f"{error} Set KUBECONFIG, or run `kubectl config use-context NAME`.") from error
     contexts, current = listed
     chosen = next((each for each in contexts if each["name"] == context), current)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 import yaml
 from pydantic import BaseModel, Field
 
-from graftwork.spec.amounts import Memory
+from graftwork.spec.amounts import Duration, Memory
 from graftwork.spec.base import LabelValue, SpecModel
 from graftwork.spec.crd import CHART_DIR
 from graftwork.spec.schema import schema_text, tidy
@@ -183,6 +183,14 @@ class Switch(_Values):
     """Whether it is there."""
 
 
+class SmokeTest(_Values):
+    """What `helm test` does."""
+
+    in_one_line = True
+    timeout: Duration = "30m"
+    """How long its job and endpoint may take together."""
+
+
 class ChartValues(_Values):
     """Values of the Helm chart of Graftwork."""
 
@@ -221,6 +229,8 @@ class ChartValues(_Values):
     """Who reaches the operator: only what scrapes its metrics, from any namespace."""
     pod_disruption_budget: Switch = Switch()
     """A node that is emptied takes one operator at a time."""
+    smoke_test: SmokeTest = SmokeTest()
+    """How long the job and the endpoint that `helm test` tries may take together."""
 
 
 def values_schema() -> dict[str, Any]:
