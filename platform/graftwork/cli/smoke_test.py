@@ -12,11 +12,14 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from graftwork.cli.cluster_options import cluster_options, place_of
+from graftwork.cli.console import print_json
+from graftwork.cli.options import Output, output_option
 from graftwork.cli.why import cause_of
 from graftwork.errors import GraftworkError, PermanentError
 from graftwork.spec.amounts import seconds_of
@@ -148,11 +151,14 @@ class SmokeTest:
     sleep: Callable[[float], None] = time.sleep
     say: Callable[[str], None] = click.echo
 
-    def run(self, *, timeout_s: float) -> None:
+    def run(self, *, timeout_s: float) -> dict[str, Any]:
         """Try all of it, and take it away again.
 
         Args:
             timeout_s: for job and endpoint together.
+
+        Returns:
+            What came about: accuracy, and with a registry model and URL.
 
         Raises:
             PermanentError: something did not come about; with the cause.
@@ -164,24 +170,27 @@ class SmokeTest:
                 raise PermanentError(f"An earlier {NAME} is still being deleted. Look at its finalizers with kubectl.")
             self.sleep(_LOOK_EVERY_S)
         try:
-            self._try(deadline)
+            result = self._try(deadline)
         finally:
             self._take_away()
         self.say("All is well.")
+        return result
 
-    def _try(self, deadline: float) -> None:
+    def _try(self, deadline: float) -> dict[str, Any]:
         status = self._bring(job(register=self.registry is not None), "Succeeded", deadline)
         self.say(f"Trained: accuracy {status.get('accuracy', 'unknown')} on the test set.")
         if self.registry is None:
             self.say("There is no model registry (mlflow.trackingUri, mlflow.server): the endpoint is left out.")
-            return
+            return {"accuracy": status.get("accuracy")}
         if not status.get("model"):
             raise PermanentError("The job succeeded but tells no registered model. Check the registry's log.")
+        result = {"accuracy": status.get("accuracy"), "model": status["model"]}
         status = self._bring(endpoint(status["model"]), "Ready", deadline)
         scores = self.ask(status["url"])["predictions"][0]["scores"]
         if sum(scores.values()) < _ENOUGH:
             raise PermanentError(f"The scores of all labels add up to less than 1: {scores}. Check the serving image.")
         self.say(f"Served: {status['url']} answers with {len(scores)} labels.")
+        return {**result, "url": status["url"]}
 
     def _bring(self, content: Object, phase: str, deadline: float) -> Mapping[str, Any]:
         """Make a job or endpoint, and wait until it is in a phase; its status."""
@@ -232,7 +241,8 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str) -> 
 @click.command("smoke-test")
 @click.option("--timeout", callback=_seconds, default="30m", show_default=True, help="How long it may take in all.")
 @cluster_options
-def command(timeout: int, context: str | None, namespace: str | None) -> None:
+@output_option
+def command(timeout: int, context: str | None, namespace: str | None, output: Output) -> None:
     """Train something small on the cluster, serve it and ask for a prediction; then remove it.
 
     Runs in a pod of the cluster, where endpoints are reached: `helm test` does so. With MLFLOW_TRACKING_URI the model
@@ -242,4 +252,8 @@ def command(timeout: int, context: str | None, namespace: str | None) -> None:
 
     place = place_of(context, namespace)
     registry = load_operator_settings().tracking_uri
-    SmokeTest(cluster=place.cluster, namespace=place.namespace, registry=registry).run(timeout_s=timeout)
+    say = partial(click.echo, err=output == "json")
+    test = SmokeTest(cluster=place.cluster, namespace=place.namespace, registry=registry, say=say)
+    result = test.run(timeout_s=timeout)
+    if output == "json":
+        print_json(result)

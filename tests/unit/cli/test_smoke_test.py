@@ -39,8 +39,8 @@ class Played:
         registry: str | None = "http://mlflow:5000",
         score: float = 0.1,
         sleep: Callable[[float], None] | None = None,
-    ) -> None:
-        SmokeTest(
+    ) -> dict[str, Any]:
+        return SmokeTest(
             cluster=self.cluster,
             namespace="team",
             registry=registry,
@@ -63,7 +63,8 @@ class Played:
 def test_all_is_tried_and_taken_away() -> None:
     """Job, endpoint and answer, each told; nothing is left on the cluster or in the registry."""
     played = Played()
-    played.run()
+    result = played.run()
+    assert result == {"accuracy": "0.6200", "model": f"{NAME}/1", "url": "http://there:8000"}
     assert [name for name, _ in played.cluster.history] == ["FineTuneJob", "InferenceEndpoint"]
     assert "Trained: accuracy 0.6200 on the test set." in played.said
     assert "Served: http://there:8000 answers with 10 labels." in played.said
