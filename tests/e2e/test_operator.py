@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from graftwork.cli.main import cli
 from tests.e2e.conftest import Kubectl
 from tests.e2e.operators import eventually, running_operator
 from tests.unit.spec.examples import JOB, changed
@@ -111,6 +113,38 @@ def test_a_spec_only_the_operator_can_judge_is_a_condition(stage: Stage) -> None
         assert stage.items("rayjobs") == []
         stage.apply()
         stage.wait_for_ray_job()
+        assert operator.is_running
+
+
+def test_a_schedule_starts_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every minute a job of its own, which is told with the time of the next one; stopped, it starts no more."""
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", stage.kubectl.kubeconfig)
+
+    def graft(*arguments: str) -> str:
+        answer = CliRunner().invoke(cli, [*arguments, "-n", stage.namespace])
+        assert answer.exit_code == 0, answer.output
+        return answer.output
+
+    def parent() -> dict[str, Any]:
+        (found,) = [each for each in stage.items("finetunejobs") if each["metadata"]["name"] == "flowers"]
+        status: dict[str, Any] = found.get("status", {})
+        return status
+
+    with stage.operator() as operator:
+        stage.apply(changed(SMALL_JOB, ("spec", "schedule"), {"cron": "* * * * *"}))
+        eventually(lambda: parent().get("phase") == "Waiting", f"the schedule is seen, log in {stage.log}")
+        assert stage.items("rayjobs") == []
+        eventually(lambda: parent().get("phase") == "Running", f"a run, log in {stage.log}", within_s=90)
+        assert graft("stop", "flowers").startswith("flowers starts no more runs")
+        eventually(lambda: "nextRunTime" not in parent(), f"no more runs, log in {stage.log}")
+        run = parent()["lastRun"]
+        assert stage.wait_for_ray_job().startswith(f"{run}-")
+        assert f"lastRun: {run}" in graft("status", "flowers")
+        graft("stop", "--resume", "flowers")
+        eventually(lambda: "nextRunTime" in parent(), f"the next time, log in {stage.log}")
+        assert f"last run {run}, next {parent()['nextRunTime']}" in graft("status")
+        assert stage.kubectl("delete", "ftj", "flowers", "-n", stage.namespace).returncode == 0
+        eventually(lambda: not stage.items("finetunejobs"), "garbage collection of the run")
         assert operator.is_running
 
 

@@ -55,7 +55,7 @@ http://{{ include "graftwork.mlflow" . }}.{{ .Release.Namespace }}:5000
 {{- define "graftwork.rules" -}}
 - apiGroups: [graftwork.dev]
   resources: [finetunejobs]
-  verbs: [get, list, watch, delete]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [graftwork.dev]
   resources: [inferenceendpoints]
   verbs: [get, list, watch]

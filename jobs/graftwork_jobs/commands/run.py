@@ -31,6 +31,8 @@ def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # 
 
     job, source = load_only(file, FineTuneJob)
     reporter = make_reporter(output)
+    if job.spec.schedule is not None:
+        reporter.warn("spec.schedule is for a cluster (graft submit); here the job runs once, at once.")
     # Planning, tests and bundles are TensorFlow's, whatever the workers train with.
     set_up_keras("tensorflow")
     from graftwork_jobs.run import run_job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from graftwork.cli.options import Output, output_option
 def command(files: tuple[Path, ...], namespace: str, output: Output) -> None:
     """Print what the operator would make of the jobs and endpoints in FILES, as YAML.
 
-    Nothing is asked of a cluster or a registry: aliases of models stay as they are written.
+    Nothing is asked of a cluster or a registry: aliases of models stay as they are written. Of a job with a schedule it
+    prints the FineTuneJob of its next run.
     """
     import yaml
 
@@ -32,6 +34,7 @@ def command(files: tuple[Path, ...], namespace: str, output: Output) -> None:
 
 
 def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
+    from graftwork.controller.decide_schedule import scheduled_run
     from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
     from graftwork.controller.job_objects import JobRun, job_objects
     from graftwork.controller.pods import PodDefaults
@@ -44,6 +47,9 @@ def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
         train_image=settings.train_image, serve_image=settings.serve_image, tracking_uri=settings.tracking_uri
     )
     where = spec.metadata.namespace or namespace
+    if isinstance(spec, FineTuneJob) and spec.spec.schedule is not None:
+        following = spec.spec.schedule.next_time(datetime.now(UTC))
+        return [] if following is None else [scheduled_run(spec, following, namespace=where)]
     if isinstance(spec, FineTuneJob):
         return job_objects(JobRun(job=spec, uid="", content=essential(spec), namespace=where, defaults=defaults))
     check_access(spec)

@@ -11,6 +11,19 @@ from graftwork.cli.console import print_json
 from graftwork.cli.options import Output, output_option
 from graftwork.spec.load import KINDS
 
+_SHOWN = (
+    "progress",
+    "model",
+    "url",
+    "runId",
+    "rayJob",
+    "rayService",
+    "startTime",
+    "completionTime",
+    "lastRun",
+    "nextRunTime",
+)
+
 
 @click.command("status")
 @click.argument("name", required=False)
@@ -34,6 +47,8 @@ def _print_all(found: list[dict[str, Any]], place: Place) -> None:
     for item in found:
         status = item.get("status") or {}
         figures = " ".join(str(status[key]) for key in ("progress", "accuracy", "model", "url") if status.get(key))
+        if status.get("nextRunTime"):
+            figures = f"{figures} last run {status.get('lastRun', 'none')}, next {status['nextRunTime']}".strip()
         head = f"{item['kind']}/{item['metadata']['name']}"
         click.echo(f"{head}  {status.get('phase', 'Pending')}  {figures}".rstrip())
 
@@ -43,7 +58,7 @@ def _print_one(item: dict[str, Any]) -> None:
     click.echo(
         f"{item['kind']}/{item['metadata']['name']}: {status.get('phase', 'Pending')}. {status.get('message', '')}"
     )
-    for key in ("progress", "model", "url", "runId", "rayJob", "rayService", "startTime", "completionTime"):
+    for key in _SHOWN:
         if status.get(key):
             click.echo(f"  {key}: {status[key]}")
     for metric, value in sorted((status.get("metrics") or {}).items()):

@@ -16,7 +16,10 @@ from graftwork.errors import Problem, SpecError
 @cluster_options
 @output_option
 def command(name: str, resume: bool, context: str | None, namespace: str | None, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
-    """Stop the job NAME on the cluster; `--resume` lets it go on from its last checkpoint."""
+    """Stop the job NAME on the cluster; `--resume` lets it go on from its last checkpoint.
+
+    A job with a schedule starts no more runs until it goes on; stop a run that is under way by the run's own name.
+    """
     place = place_of(context, namespace)
     found = place.find(name)
     if found["kind"] != "FineTuneJob":
@@ -24,8 +27,12 @@ def command(name: str, resume: bool, context: str | None, namespace: str | None,
             Problem(where=name, received="an endpoint", expected="a job", fix=f"Remove it with: graft delete {name}")
         )
     short = found["metadata"]["name"]
-    place.cluster.merge(found, {"spec": {"kubernetes": {"suspend": not resume}}})
+    has_schedule = found["spec"].get("schedule") is not None
+    place.cluster.merge(found, {"spec": {"schedule" if has_schedule else "kubernetes": {"suspend": not resume}}})
     if output == "json":
         print_json({"name": short, "suspend": not resume})
+    elif resume:
+        click.echo(f"{short} goes on.")
     else:
-        click.echo(f"{short} goes on." if resume else f"{short} stops. Let it go on with: graft stop --resume {short}")
+        stops = "starts no more runs; one that is under way goes on" if has_schedule else "stops"
+        click.echo(f"{short} {stops}. Let it go on with: graft stop --resume {short}")

@@ -22,6 +22,17 @@ class Apply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Create:
+    """See that there is an object of a name; one that is there stays as it is.
+
+    Attributes:
+        manifest: as of `Apply`.
+    """
+
+    manifest: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delete:
     """See that there is no such object.
 
@@ -77,4 +88,4 @@ class Again:
     after_s: float
 
 
-Action = Apply | Delete | SetStatus | Emit | Again
+Action = Apply | Create | Delete | SetStatus | Emit | Again

@@ -71,4 +71,4 @@ def plain(status: Any) -> dict[str, Any]:
     """A status model as it is written to the cluster."""
     content: Mapping[str, Any] = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     # Server-side apply makes an empty map of one whose entries went, and the API server takes that for null.
-    return {key: value for key, value in content.items() if value != {}}
+    return {key: value for key, value in content.items() if value not in ({}, [])}

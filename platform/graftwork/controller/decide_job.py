@@ -15,6 +15,7 @@ from typing import Any, Literal
 from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
 from graftwork.controller.conditions import Finding, conditions_after, moment_of, plain, time_text
+from graftwork.controller.decide_schedule import decide_schedule
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import essential, problem_words, read_object
@@ -39,12 +40,14 @@ class JobObserved:
     Attributes:
         job: the FineTuneJob as it stands on the cluster.
         ray_jobs: RayJobs that carry its label or its run's name.
+        runs: FineTuneJobs that its schedule started, if it has one.
         progress: the ConfigMap in which the run reports, if there is one.
         has_kuberay: whether the cluster knows RayJobs.
     """
 
     job: Object
     ray_jobs: Sequence[Object] = ()
+    runs: Sequence[Object] = ()
     progress: Object | None = None
     has_kuberay: bool = True
 
@@ -83,14 +86,17 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
         namespace=metadata["namespace"],
         defaults=defaults,
     )
+    if job.spec.schedule is not None:
+        # Its runs train; what it trained itself before it had a schedule goes.
+        return [*_stale(observed, run, kept=None), *decide_schedule(job, observed.job, observed.runs, now=now)]
     if status.spec_digest == run.digest and status.phase in _ENDED:
-        return [*_stale(observed, run), *_after_the_end(observed, status, run, now)]
+        return [*_stale(observed, run, kept=run.name), *_after_the_end(observed, status, run, now)]
     return _go_on(observed, status, run, now)
 
 
 def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime) -> list[Action]:
-    if status.spec_digest not in {None, run.digest}:
-        # Another spec is another run: nothing of the old one is true of it.
+    if status.spec_digest not in {None, run.digest} or status.schedule_digest is not None:
+        # Another spec is another run: nothing of the old one, or of those of a schedule, is true of it.
         status = JobStatus()
     if not observed.has_kuberay:
         outcome = _Outcome(
@@ -108,7 +114,7 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
         outcome = _Outcome(phase="Pending", reason="Deleting", message="Waiting for the RayJob to be deleted.")
         return [*_report(observed, status, run, outcome, now), Again(after_s=_FOREIGN_RETRY_S)]
     outcome = _outcome(ray_job, _report_of(observed), run)
-    actions = [*_stale(observed, run)]
+    actions = [*_stale(observed, run, kept=run.name)]
     if outcome.phase not in _ENDED:
         actions += _wanted(observed, ray_job, run)
     return [*actions, *_report(observed, status, run, outcome, now, ray_job), Again(after_s=_LOOK_AGAIN_S)]
@@ -129,12 +135,12 @@ def _wanted(observed: JobObserved, ray_job: Object | None, run: JobRun) -> list[
     return [Apply(manifest=manifest) for manifest in (*report, *objects)]
 
 
-def _stale(observed: JobObserved, run: JobRun) -> list[Action]:
-    """Runs of earlier specs, with what belongs to them."""
+def _stale(observed: JobObserved, run: JobRun, *, kept: str | None) -> list[Action]:
+    """Runs of earlier specs, with what belongs to them: all but the one to keep."""
     actions: list[Action] = []
     for ray_job in observed.ray_jobs:
         metadata = ray_job["metadata"]
-        if metadata["name"] == run.name or not _owns(ray_job, run.uid) or metadata.get("deletionTimestamp"):
+        if metadata["name"] == kept or not _owns(ray_job, run.uid) or metadata.get("deletionTimestamp"):
             continue
         actions += [
             Delete(api_version=version, kind=kind, namespace=run.namespace, name=name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from graftwork.spec.base import API_VERSION
@@ -12,6 +13,8 @@ from graftwork.spec.base import API_VERSION
 GROUP: Final = API_VERSION.partition("/")[0]
 FIELD_MANAGER: Final = "graftwork-operator"
 JOB_LABEL: Final = f"{GROUP}/job"
+SCHEDULE_LABEL: Final = f"{GROUP}/schedule"
+SCHEDULE_TIME_ANNOTATION: Final = f"{GROUP}/schedule-time"
 ENDPOINT_LABEL: Final = f"{GROUP}/endpoint"
 MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY: Final = "graftwork"
@@ -31,13 +34,19 @@ def digest_of(content: Any, *, length: int = 16) -> str:
 
 
 def job_digest(spec: Mapping[str, Any]) -> str:
-    """Digest of what a job trains: all of its spec but how it is placed on the cluster."""
-    return digest_of({key: value for key, value in spec.items() if key != "kubernetes"}, length=_DIGEST_LENGTH)
+    """Digest of what a job trains: all of its spec but when, and how it is placed on the cluster."""
+    trained = {key: value for key, value in spec.items() if key not in {"kubernetes", "schedule"}}
+    return digest_of(trained, length=_DIGEST_LENGTH)
 
 
 def run_name(job: str, digest: str) -> str:
     """Name of a job's RayJob, and of all that belongs to it."""
     return f"{job}-{digest}"
+
+
+def scheduled_run_name(job: str, time: datetime) -> str:
+    """Name of the FineTuneJob that a schedule starts at a time: a time has one run, however often it is looked at."""
+    return f"{job}-{time.astimezone(UTC):%Y%m%d%H%M}"
 
 
 def progress_name(run: str) -> str:

@@ -107,9 +107,11 @@ class Operator:
 
     def _own(self, kind: str) -> Callable[..., Any]:
         # Asynchronous, so that kopf calls it in its own loop, where the queue lives.
-        async def changed(namespace: str | None, name: str | None, **_: Any) -> None:
+        async def changed(namespace: str | None, name: str | None, labels: Mapping[str, str], **_: Any) -> None:
             if namespace is not None and name is not None:
                 self._queue.add(Key(kind=kind, namespace=namespace, name=name))
+            if namespace is not None and names.SCHEDULE_LABEL in labels:
+                self._queue.add(Key(kind=kind, namespace=namespace, name=labels[names.SCHEDULE_LABEL]))
 
         return changed
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from graftwork.controller import names
-from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
+from graftwork.controller.actions import Action, Again, Apply, Create, Delete, Emit, SetStatus
 from graftwork.controller.cluster import Cluster, Object, stored
 from graftwork.controller.conditions import time_text
 from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint
@@ -92,10 +92,15 @@ class Reconciler:
         return JobObserved(
             job=found,
             ray_jobs=ray_jobs,
+            runs=self._runs(key) if found.get("spec", {}).get("schedule") is not None else (),
             progress=self.cluster.get("v1", "ConfigMap", key.namespace, names.progress_name(run)),
             # Asked only if nothing is there that answers it.
             has_kuberay=bool(ray_jobs) or self.cluster.knows(RAY),
         )
+
+    def _runs(self, key: Key) -> Sequence[Object]:
+        labels = f"{names.SCHEDULE_LABEL}={key.name}"
+        return self.cluster.list(API_VERSION, "FineTuneJob", key.namespace, labels=labels)
 
     def _see_endpoint(self, key: Key, found: Object) -> EndpointObserved:
         ray_service = self.cluster.get(RAY, "RayService", key.namespace, names.service_name(key.name))
@@ -122,6 +127,8 @@ class Reconciler:
             match action:
                 case Apply(manifest=manifest):
                     self.cluster.apply(manifest)
+                case Create(manifest=manifest):
+                    self.cluster.create(manifest)
                 case Delete():
                     self.cluster.delete(action.api_version, action.kind, action.namespace, action.name, uid=action.uid)
                 case SetStatus(status=status):

@@ -20,6 +20,8 @@ ALIAS_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DURATION_PATTERN = r"^[1-9][0-9]*[smh]$"
 MODEL_PATTERN = r"^[a-z0-9*][-a-z0-9*]*$"
+CRON_PATTERN = r"^[0-9A-Za-z*,/#-]+( [0-9A-Za-z*,/#-]+){4}$"
+TIME_ZONE_PATTERN = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"
 HEADER_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_.]*$"
 
 # What a pattern asks for, in words; error messages use these.
@@ -29,6 +31,8 @@ PATTERN_WORDS: dict[str, str] = {
     "hyphen",
     MODEL_PATTERN: "a model's name of lower-case letters, digits and hyphens, with `*` for any characters",
     HEADER_PATTERN: "a header's name of letters, digits, hyphens, underscores and dots",
+    CRON_PATTERN: "five fields with a space between them: minute, hour, day of the month, month, day of the week",
+    TIME_ZONE_PATTERN: "a time zone such as `Europe/Berlin` or `UTC`",
     DURATION_PATTERN: "a time such as `90s`, `30m` or `2h`",
     LABEL_VALUE_PATTERN: "a label value of letters, digits, hyphens, underscores and dots that begins and ends with a "
     "letter or digit",

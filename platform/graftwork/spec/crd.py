@@ -162,7 +162,7 @@ def _root_schema(kind: str, resource: Resource) -> dict[str, Any]:
             "spec": _Translation(spec).root(),
             "status": _Translation(resource.status).root(),
         },
-        "x-kubernetes-validations": [rule.as_dict() for rule in ROOT_RULES],
+        "x-kubernetes-validations": [rule.as_dict() for rule in ROOT_RULES[kind]],
     }
 
 

@@ -18,6 +18,8 @@ from graftwork.spec.tasks import Task, input_kind
 
 # Names of the objects made from a job end in nine characters of ours, and KubeRay allows 47.
 LONGEST_NAME = 38
+# Runs of a schedule have a hyphen and twelve digits more.
+LONGEST_NAME_WITH_SCHEDULE = LONGEST_NAME - 13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +122,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="`notWorseThan` needs a `register` section, which names the model that carries the alias",
         ),
         Rule(
+            rule="!has(self.schedule) || !self.kubernetes.suspend",
+            message="expected `schedule.suspend` in place of `kubernetes.suspend`: a job with a schedule has no pods",
+        ),
+        Rule(
             rule="!has(self.kubernetes.storage) || self.kubernetes.storage.contains('://') || "
             "(has(self.kubernetes.volumes) && self.kubernetes.volumes.exists(x, "
             "(self.kubernetes.storage + '/').startsWith(x.path.endsWith('/') ? x.path : x.path + '/')))",
@@ -215,10 +221,20 @@ RULES: dict[str, tuple[Rule, ...]] = {
 # Objects of which exactly one key may be given, where they stand beside words and CEL cannot look inside.
 SINGLE_KEY = frozenset({"Unfreeze"})
 
-ROOT_RULES: tuple[Rule, ...] = (
+ROOT_RULES: dict[str, tuple[Rule, ...]] = {
+    kind: (
+        Rule(
+            rule=f"size(self.metadata.name) <= {LONGEST_NAME}",
+            message=f"metadata.name: expected at most {LONGEST_NAME} characters, for names of pods are made from it",
+        ),
+    )
+    for kind in ("FineTuneJob", "InferenceEndpoint")
+}
+ROOT_RULES["FineTuneJob"] += (
     Rule(
-        rule=f"size(self.metadata.name) <= {LONGEST_NAME}",
-        message=f"metadata.name: expected at most {LONGEST_NAME} characters, for names of pods are made from it",
+        rule=f"!has(self.spec.schedule) || size(self.metadata.name) <= {LONGEST_NAME_WITH_SCHEDULE}",
+        message=f"metadata.name: expected at most {LONGEST_NAME_WITH_SCHEDULE} characters with a `schedule`, for names "
+        "of runs are made from it",
     ),
 )
 

@@ -23,6 +23,7 @@ from graftwork.spec.job_evaluation import (
 )
 from graftwork.spec.job_inputs import input_inconsistencies
 from graftwork.spec.job_model import Backbone, Head
+from graftwork.spec.job_schedule import History, Schedule
 from graftwork.spec.job_search import Search, SearchRange
 from graftwork.spec.job_training import (
     EarlyStopping,
@@ -55,6 +56,7 @@ __all__ = [
     "GateSlice",
     "Gradually",
     "Head",
+    "History",
     "Input",
     "Lora",
     "Mirror",
@@ -63,6 +65,7 @@ __all__ = [
     "ReduceOnPlateau",
     "Register",
     "Scaling",
+    "Schedule",
     "Search",
     "SearchRange",
     "SplitSource",
@@ -102,6 +105,9 @@ class FineTuneJobSpec(SpecModel):
     """What is looked at after training."""
     register_: Register | None = Field(default=None, alias="register")
     """Under which name the bundle goes into the registry. Without it the bundle stays in the run's folder."""
+    schedule: Schedule | None = None
+    """When runs of the job begin by themselves on Kubernetes; the job itself then trains nothing. `graft run` ignores
+    it and runs once, at once."""
     kubernetes: JobPlacement = JobPlacement()
     """How the job runs on Kubernetes; ignored on one machine."""
 
@@ -123,6 +129,7 @@ class FineTuneJobSpec(SpecModel):
             self._views_of_mixtures(),
             *self._mixing_comes_last(),
             self._storage_is_mounted(),
+            self._suspended_twice(),
         )
         # Only a spec that is right by itself can be varied.
         refuse_if_any(*search_problems(self))
@@ -175,6 +182,17 @@ class FineTuneJobSpec(SpecModel):
                     )
                 )
         return found
+
+    def _suspended_twice(self) -> Inconsistency | None:
+        if self.schedule is None or not self.kubernetes.suspend:
+            return None
+        return Inconsistency(
+            at=("kubernetes", "suspend"),
+            received="true in a job with a schedule, which has no pods of its own",
+            expected="`schedule.suspend: true`, which starts no more runs",
+            fix="Use `schedule.suspend`, or stop a run that is under way by its own name.",
+            involves=(("schedule", "suspend"),),
+        )
 
     def _storage_is_mounted(self) -> Inconsistency | None:
         storage, volumes = self.kubernetes.storage, self.kubernetes.volumes

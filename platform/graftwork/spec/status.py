@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from graftwork.spec.base import PositiveInt
 
 ConditionStatus = Literal["True", "False", "Unknown"]
-JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Suspended", "Succeeded", "Failed"]
+JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Suspended", "Waiting", "Succeeded", "Failed"]
 EndpointPhase = Literal["Pending", "Starting", "Ready", "Degraded", "Failed"]
 
 
@@ -75,7 +75,17 @@ class JobStatus(StatusModel):
     accuracy: str | None = None
     """Accuracy on the test set, for the table `kubectl get` prints."""
     model: str | None = None
-    """What was registered, as `NAME/VERSION`."""
+    """What was registered, as `NAME/VERSION`; with a schedule, by the last run that registered something."""
+    last_run: str | None = None
+    """With a schedule: the FineTuneJob of the last run."""
+    active_runs: list[str] = Field(default_factory=list)
+    """With a schedule: the FineTuneJobs of runs that are under way."""
+    next_run_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """With a schedule: when the next run begins."""
+    last_schedule_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
+    """With a schedule: up to when all times are dealt with; their runs were started, or they were passed over."""
+    schedule_digest: str | None = None
+    """Digest of the schedule that these times are of."""
     conditions: list[Condition] = Field(default_factory=list)
     """Its state, aspect by aspect."""
 

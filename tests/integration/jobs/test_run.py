@@ -167,7 +167,7 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
     made_again = graft_home.graft("run", file, "-o", "json")
     versions_at_the_end = versions(graft_home)
     strict = {"gates": [{"metric": "loss", "max": 0.001}], "calibration": "temperature"}
-    write_job(graft_home.work, "gated", training=training, evaluation=strict)
+    write_job(graft_home.work, "gated", training=training, evaluation=strict, schedule={"cron": "0 3 * * *"})
     re_evaluated = graft_home.graft("run", file)
     return GatedStory(
         stopped=stopped,
@@ -285,6 +285,12 @@ def test_an_unchanged_job_is_answered_from_its_run(story: GatedStory) -> None:
     assert (outcome["model"], outcome["version"], outcome["alias"]) == ("tiny", 2, "champion")
     assert f"run {outcome['run_id']} had the same spec" in story.unchanged.err
     assert "phase tune" not in story.unchanged.err
+
+
+def test_a_schedule_is_for_clusters(story: GatedStory) -> None:
+    """Here the job runs at once, which is said; it is the job that it was without a schedule."""
+    assert "spec.schedule is for a cluster" in story.re_evaluated.err
+    assert story.runs_at_the_end == 2
 
 
 def test_a_version_that_was_deleted_is_made_again(story: GatedStory) -> None:

@@ -22,6 +22,19 @@ def test_render_prints_what_the_operator_makes(tmp_path: Path) -> None:
     assert {each["metadata"]["namespace"] for each in objects} == {"team"}
 
 
+def test_render_prints_the_next_run_of_a_schedule(tmp_path: Path) -> None:
+    """A job with a schedule becomes FineTuneJobs: the next one is named after the time at which it begins."""
+    job = tmp_path / "job.yaml"
+    job.write_text((ROOT / "jobs/specs/emoji10.yaml").read_text() + '  schedule: {cron: "15 3 * * *"}\n')
+    answer = CliRunner().invoke(cli, ["render", str(job)])
+    assert answer.exit_code == 0, answer.output
+    (run,) = yaml.safe_load_all(answer.output)
+    assert run["kind"] == "FineTuneJob"
+    assert run["metadata"]["name"].startswith("emoji10-20")
+    assert run["metadata"]["name"].endswith("0315")
+    assert "schedule" not in run["spec"]
+
+
 def test_an_endpoint_on_a_cluster_says_who_may_ask() -> None:
     """Without a word about it, it is not made; the error says how to."""
     answer = CliRunner().invoke(cli, ["render", str(ROOT / "serving/specs/emoji10.yaml")])

@@ -54,6 +54,14 @@ BAD_SPECS: dict[str, BadSpec] = {
     "unfreeze two keys": _job("unfreeze", ("phases", 0, "unfreeze"), {"lastLayers": 2, "fraction": 0.2}),
     "warm-up longer than the phase": _job("warmupEpochs", ("phases", 1, "warmupEpochs"), 7),
     "two backbones": _job("preset", ("backbone", "preset"), "resnet_50_imagenet"),
+    "four fields of a schedule": _job("cron", ("schedule",), {"cron": "0 3 * *"}),
+    "a schedule of no zone": _job("timeZone", ("schedule",), {"cron": "0 3 * * *", "timeZone": "Europe / Berlin"}),
+    "suspended beside a schedule": BadSpec(
+        content=changed(
+            changed(JOB, ("spec", "schedule"), {"cron": "0 3 * * *"}), ("spec", "kubernetes"), {"suspend": True}
+        ),
+        names="suspend",
+    ),
     "mixing twice": _job("augment", ("augment",), [{"cutmix": 1.0}, {"cutmix": 0.5}]),
     "two changes in one entry": _job("rotate", ("augment", 0, "rotate"), 0.1),
     "a split twice": _job("fraction", ("data", "validation", "uri"), "other"),
@@ -120,6 +128,9 @@ ONLY_THE_OPERATOR_KNOWS: dict[str, BadSpec] = {
     "mixing before a change": _job(
         "augment[1]", ("augment",), [{"mixup": 0.2}, {"flip": "horizontal"}], without(JOB, ("spec", "features"))
     ),
+    "a schedule without times": _job("cron", ("schedule",), {"cron": "0 3 31 2 *"}),
+    "an hour too many": _job("cron", ("schedule",), {"cron": "0 24 * * *"}),
+    "a zone that is none": _job("timeZone", ("schedule",), {"cron": "0 3 * * *", "timeZone": "Europe/Atlantis"}),
     "unfreezing nothing": _job("oneBlockEvery", ("phases", 1, "unfreeze"), {"gradually": {"oneBlockEvery": 9}}),
     "a secret with a space": _endpoint("secretName", ("auth", "apiKeys", "secretName"), "a b"),
     "nobody may ask": _endpoint("auth", ("auth",), {}),
