@@ -289,7 +289,7 @@ def test_an_unchanged_job_is_answered_from_its_run(story: GatedStory) -> None:
 
 def test_a_schedule_is_for_clusters(story: GatedStory) -> None:
     """Here the job runs at once, which is said; it is the job that it was without a schedule."""
-    assert "spec.schedule is for a cluster" in story.re_evaluated.err
+    assert "spec.schedule is for a cluster" in story.re_evaluated.out
     assert story.runs_at_the_end == 2
 
 
