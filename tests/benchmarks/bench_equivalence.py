@@ -69,7 +69,11 @@ def main() -> None:
             print(f"{record['phase']:5} epoch {record['epoch']}  {workers} worker(s)  {figures}")
     difference = {name: float(np.max(np.abs(one[name].astype(float) - two[name]), initial=0.0)) for name in one}
     worst = max(difference, key=lambda name: difference[name])
-    print(f"largest difference of a weight: {difference[worst]:.2e} ({worst}, {len(one)} arrays)")
+    largest = float(np.max(np.abs(one[worst])))
+    print(f"largest difference of a weight: {difference[worst]:.2e} of {largest:.3g} ({worst}, {len(one)} arrays)")
+    shares = {name: difference[name] / float(np.max(np.abs(one[name]), initial=1e-6)) for name in one}
+    worst = max(shares, key=lambda name: shares[name])
+    print(f"largest share of an array's largest weight: {shares[worst]:.2e} ({worst})")
     print(f"largest difference of a predicted probability: {np.abs(scores[0] - scores[1]).max():.2e}")
 
 
