@@ -153,6 +153,10 @@ class Collectives:
             )
 
 
+ALONE = Collectives(rank=0, world=1)
+"""A worker without others."""
+
+
 @functools.lru_cache(maxsize=_MOST_SIZES)
 def _sum_of_arrays(collectives: Collectives, dtype: str, size: int) -> Callable[[NDArray[Any]], tf.Tensor]:
     """A compiled exchange of flat arrays of one type and size; compiling costs more than most exchanges."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.collectives import ALONE, Collectives
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class JaxCollectives(Collectives):
     @property
     def in_step(self) -> Collectives:
         """One worker: the program of a step sees the whole batch."""
-        return Collectives(rank=0, world=1)
+        return ALONE
 
     def _sum_flat(self, flat: NDArray[Any]) -> NDArray[Any]:
         from jax.experimental.multihost_utils import process_allgather

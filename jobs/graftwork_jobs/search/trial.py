@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from graftwork.errors import GraftworkError
-from graftwork_jobs.distributed.collectives import Collectives
+from graftwork_jobs.distributed.collectives import ALONE
 from graftwork_jobs.distributed.worker_process import WorkerProcess
 from graftwork_jobs.features.extract import NodeShare
 from graftwork_jobs.train.request import TrainRequest
@@ -57,7 +57,7 @@ def run_trial(config: Mapping[str, Any], *, requests: Sequence[TrainRequest], pr
 class _AloneOnTune:
     """A worker that is alone in a Tune trial; its reports go to Tune. Meets `graftwork_jobs.train.host.Host`."""
 
-    collectives = Collectives(rank=0, world=1)
+    collectives = ALONE
     node = NodeShare(rank=0, world=1)
 
     def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:

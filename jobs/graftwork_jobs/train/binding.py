@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from graftwork_jobs.distributed.collectives import ALONE, Collectives
 from graftwork_jobs.train.phase_parts import PhaseParts, make_phase
+from graftwork_jobs.train.replicated import ReplicatedSteps
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
@@ -64,11 +66,15 @@ def bind(
     spec, stage = run.request.job.spec, stages[position]
     apply_freeze(run.network, stage.boundary)
     part = make_phase(run, number, stage)
-    tap = make_tap() if run.collectives.world > 1 and spec.scaling.preflight == "auto" else None
-    optimizer, learning_rate = _optimizer(run, number, stages, position, tap)
+    together = ALONE if part.is_replicated else run.collectives
+    tap = make_tap() if together.world > 1 and spec.scaling.preflight == "auto" else None
+    optimizer, learning_rate = _optimizer(run, number, stages, position, tap, together.in_step)
     if before is not None:
         carry_over(before, optimizer)
-    steps = make_steps(part.model, optimizer, run.target, run.collectives, tap)
+    steps = make_steps(part.model, optimizer, run.target, together, tap)
+    if part.is_replicated:
+        steps = ReplicatedSteps(steps, run.collectives)
+        run.tell("replicated", phase=part.spec.name, workers=run.collectives.world)
     bound = Binding(part=part, optimizer=optimizer, learning_rate=learning_rate, steps=steps)
     if tap is not None:
         _preflight(run, bound, epoch)
@@ -89,15 +95,15 @@ def stored_optimizer(
     # What follows a whole epoch may be another stage; the optimizer is of the one that the epoch was in.
     position = stage_at(stages, state.epochs_done if state.steps_done else state.epochs_done - 1)
     apply_freeze(run.network, stages[position].boundary)
-    optimizer, _ = _optimizer(run, number, stages, position, None)
+    optimizer, _ = _optimizer(run, number, stages, position, None, ALONE)
     assign(optimizer.variables, checkpoint.optimizer)
     return optimizer
 
 
 def _optimizer(
-    run: RunContext, number: int, stages: Sequence[Stage], position: int, tap: Tap | None
+    run: RunContext, number: int, stages: Sequence[Stage], position: int, tap: Tap | None, together: Collectives
 ) -> tuple[keras.optimizers.Optimizer, ScheduledLearningRate]:
-    """The optimizer of a stage, for what is not frozen now."""
+    """The optimizer of a stage, for what is not frozen now; averages over those workers."""
     from graftwork_jobs.model.depth import rate_shares
     from graftwork_jobs.model.stages import first_epochs
     from graftwork_jobs.train.optimizers import Schedule, ScheduledLearningRate, make_optimizer
@@ -111,7 +117,7 @@ def _optimizer(
         training,
         learning_rate,
         trained,
-        run.collectives.in_step,
+        together,
         tap,
         None if decay is None else rate_shares(network, trained, decay),
         [updates * epoch for epoch in first_epochs(network, stages[: position + 1], trained)],

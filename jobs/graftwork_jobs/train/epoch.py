@@ -49,7 +49,7 @@ def train_epoch(
 
     pieces = run.plan.pieces
     last = run.plan.steps(len(run.index.splits["train"]))
-    batches = steps.batches(part.feed.training(epoch, start_step=start_step).map(with_validity))
+    batches = steps.batches(part.training(epoch, start_step=start_step).map(with_validity))
     run.checkpointing.begin_epoch()
     told = time.monotonic()
     for step in range(start_step + 1, last + 1):

@@ -51,7 +51,7 @@ class JaxSteps:
         self._trained = list(optimizer._trainable_variables)  # noqa: SLF001 (Keras has no public name)
         trained = {id(variable) for variable in self._trained}
         self._others = [variable for variable in model.parts_variables if id(variable) not in trained]
-        mesh = Mesh(devices_of_workers(), (_ROWS,))
+        mesh = Mesh([jax.local_devices()[0]] if self._is_alone else devices_of_workers(), (_ROWS,))
         self._spread, self._same = NamedSharding(mesh, PartitionSpec(_ROWS)), NamedSharding(mesh, PartitionSpec())
         self._run = jax.jit(self._program, donate_argnums=(0, 1), out_shardings=self._same)
         self._compute_alone = jax.jit(self._alone)

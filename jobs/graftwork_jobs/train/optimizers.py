@@ -16,6 +16,7 @@ from graftwork.spec.fine_tune_job import Phase, Training
 from graftwork_jobs.distributed.collectives import Collectives, Tensor
 from graftwork_jobs.distributed.gradient_tap import Tap
 from graftwork_jobs.distributed.optimizer import averaging
+from graftwork_jobs.train.fused_adam import fused
 from graftwork_jobs.train.late_start import starting_late
 
 _SGD_MOMENTUM = 0.9
@@ -113,10 +114,10 @@ def make_optimizer(
     )
     match training.optimizer:
         case "adam":
-            optimizer = with_average(starting_late(keras.optimizers.Adam, first_updates))(**common)
+            optimizer = with_average(starting_late(fused(keras.optimizers.Adam), first_updates))(**common)
         case "adamw":
             common["weight_decay"] = training.weight_decay
-            optimizer = with_average(starting_late(keras.optimizers.AdamW, first_updates))(**common)
+            optimizer = with_average(starting_late(fused(keras.optimizers.AdamW), first_updates))(**common)
         case "sgd":
             optimizer = with_average(keras.optimizers.SGD)(momentum=_SGD_MOMENTUM, **common)
     if training.weight_decay:

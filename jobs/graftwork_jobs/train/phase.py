@@ -45,7 +45,7 @@ def train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Che
     stages = stages_of(run.network, phase)
     optimizer = None if checkpoint is None else stored_optimizer(run, number, stages, checkpoint)
     best = values_of(variables) if checkpoint is None or optimizer is None else checkpoint.best
-    first = stage_at(stages, state.epochs_done)
+    first, bound = stage_at(stages, state.epochs_done), None
     for position in range(first, len(stages)):
         if state.phase_ended:
             break
@@ -59,6 +59,9 @@ def train_phase(run: RunContext, number: int, state: TrainState, checkpoint: Che
         state, best = _train_stage(run, bound, stages[position], state, best)
 
     assign(variables, best)
+    if bound is not None and bound.part.is_replicated:
+        # Nothing kept the workers together; on unlike processors they differ by rounding.
+        run.collectives.broadcast(variables)
     merge_adapters(run.network, seed=run.request.job.spec.training.seed)
     best_epoch = state.phase_state.best_epoch
     run.tell("phase_finished", phase=phase.name, epochs=state.epochs_done, best_epoch=(best_epoch or 0) + 1)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from graftwork.spec.fine_tune_job import Phase
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.train.feeds import FeatureFeed, Feed, InputFeed, Rows
+from graftwork_jobs.train.replicated import is_small
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
     import numpy as np
+    import tensorflow as tf
     from numpy.typing import NDArray
 
     from graftwork_jobs.features.extract import Extractor
@@ -30,12 +32,19 @@ class PhaseParts:
         model: what is trained; shares its variables with the network.
         evaluator: of the same part of the network.
         feed: what goes into both.
+        is_replicated: whether every worker trains on whole batches, as it is so small.
     """
 
     spec: Phase
     model: TrainingModel
     evaluator: Evaluator
     feed: Feed
+    is_replicated: bool = False
+
+    def training(self, epoch: int, *, start_step: int = 0) -> tf.data.Dataset:
+        """One epoch of what this worker trains on, from a step on: elements (inputs, targets, weights)."""
+        feed = self.feed.by_one() if self.is_replicated else self.feed
+        return feed.training(epoch, start_step=start_step)
 
 
 def calibrate(run: RunContext) -> None:
@@ -81,6 +90,7 @@ def make_phase(run: RunContext, number: int, stage: Stage) -> PhaseParts:
             held_out=extractor.features(cut, held_out, phase=phase.name),
             held_out_targets=held_out.targets,
         ),
+        is_replicated=run.collectives.world > 1 and cut.rest is None and is_small(cut.head, run.plan.micro_rows),
     )
 
 

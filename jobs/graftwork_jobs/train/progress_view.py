@@ -42,6 +42,8 @@ class TrainingView:
                 self._reporter.say(features_line(event))
             case "preflight":
                 self._reporter.say(preflight_line(event))
+            case "replicated":
+                self._reporter.say(replicated_line(event))
             case "unfrozen":
                 self._reporter.say(unfrozen_line(event))
             case "warning":
@@ -116,6 +118,11 @@ def preflight_line(event: Event) -> str:
         f"preflight of phase {event['phase']}: {event['workers']} workers compute what one does "
         f"(compared over {event['updates']} updates in {event['seconds']:.1f} s)"
     )
+
+
+def replicated_line(event: Event) -> str:
+    """That the workers of a phase exchange nothing, in one line."""
+    return f"phase {event['phase']} is small: each of {event['workers']} workers computes all of it, as one would"
 
 
 def unfrozen_line(event: Event) -> str:
