@@ -52,9 +52,9 @@ def _is_used(side: int, kernel: int, stride: int) -> bool:
     depthwise.speed_up_depthwise(network)
     usual = depthwise.depthwise
 
-    def noted(inputs: Any, weights: Any, stride: int, padding: str) -> Any:
+    def noted(inputs: Any, kernel: Any, stride: int, padding: str) -> Any:
         used.append(stride)
-        return usual(inputs, weights, stride, padding)
+        return usual(inputs, kernel, stride, padding)
 
     try:
         depthwise.depthwise = noted
