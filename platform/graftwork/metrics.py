@@ -57,7 +57,7 @@ class ServingMetrics:
         examples: examples scored.
         batch_examples: examples that shared a pass through the model.
         waiting: requests that no thread has taken up.
-        model_info: 1 for each model served, with its version and digest.
+        model_info: 1 for each model served, with its version, its digest, and what computes it in which numbers.
         version_requests: prediction requests by the version that answered, and their outcome: `ok`, `refused` (the
             client's to fix, or too many waiting) or `failed`.
         version_seconds: time to answer a prediction request, by the version that answered.
@@ -104,7 +104,10 @@ class ServingMetrics:
     )
     model_info: Gauge = field(
         default_factory=lambda: _gauge(
-            "graftwork_model_info", "Models served.", ("endpoint", "model", "version", "digest"), "livemax"
+            "graftwork_model_info",
+            "Models served.",
+            ("endpoint", "model", "version", "digest", "engine", "precision"),
+            "livemax",
         )
     )
     version_requests: Counter = field(

@@ -38,6 +38,14 @@ class Answers(Protocol):
         """
         ...
 
+    def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The labels each example is answered with; none where the answer is numbers.
+
+        Args:
+            values: what the model gave, shape (examples, labels).
+        """
+        ...
+
     def tensors(self) -> dict[str, tuple[str, list[int]]]:
         """Output tensors of the Open Inference Protocol by name: datatype, and shape without the number of examples."""
         ...
@@ -71,6 +79,10 @@ class ScoreAnswers:
             "scores": {self.labels[index]: round(float(values[index]), 7) for index in best},
         }
 
+    def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The label of each."""
+        return [(self.labels[index],) for index in self._answered(values).tolist()]
+
     def tensors(self) -> dict[str, tuple[str, list[int]]]:
         """All probabilities, and the likeliest label."""
         return {"scores": ("FP32", [len(self.labels)]), "label": ("BYTES", [])}
@@ -103,6 +115,10 @@ class NumberAnswers:
         """Every number; `top` ranks nothing here."""
         del top
         return {"values": {name: float(f"{value:.7g}") for name, value in zip(self.labels, values, strict=True)}}
+
+    def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """Nothing is decided."""
+        return [()] * len(values)
 
     def tensors(self) -> dict[str, tuple[str, list[int]]]:
         """All numbers."""
@@ -139,6 +155,10 @@ class LabelAnswers:
             "labels": [self.labels[index] for index in given],
             "scores": {self.labels[index]: round(float(values[index]), 7) for index in order if index in shown},
         }
+
+    def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
+        """The labels given to each."""
+        return [tuple(self.given(row)) for row in values]
 
     def tensors(self) -> dict[str, tuple[str, list[int]]]:
         """All probabilities, and whether each label is given."""

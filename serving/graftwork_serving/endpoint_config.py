@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from graftwork.spec.precision import Precision
+
 
 class ModelConfig(BaseModel):
     """One bundle to serve."""
@@ -155,6 +157,8 @@ class ReplicaConfig(BaseModel):
     """The first one answers where a request names none."""
     max_batch_size: int
     """Most examples in one pass."""
+    precision: Precision = "float32"
+    """Numbers that engines compute in."""
     max_request_bytes: int
     """Largest request body."""
     max_image_pixels: int

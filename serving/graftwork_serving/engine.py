@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
+
+from graftwork_serving.precision import OPENVINO_HINTS
 
 if TYPE_CHECKING:
     import openvino
     from numpy.typing import NDArray
 
+    from graftwork.spec.precision import Precision
+
+ENGINE: Final = "openvino"
+"""What the engine here is called in specs, metadata and metrics."""
 # A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
 _WORTHWHILE_SHARE = 0.85
 _TIMING_ROUNDS = 5
@@ -53,14 +59,16 @@ class EngineOptions:
     Attributes:
         threads: CPU threads, at least 1; as many passes may run side by side.
         max_batch_size: most examples in one pass, at least 1.
+        precision: numbers it computes in.
     """
 
     threads: int
     max_batch_size: int
+    precision: Precision = "float32"
 
 
 class OpenVinoEngine:
-    """An OpenVINO model on CPU, float32.
+    """An OpenVINO model on CPU.
 
     Args:
         read: gives the network, a new object each time: one input, whose first dimension is the batch, and one output.
@@ -75,6 +83,7 @@ class OpenVinoEngine:
         self._read = read
         self._shape = row_shape
         self._trial = trial
+        self._precision = options.precision
         self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
         self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
         self._batched: _Compiled | None = None
@@ -90,7 +99,15 @@ class OpenVinoEngine:
         return np.concatenate([self._narrow.run(batch[index : index + 1]) for index in range(len(batch))])
 
     def _compile(self, rows: int, *, streams: int, threads: int) -> _Compiled:
-        return _Compiled(self._read(), (rows, *self._shape), self._trial.dtype, streams=streams, threads=threads)
+        properties = {
+            # OpenVINO chooses bf16 by itself on some processors; answers must not depend on the processor.
+            "INFERENCE_PRECISION_HINT": OPENVINO_HINTS[self._precision],
+            # Pinned threads of two replicas on one machine end up on the same core.
+            "ENABLE_CPU_PINNING": False,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": streams,
+        }
+        return _Compiled(self._read(), (rows, *self._shape), self._trial.dtype, properties)
 
     def _choose_batch_size(self, options: EngineOptions) -> None:
         """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
@@ -121,25 +138,14 @@ class _Compiled:
     """A network compiled for one input shape, with an inference request for each calling thread."""
 
     def __init__(
-        self, model: openvino.Model, shape: tuple[int, ...], dtype: np.dtype[Any], *, streams: int, threads: int
+        self, model: openvino.Model, shape: tuple[int, ...], dtype: np.dtype[Any], properties: Mapping[str, Any]
     ) -> None:
         import openvino
 
         model.reshape(list(shape))
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input(0).tensor().set_element_type(openvino.Type(dtype))
-        self._model: openvino.CompiledModel = openvino.Core().compile_model(
-            steps.build(),
-            "CPU",
-            {
-                # OpenVINO chooses bf16 by itself on some processors; answers must not depend on the processor.
-                "INFERENCE_PRECISION_HINT": "f32",
-                # Pinned threads of two replicas on one machine end up on the same core.
-                "ENABLE_CPU_PINNING": False,
-                "INFERENCE_NUM_THREADS": threads,
-                "NUM_STREAMS": streams,
-            },
-        )
+        self._model: openvino.CompiledModel = openvino.Core().compile_model(steps.build(), "CPU", dict(properties))
         self._local = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:

@@ -136,7 +136,8 @@ class Follower:
 
     def _switch(self, loaded: EndpointFile) -> None:
         models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
-        _rehearse(loaded, models, known={model.digest for model in self._models})
+        is_as_precise = loaded.endpoint.spec.precision == self._loaded.endpoint.spec.precision
+        _rehearse(loaded, models, known={model.digest for model in self._models} if is_as_precise else set())
         self._deploy(loaded, models)
         self._loaded, self._models = loaded, models
         self._plan_next_look()
@@ -217,10 +218,10 @@ def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str
     from graftwork_serving.served_model import load_model
     from graftwork_serving.trunks import SharedParts
 
-    options, shared = EngineOptions(threads=1, max_batch_size=1), SharedParts()
-    pixels = loaded.endpoint.spec.limits.max_image_pixels
+    spec = loaded.endpoint.spec
+    options, shared = EngineOptions(threads=1, max_batch_size=1, precision=spec.precision), SharedParts()
     rehearsed = [
-        load_model(model, options, max_image_pixels=pixels, shared=shared)
+        load_model(model, options, max_image_pixels=spec.limits.max_image_pixels, shared=shared)
         for model in models
         if model.digest not in known
     ]

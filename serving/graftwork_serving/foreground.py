@@ -24,6 +24,7 @@ from graftwork.spec.inference_endpoint import GrpcListener, HttpListener
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.follow import Follower, address, grpc_address, served_names
+from graftwork_serving.precision import check_precision
 from graftwork_serving.resolve import resolve_models
 from graftwork_serving.spec_file import EndpointFile
 
@@ -36,7 +37,8 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
     """Find out what would go wrong, before anything starts.
 
     Raises:
-        SpecError: the endpoint runs already, its port is taken, its keys cannot be read, or a model does not exist.
+        SpecError: the endpoint runs already, its port is taken, the CPU does not have its precision, its keys cannot
+            be read, or a model does not exist.
         BundleError: a bundle was changed.
     """
     name = loaded.endpoint.metadata.name
@@ -56,6 +58,7 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
     check_port(spec.http, at="spec.http", file=loaded.file)
     if spec.grpc is not None:
         check_port(spec.grpc, at="spec.grpc", file=loaded.file)
+    check_precision(spec.precision, file=loaded.file)
     local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
     return resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
 

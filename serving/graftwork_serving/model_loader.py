@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from graftwork.bundle.manifest import MANIFEST_FILE
+from graftwork.settings import Settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.routing import Arm
@@ -32,10 +35,10 @@ class ModelLoader:
             config: how.
 
         Raises:
-            SpecError: there is no bundle.
+            SpecError: there is no bundle, or this CPU does not have the precision.
             BundleError: it was changed, or answers differently than in training.
         """
-        options = EngineOptions(threads=self._threads, max_batch_size=config.max_batch_size)
+        options = EngineOptions(threads=self._threads, max_batch_size=config.max_batch_size, precision=config.precision)
         arms = []
         for wanted in models:
             key = (wanted.digest, options, config.max_image_pixels)
@@ -50,6 +53,20 @@ class ModelLoader:
         """Let all other models go: they end with the last request that uses them."""
         engines = {id(model.engine) for model in models}
         self._loaded = {key: model for key, model in self._loaded.items() if id(model.engine) in engines}
+
+
+def located(model: ModelConfig, settings: Settings) -> ModelConfig:
+    """A model with its bundle on this machine, fetched if need be.
+
+    Raises:
+        SpecError: the registry does not have it any more.
+        BundleError: the bundle is damaged.
+    """
+    if (Path(model.path) / MANIFEST_FILE).is_file():
+        return model
+    from graftwork.registry import Registry
+
+    return model.model_copy(update={"path": str(Registry(settings).resolve(model.source).path)})
 
 
 def _arm(config: ModelConfig, model: ServedModel) -> Arm:

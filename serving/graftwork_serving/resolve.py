@@ -105,6 +105,7 @@ def replica_config(
         endpoint=endpoint.metadata.name,
         models=models,
         max_batch_size=spec.batching.max_batch_size,
+        precision=spec.precision,
         max_request_bytes=spec.limits.max_request_bytes,
         max_image_pixels=spec.limits.max_image_pixels,
         max_queued_requests=spec.limits.max_queued_requests,
@@ -198,20 +199,6 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
 
     resolved = Registry(settings).resolve(reference)
     return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path, alias=named_alias(reference))
-
-
-def located(model: ModelConfig, settings: Settings) -> ModelConfig:
-    """A model with its bundle on this machine, fetched if need be.
-
-    Raises:
-        SpecError: the registry does not have it any more.
-        BundleError: the bundle is damaged.
-    """
-    if (Path(model.path) / MANIFEST_FILE).is_file():
-        return model
-    from graftwork.registry import Registry
-
-    return model.model_copy(update={"path": str(Registry(settings).resolve(model.source).path)})
 
 
 def named_alias(reference: str) -> str | None:

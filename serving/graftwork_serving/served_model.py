@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graftwork.bundle.directory import Bundle, open_bundle, replay_golden
+from graftwork.bundle.directory import Bundle, golden_scores, open_bundle
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, answers_for
@@ -18,10 +18,13 @@ from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions
 from graftwork_serving.explain.explainer import Explainer
 from graftwork_serving.inputs import InputReader
+from graftwork_serving.precision import check_golden, check_precision
 from graftwork_serving.trunks import SharedParts, TrunkedEngine
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from graftwork.spec.precision import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class ServedModel:
         reader: turns raw inputs into what the engine takes.
         engine: what computes scores.
         golden_difference: largest difference of a golden example's score.
+        precision: numbers that the engine computes in.
         examples: the golden examples.
         feature_source: what drift is told from; None where the bundle has no reference.
         explainer: finds out what answers rest on; None where inputs are no pictures.
@@ -65,6 +69,7 @@ class ServedModel:
     reader: InputReader
     engine: Engine
     golden_difference: float
+    precision: Precision = "float32"
     alias: str | None = None
     examples: tuple[Example, ...] = ()
     explainer: Explainer | None = None
@@ -119,22 +124,25 @@ def load_model(
         shared: what other models have loaded already.
 
     Raises:
-        SpecError: there is no bundle.
+        SpecError: there is no bundle, or this CPU does not have the precision.
         BundleError: it was changed, or answers differently than in training.
     """
+    check_precision(options.precision)
     bundle = open_bundle(Path(config.path))
     parts = shared or SharedParts()
     reader = parts.reader(bundle.input, max_image_pixels=max_image_pixels)
     engine, weight_bytes = parts.engine(bundle.path / OPENVINO_MODEL_FILE, reader, options)
+    answers = answers_for(bundle.manifest.output)
     return ServedModel(
         name=config.name,
         version=config.version,
         alias=config.alias,
         digest=bundle.digest,
-        answers=answers_for(bundle.manifest.output),
+        answers=answers,
         reader=reader,
         engine=engine,
-        golden_difference=replay_golden(bundle, engine.predict),
+        golden_difference=check_golden(bundle, answers, golden_scores(bundle, engine.predict), options.precision),
+        precision=options.precision,
         weight_bytes=weight_bytes,
         examples=tuple(
             Example(name=Path(golden.file).name, label=golden.label, path=bundle.path / golden.file)

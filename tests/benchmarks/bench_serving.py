@@ -6,6 +6,7 @@ Sides, all with EfficientNet-Lite0 at 224 px (1,000 labels) and one 35 KB JPEG:
 
 * endpoint: `graft serve` (Ray Serve, HAProxy, OpenVINO) with all cores;
 * keyed: the same, asking for an API key with a rate limit that is never reached;
+* bfloat16: the same as endpoint, with `precision: bfloat16`;
 * fastapi: the same OpenVINO model behind FastAPI and uvicorn, decoding and inference in FastAPI's thread pool;
 * predict: the Ray Serve documentation's way: a deployment with `await request.body()` and `keras.Model.predict`;
 * engine: the OpenVINO model alone, called by as many threads as there are cores, no decoding and no HTTP.
@@ -204,12 +205,12 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
     log = (work / f"{name}.log").open("wb")
     environment = dict(os.environ)  # noqa: TID251 (handed on to the servers)
     match name:
-        case "endpoint" | "keyed":
+        case "endpoint" | "keyed" | "bfloat16":
             spec = work / f"{name}.yaml"
-            auth = ", auth: {apiKeys: {file: keys.yaml}}" if name == "keyed" else ""
+            more = {"keyed": ", auth: {apiKeys: {file: keys.yaml}}", "bfloat16": ", precision: bfloat16"}.get(name, "")
             spec.write_text(
                 "apiVersion: graftwork.dev/v1alpha1\nkind: InferenceEndpoint\nmetadata: {name: bench}\n"
-                f"spec: {{models: [{{model: {bundle}}}], http: {{port: {port}}}{auth}}}\n"
+                f"spec: {{models: [{{model: {bundle}}}], http: {{port: {port}}}{more}}}\n"
             )
             environment["GRAFT_HOME"] = str(work / f"home-{name}")
             command = ["-c", "from graftwork.cli.main import main; main()", "serve", str(spec)]

@@ -110,23 +110,35 @@ def replay_golden(bundle: Bundle, predict: Callable[[NDArray[Any]], NDArray[np.f
     Raises:
         BundleError: a score differs by more than the manifest's tolerance, or is not a number.
     """
+    return compare_scores(bundle, golden_scores(bundle, predict))
+
+
+def golden_scores(bundle: Bundle, predict: Callable[[NDArray[Any]], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """What an engine says of the golden examples, shape (golden examples, labels).
+
+    Args:
+        bundle: the opened bundle.
+        predict: engine; takes what `read_batch` gives; gives scores, shape (batch, labels).
+    """
     contents = [(bundle.path / example.file).read_bytes() for example in bundle.manifest.golden]
-    return compare_scores(bundle, predict(read_batch(contents, bundle.input)))
+    return predict(read_batch(contents, bundle.input))
 
 
-def compare_scores(bundle: Bundle, scores: NDArray[np.float32]) -> float:
+def compare_scores(bundle: Bundle, scores: NDArray[np.float32], *, tolerance: float | None = None) -> float:
     """Compare scores of the golden examples with those seen in training.
 
     Args:
         bundle: the opened bundle.
         scores: shape (golden examples, labels).
+        tolerance: largest difference that counts as the same; the manifest's by default.
 
     Returns:
         The largest absolute difference of a score.
 
     Raises:
-        BundleError: a score differs by more than the manifest's tolerance, or is not a number.
+        BundleError: a score differs by more than the tolerance, or is not a number.
     """
+    allowed = bundle.manifest.tolerance if tolerance is None else tolerance
     golden = bundle.manifest.golden
     expected = np.asarray([example.scores for example in golden], dtype=np.float32)
     received = np.asarray(scores, dtype=np.float32)
@@ -138,10 +150,10 @@ def compare_scores(bundle: Bundle, scores: NDArray[np.float32]) -> float:
     differences = (np.abs(received - expected) / np.asarray(bundle.manifest.output.scales, np.float32)).max(axis=1)
     worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
     largest = float(differences[worst])
-    if not largest <= bundle.manifest.tolerance:
+    if not largest <= allowed:
         raise BundleError(
             f"{bundle.path}: golden example {golden[worst].file} differs by {largest:.2g} from the trained model, "
-            f"at most {bundle.manifest.tolerance:.2g} is allowed. The bundle must not be served with this engine."
+            f"at most {allowed:.2g} is allowed. The bundle must not be served with this engine."
         )
     return largest
 

@@ -120,7 +120,7 @@ def _taking_bytes(model: Any) -> Any:
 
 def _runner(core: Any, model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     options = {
-        # As the engine that answers: what is explained must be what was said.
+        # As in training, whatever the engine computes in: drift is measured against what features were like there.
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
         "INFERENCE_NUM_THREADS": threads,

@@ -20,6 +20,7 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, LabelAnswers
+from graftwork_serving.engine import ENGINE
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors
@@ -81,13 +82,17 @@ def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any
     return {
         "name": model.name,
         "versions": list(versions),
-        "platform": "openvino",
+        "platform": ENGINE,
         "inputs": [_input_metadata(model.reader.spec)],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": [-1, *shape]}
             for name, (datatype, shape) in model.answers.tensors().items()
         ],
-        "parameters": {**_output_parameters(model.answers), **_input_parameters(model.reader.spec)},
+        "parameters": {
+            **_output_parameters(model.answers),
+            **_input_parameters(model.reader.spec),
+            "precision": model.precision,
+        },
     }
 
 

@@ -342,8 +342,8 @@ def test_an_oversized_body_of_unknown_length_is_refused(client: httpx.Client) ->
     assert response.status_code == 413
 
 
-def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
-    """Requests, examples and status codes appear as Prometheus series."""
+def test_metrics_count_what_was_asked(client: httpx.Client, small_bundle: Bundle) -> None:
+    """Requests, examples and status codes appear as Prometheus series, and what answers."""
 
     def value(series: str) -> float:
         for line in client.get("/metrics").text.splitlines():
@@ -359,7 +359,10 @@ def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
     assert (value(good), value(bad)) == (before[0] + 1, before[1] + 1)
     assert value('graftwork_request_duration_seconds_count{endpoint="small",model="small",protocol="plain"}') > 0
     assert value('graftwork_batch_examples_count{endpoint="small",model="small"}') > 0
-    assert "graftwork_model_info{" in client.get("/metrics").text
+    about = f'model="small",precision="float32",version="{small_bundle.digest[:12]}"'
+    assert (
+        value(f'graftwork_model_info{{digest="{small_bundle.digest}",endpoint="small",engine="openvino",{about}}}') == 1
+    )
 
 
 def test_serving_imports_no_training_framework(endpoint: EndpointState) -> None:
@@ -370,8 +373,11 @@ def test_serving_imports_no_training_framework(endpoint: EndpointState) -> None:
     assert not [name for name in mapped if name.startswith(("libtensorflow", "_pywrap_tensorflow"))]
 
 
-def test_loading_and_predicting_imports_no_training_framework(small_bundle: Bundle) -> None:
-    """What a replica does, from its imports to a prediction, brings in neither TensorFlow nor Keras."""
+def test_loading_and_predicting_imports_little(small_bundle: Bundle) -> None:
+    """What a replica does, from its imports to a prediction, brings in neither training nor registry nor spec models.
+
+    A replica that starts, wakes or stands in for a lost one waits for its imports more than for anything else.
+    """
     code = f"""
 import sys
 import numpy as np
@@ -385,7 +391,8 @@ config = ReplicaConfig(endpoint="e", models=[model], max_batch_size=4, max_reque
 (arm,) = ModelLoader(threads=1).arms([model], config)
 scores = arm.model.predict(np.zeros((3, 32, 32, 3), np.uint8), owners=[arm.model] * 3, alone=False)
 assert [len(row) for row in scores] == [3, 3, 3]
-found = {{"tensorflow", "keras", "graftwork_jobs", "mlflow", "openvino"}} & set(sys.modules)
+heavy = {{"tensorflow", "keras", "graftwork_jobs", "mlflow", "pandas", "pyarrow", "sqlalchemy", "graftwork.spec.base"}}
+found = {{*heavy, "openvino"}} & set(sys.modules)
 assert found == {{"openvino"}}, found
 """
     subprocess.run([sys.executable, "-c", code], check=True)

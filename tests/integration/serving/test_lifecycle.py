@@ -74,12 +74,27 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
         still = json.loads(graft(home, "predict", "small", str(tmp_path / "cat.png"), "-o", "json").stdout)
         assert list(still.values()) == [new]
         assert httpx.get(f"{state['url']}/readyz", trust_env=False).status_code == 200
+        _check_precision(home, file, other_bundle.path, state["url"], port)
         _check_keys(home, file, other_bundle.path, state["url"], port)
     finally:
         stopped = graft(home, "endpoints", "stop", "small")
     assert stopped.returncode == 0, stopped.stderr
     assert not _alive(tree)
     assert graft(home, "endpoints", "list").stdout.startswith("No endpoint runs here")
+
+
+def _check_precision(home: Path, file: Path, bundle: Path, url: str, port: int) -> None:
+    """A running endpoint goes over to bfloat16 where the CPU has it, and otherwise says why not and stays as it is."""
+    import openvino
+
+    has_it = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    for precision in ("bfloat16", "float32"):
+        write_endpoint(file, bundle, port=port, precision=precision)
+        updated = graft(home, "endpoints", "update", "small")
+        is_refused = precision == "bfloat16" and not has_it
+        assert (updated.returncode, "spec.precision" in updated.stderr) == (int(is_refused), is_refused), updated.stderr
+        served = httpx.get(f"{url}/v2/models/small", trust_env=False).json()["parameters"]["precision"]
+        assert served == ("float32" if is_refused else precision)
 
 
 def _check_keys(home: Path, file: Path, bundle: Path, url: str, port: int) -> None:

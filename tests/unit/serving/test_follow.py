@@ -26,12 +26,14 @@ class Cluster:
 
     def __init__(self) -> None:
         self.versions: list[list[str]] = []
+        self.told: list[ReplicaConfig] = []
         self.error: PermanentError | None = None
 
     def deploy(self, endpoint: object, replica: ReplicaConfig) -> None:
         if self.error is not None:
             raise self.error
         self.versions.append([model.version for model in replica.models])
+        self.told.append(replica)
 
 
 class Board:
@@ -68,6 +70,7 @@ class Endpoint:
         self.cluster, self.board, self.now_s = Cluster(), Board(), 0.0
         self.models = resolve_models(loaded.endpoint, base_dir=folder, settings=settings)
         self.refused: set[str] = set()
+        self.rehearsed: list[set[str]] = []
         self.follower = Follower(
             loaded,
             self.models,
@@ -81,6 +84,7 @@ class Endpoint:
         self.follower.start()
 
     def _rehearse(self, loaded: object, models: list[ModelConfig], *, known: set[str]) -> None:
+        self.rehearsed.append({model.digest for model in models} - known)
         for model in models:
             if model.version in self.refused and model.digest not in known:
                 raise SpecError(Problem(where=model.reference, received="a bad bundle", expected="", fix=""))
@@ -101,6 +105,22 @@ def test_a_moved_alias_is_followed_at_the_next_look(
     assert endpoint.look_after(1).models == ["flowers 2"]
     assert endpoint.look_after(30).models == ["flowers 2"]
     assert endpoint.cluster.versions == [["1"], ["2"]]
+
+
+def test_another_precision_is_rehearsed_with_what_is_served_already(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replicas whose models fail in it would be taken down; any other change of the file loads nothing twice."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch)
+    file = tmp_path / "endpoint.yaml"
+    content = yaml.safe_load(file.read_text())
+    for change in ({"batching": {"maxBatchSize": 2}}, {"precision": "bfloat16"}):
+        content["spec"].update(change)
+        file.write_text(yaml.safe_dump(content))
+        endpoint.follower.follow_file()
+        assert endpoint.follower.state.last_error is None
+    assert endpoint.rehearsed == [set(), {model.digest for model in endpoint.models}]
+    assert [config.precision for config in endpoint.cluster.told] == ["float32", "float32", "bfloat16"]
 
 
 def test_a_version_that_cannot_be_loaded_is_tried_once(
