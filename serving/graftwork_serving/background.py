@@ -7,49 +7,81 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 import psutil
+from pydantic import TypeAdapter
 
 from graftwork.endpoint_state import EndpointState, log_file, running_endpoint
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
-from graftwork_serving.foreground import check_endpoint
+from graftwork_serving.endpoint_config import ModelConfig
+from graftwork_serving.foreground import check_place
+from graftwork_serving.resolve import resolve_models
 from graftwork_serving.spec_file import EndpointFile
 
 _POLL_S = 0.1
 _STOP_TIMEOUT_S = 90.0
 _UPDATE_TIMEOUT_S = 300.0
 _COMMAND = "from graftwork.cli.main import main; main()"
+_MODELS = TypeAdapter(list[ModelConfig])
 
 
 def serve_in_background(loaded: EndpointFile, *, settings: Settings, reporter: Reporter) -> EndpointState:
     """Start an endpoint that outlives this process; returns once it is ready.
 
+    Its process starts Ray at once. Meanwhile this one looks for the models, for which it may have to import MLflow, and
+    tells what it has found.
+
     Raises:
-        SpecError: see `check_endpoint`.
+        SpecError: see `check_place` and `resolve_models`.
+        BundleError: a bundle was changed.
         PermanentError: it ended before it was ready.
     """
-    check_endpoint(loaded, settings=settings)
+    check_place(loaded, settings=settings)
     name = loaded.endpoint.metadata.name
     log = log_file(settings.endpoints_dir, name)
     settings.endpoints_dir.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-c", _COMMAND, "serve", str(loaded.file)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", _COMMAND, "serve", "--models-from-stdin", str(loaded.file)],
+            stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    stdin = cast("IO[bytes]", process.stdin)
     try:
         with reporter.task(f"Start endpoint {name}", None):
+            _tell(stdin, resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings))
             return _wait_until_ready(process, name, log, settings)
-    except KeyboardInterrupt:
+    except BaseException:
         process.terminate()
         process.wait(_STOP_TIMEOUT_S)
         raise
+    finally:
+        stdin.close()
+
+
+def _tell(stdin: IO[bytes], models: list[ModelConfig]) -> None:
+    # A process that has ended takes nothing any more; why it has stands in its log.
+    with suppress(BrokenPipeError), stdin as stream:
+        stream.write(_MODELS.dump_json(models))
+
+
+def models_from(stream: IO[bytes]) -> list[ModelConfig]:
+    """What `serve_in_background` tells the process it has started.
+
+    Raises:
+        PermanentError: it ended without telling anything.
+    """
+    told = stream.read()
+    if not told:
+        raise PermanentError("The command that started this endpoint ended before it had found the models.")
+    return _MODELS.validate_json(told)
 
 
 def stop_endpoint(state: EndpointState) -> None:

@@ -33,13 +33,12 @@ _NO_END = -1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelConfig]:
-    """Find out what would go wrong, before anything starts.
+def check_place(loaded: EndpointFile, *, settings: Settings) -> None:
+    """Find out whether an endpoint can start here, before anything does; models are another matter.
 
     Raises:
-        SpecError: the endpoint runs already, its port is taken, the CPU does not have its precision, its keys cannot
-            be read, or a model does not exist.
-        BundleError: a bundle was changed.
+        SpecError: the endpoint runs already, its port is taken, the CPU does not have its precision, or its keys cannot
+            be read.
     """
     name = loaded.endpoint.metadata.name
     state = running_endpoint(settings.endpoints_dir, name)
@@ -60,7 +59,6 @@ def check_endpoint(loaded: EndpointFile, *, settings: Settings) -> list[ModelCon
         check_port(spec.grpc, at="spec.grpc", file=loaded.file)
     check_precision(spec.precision, file=loaded.file)
     local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
-    return resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
 
 
 def check_port(listener: HttpListener | GrpcListener, *, at: str, file: Path) -> None:
@@ -104,19 +102,33 @@ def check_port(listener: HttpListener | GrpcListener, *, at: str, file: Path) ->
 
 
 def serve_endpoint(
-    loaded: EndpointFile, *, settings: Settings, reporter: Reporter, on_ready: Callable[[EndpointState], None]
+    loaded: EndpointFile,
+    *,
+    settings: Settings,
+    reporter: Reporter,
+    on_ready: Callable[[EndpointState], None],
+    found: Callable[[], list[ModelConfig]] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM; SIGHUP makes the endpoint follow its file.
 
+    Args:
+        loaded: the spec.
+        settings: where things are.
+        reporter: takes what is slow.
+        on_ready: called when requests are answered.
+        found: gives the models where another process looks for them while Ray starts here; by default they are looked
+            for before anything starts.
+
     Raises:
-        SpecError: the endpoint cannot start; see `check_endpoint`.
+        SpecError: the endpoint cannot start; see `check_place` and `resolve_models`.
         BundleError: a bundle was changed.
         PermanentError: a replica could not start.
     """
     from graftwork_serving.local_cluster import start_cluster
 
-    models = check_endpoint(loaded, settings=settings)
+    check_place(loaded, settings=settings)
     directory, name = settings.endpoints_dir, loaded.endpoint.metadata.name
+    models = [] if found else resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings)
     state = _state(loaded, models)
     write_state(directory, state)
     try:
@@ -124,6 +136,9 @@ def serve_endpoint(
             _reserved(loaded.endpoint.spec.grpc),
             start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster,
         ):
+            if found:
+                models = found()
+                state = _state(loaded, models)
             follower = Follower(loaded, models, state, cluster=cluster, settings=settings, reporter=reporter)
             with reporter.task("Load models", None):
                 follower.start()
@@ -198,7 +213,7 @@ def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
         process_started_at=process_started_at(pid),
         spec_file=str(loaded.file.absolute()),
         models=served_names(models),
-        takes_text=models[0].takes_text,
+        takes_text=bool(models) and models[0].takes_text,
     )
 
 

@@ -6,26 +6,30 @@ Ray Serve reads its flags when a process first imports it, so they are set befor
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
-from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
+from graftwork.spec.inference_endpoint import HttpListener, InferenceEndpoint
+from graftwork.spec.serve_scaling import ENVIRONMENT, HEALTH_CHECK_PERIOD_S, scaling_options
 from graftwork_serving.endpoint_config import ReplicaConfig
+from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
+    from ray.serve.schema import ApplicationStatusOverview
 
 _OBJECT_STORE_BYTES = 80 * 1024**2
 _APPLICATION = "endpoint"
@@ -34,36 +38,53 @@ _CODE_VERSION = "1"
 # Requests that are still being read or written do not wait in our queue; Serve must let them in.
 _ONGOING_BEYOND_QUEUE = 1024
 _GRACE_S = 20.0
+# Serve's controller, its proxy and the one that wakes an endpoint without replicas.
+_SERVE_ACTORS = 3
+_POLL_S = 0.05
+_ANSWER_TIMEOUT_S = 60.0
+_STOP_TIMEOUT_S = 60.0
 _FOLDER_PREFIX = "graft-"
 
 
-@dataclass(frozen=True, kw_only=True)
 class LocalCluster:
-    """A running Ray with Serve.
+    """A running Ray, and Serve as soon as it runs.
 
-    Attributes:
+    Args:
         folder: sockets, logs and metrics of it.
+        log_dir: where the logs go when it ends.
+        starting: Serve's start; over when its proxies listen.
     """
 
-    folder: Path
+    def __init__(self, folder: Path, log_dir: Path, starting: Future[None]) -> None:
+        self._folder = folder
+        self._log_dir = log_dir
+        self._starting = starting
+        self._has_answered = False
 
     @property
     def metrics_dir(self) -> Path:
         """Where replicas share their metrics."""
-        return self.folder / "metrics"
+        return self._folder / "metrics"
 
     def deploy(self, endpoint: InferenceEndpoint, config: ReplicaConfig) -> None:
         """Start the endpoint's replicas, or let the running ones follow a change; returns when all are ready.
 
         Raises:
-            PermanentError: a replica could not start; the running ones, if any, go on as before.
+            PermanentError: Serve or a replica could not start; the running ones, if any, go on as before.
         """
         from ray import serve
 
-        try:
-            serve.run(_application(endpoint, config, self.metrics_dir), name=_APPLICATION, route_prefix="/")
-        except RuntimeError as error:
-            raise PermanentError(_reason(error)) from error
+        application = _application(endpoint, config, self.metrics_dir)
+        with _serve_errors(self._log_dir):
+            _wait_for_controller(self._starting)
+            # Replicas start while the proxies do. Serve's own way of waiting looks once a second.
+            target = serve.RunTarget(target=application, name=_APPLICATION, route_prefix="/")
+            serve.run_many([target], wait_for_applications_running=False)
+            self._starting.result()
+        _wait_until_running()
+        if not self._has_answered:  # asked later, an endpoint without replicas would wake
+            _wait_for_answer(endpoint.spec.http)
+            self._has_answered = True
 
 
 @contextmanager
@@ -77,12 +98,19 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
     """
     folder = make_folder(_FOLDER_PREFIX)
     os.environ.update(_environment(folder))  # noqa: TID251 (what Ray and its processes read)
-    try:
-        with reporter.task("Start Ray", None):
-            _start_processes(endpoint, folder, log_dir, reporter)
-        yield LocalCluster(folder=folder)
-    finally:
-        _stop(folder, log_dir)
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        starting: Future[None] | None = None
+        try:
+            with reporter.task("Start Ray", None), _serve_errors(log_dir):
+                # Ray starts as many processes as it has cores, before it is asked for any.
+                cores = _first_processes(endpoint)
+                start_ray(folder, reporter, cpus=cores, object_store_bytes=_OBJECT_STORE_BYTES)
+            starting = threads.submit(_start_serve, endpoint.spec.http)
+            yield LocalCluster(folder, log_dir, starting)
+        finally:
+            if starting is not None:
+                wait([starting])  # Ray must not end under it
+            _stop(folder, log_dir)
 
 
 def replica_cpus(endpoint: InferenceEndpoint) -> float:
@@ -99,6 +127,8 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(write_token(folder)),
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # What each of them imports first; so they do while others start.
+        "RAY_preload_python_modules": "ray.serve",
         # What makes Serve fast; both or neither (see the measurements in the documentation).
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -128,31 +158,81 @@ def _write_shim(folder: Path) -> Path:
     return shim
 
 
-def _start_processes(endpoint: InferenceEndpoint, folder: Path, log_dir: Path, reporter: Reporter) -> None:
+def _first_processes(endpoint: InferenceEndpoint) -> int:
+    """How many worker processes an endpoint needs at its start: one for each replica and each actor of Serve's own."""
+    return max(1, endpoint.spec.autoscaling.min_replicas) + _SERVE_ACTORS
+
+
+@contextmanager
+def _serve_errors(log_dir: Path) -> Iterator[None]:
     from ray.exceptions import RayError
 
     try:
-        start_ray(
-            folder,
-            reporter,
-            cpus=math.ceil(replica_cpus(endpoint) * endpoint.spec.autoscaling.max_replicas),
-            object_store_bytes=_OBJECT_STORE_BYTES,
-        )
-        _start_serve(endpoint)
-    except (RayError, RuntimeError, ConnectionError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise PermanentError(f"Ray Serve could not start: {reason} Its logs are in {log_dir}.") from error
+        yield
+    except (RayError, RuntimeError, ConnectionError, TimeoutError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise PermanentError(f"Ray Serve failed: {reason} Its logs are in {log_dir}.") from error
 
 
-def _start_serve(endpoint: InferenceEndpoint) -> None:
+def _start_serve(http: HttpListener) -> None:
     from ray import serve
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    http = endpoint.spec.http
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": http.host, "port": http.port},
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
+    )
+
+
+def _wait_for_controller(starting: Future[None]) -> None:
+    """Wait until Serve has a controller, which is well before its start is over."""
+    import ray
+    from ray.serve._private.constants import SERVE_CONTROLLER_NAME, SERVE_NAMESPACE
+
+    while not starting.done():
+        try:
+            ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
+        except ValueError:
+            time.sleep(_POLL_S)
+        else:
+            return
+    starting.result()
+
+
+def _wait_until_running() -> None:
+    from ray import serve
+
+    while True:
+        application = serve.status().applications[_APPLICATION]
+        match application.status:
+            case "RUNNING":
+                return
+            case "DEPLOY_FAILED":
+                raise PermanentError(_reason(application))
+        time.sleep(_POLL_S)
+
+
+def _wait_for_answer(http: HttpListener) -> None:
+    """Wait until requests find their way to a replica.
+
+    Raises:
+        PermanentError: they do not.
+    """
+    over = time.monotonic() + _ANSWER_TIMEOUT_S
+    while time.monotonic() < over:
+        connection = HTTPConnection(address(http), timeout=_ANSWER_TIMEOUT_S)
+        try:
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == HTTPStatus.OK:
+                return
+        except (OSError, HTTPException):
+            pass  # HAProxy has not heard of the replica yet
+        finally:
+            connection.close()
+        time.sleep(_POLL_S)
+    raise PermanentError(
+        f"The replicas are ready, but {address(http)} did not answer within {_ANSWER_TIMEOUT_S:.0f} s."
     )
 
 
@@ -166,13 +246,14 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
     settings: dict[str, Any] = {
         "name": _DEPLOYMENT,
         "user_config": config.model_dump(mode="json"),
-        "ray_actor_options": {"num_cpus": cpus},
+        # Ray's cores stand for processes that wait to be used; nothing but this endpoint asks it for any.
+        "ray_actor_options": {"num_cpus": 0},
         "max_ongoing_requests": config.max_queued_requests + _ONGOING_BEYOND_QUEUE,
         "max_surge_percent": 100,
         "max_constructor_retry_count": 1,
         "graceful_shutdown_timeout_s": _GRACE_S,
         "graceful_shutdown_wait_loop_s": 0.1,
-        "health_check_period_s": 5,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         **replicas,
     }
     deployment: Deployment = serve.deployment(**settings)(serve.ingress()(EndpointReplica))
@@ -182,17 +263,13 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
     return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir))
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(application: ApplicationStatusOverview) -> str:
     """What the replica said, without the tracebacks of the processes between it and us."""
-    from ray import serve
-
-    messages: list[str] = []
-    for application in serve.status().applications.values():
-        messages += [deployment.message for deployment in application.deployments.values()]
-    lines = [line for message in (*messages, str(error)) for line in message.splitlines()]
+    messages = [*(deployment.message for deployment in application.deployments.values()), application.message]
+    lines = [line for message in messages for line in message.splitlines()]
     named = [line for line in lines if re.match(r"^\s*(\w+\.)*\w*(Error|Exception)\b.*: ", line)]
     if not named:
-        return f"The endpoint could not start: {error}"
+        return f"The endpoint could not start: {application.message}"
     return f"The endpoint could not start: {named[-1].strip().partition(': ')[2]}"
 
 
@@ -200,9 +277,18 @@ def _stop(folder: Path, log_dir: Path) -> None:
     import ray
 
     if ray.is_initialized():
-        from ray import serve
-
-        # Lets replicas answer what they have begun; the rest ends with Ray.
-        serve.delete(_APPLICATION)
+        _delete_application()
         ray.shutdown()
     keep_logs(folder, log_dir)
+
+
+def _delete_application() -> None:
+    """Let replicas answer what they have begun; the rest ends with Ray."""
+    from ray import serve
+
+    if _APPLICATION not in serve.status().applications:
+        return
+    serve.delete(_APPLICATION, _blocking=False)
+    over = time.monotonic() + _STOP_TIMEOUT_S
+    while _APPLICATION in serve.status().applications and time.monotonic() < over:
+        time.sleep(_POLL_S)

@@ -14,7 +14,7 @@ from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import RAY_METRICS_PORT, network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.serve_scaling import ENVIRONMENT, scaling_options
+from graftwork.spec.serve_scaling import ENVIRONMENT, HEALTH_CHECK_PERIOD_S, scaling_options
 
 PORT: Final = 8000
 GRPC_PORT: Final = 8001
@@ -184,7 +184,7 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
         "ray_actor_options": {"num_cpus": _cpus(run)},
         "max_ongoing_requests": spec.limits.max_queued_requests + 1024,
         "graceful_shutdown_timeout_s": 20,
-        "health_check_period_s": 5,
+        "health_check_period_s": HEALTH_CHECK_PERIOD_S,
         **replicas,
     }
     return {

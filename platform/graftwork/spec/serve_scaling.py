@@ -1,4 +1,4 @@
-"""What Ray Serve is told about the number of an endpoint's replicas, here and on a cluster. Pure."""
+"""What Ray Serve is told about the number of an endpoint's replicas and of losing one, here and on a cluster. Pure."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ ENVIRONMENT: Final = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
 """How often replicas, and whoever holds requests while there are none, tell of their load; by itself every 10 s."""
+HEALTH_CHECK_PERIOD_S: Final = 1
+"""How soon Serve misses a replica that died; it asks each, and is not told."""
 POLICY: Final = "graftwork_serving.scaling_policy:ScalingPolicy"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
 @click.command("serve")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--detach", is_flag=True, help="Keep the endpoint running in the background and return once it is ready.")
+@click.option("--models-from-stdin", is_flag=True, hidden=True)
 @output_option
-def command(file: Path, detach: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
+def command(file: Path, detach: bool, models_from_stdin: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Serve the models of the InferenceEndpoint in FILE over HTTP.
 
     Runs until Ctrl-C, which lets requests in progress finish. With --detach it runs in the background until
     `graft endpoints stop NAME`.
     """
     from graftwork.settings import load_settings
-    from graftwork_serving.background import serve_in_background
+    from graftwork_serving.background import models_from, serve_in_background
     from graftwork_serving.foreground import serve_endpoint
     from graftwork_serving.spec_file import load_endpoint
 
@@ -40,6 +42,7 @@ def command(file: Path, detach: bool, output: Output) -> None:  # noqa: FBT001 (
         settings=settings,
         reporter=reporter,
         on_ready=lambda state: _announce(state, output, reporter, stop=False),
+        found=(lambda: models_from(sys.stdin.buffer)) if models_from_stdin else None,
     )
 
 

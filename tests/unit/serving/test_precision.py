@@ -19,7 +19,7 @@ from graftwork_serving import precision as precision_module
 from graftwork_serving.answers import answers_for
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.engine import EngineOptions
-from graftwork_serving.foreground import check_endpoint
+from graftwork_serving.foreground import check_place
 from graftwork_serving.model_loader import ModelLoader
 from graftwork_serving.precision import check_golden, check_precision
 from graftwork_serving.served_model import ServedModel, load_model
@@ -104,7 +104,7 @@ def test_an_endpoint_is_refused_before_anything_starts(
         "spec: {models: [{model: m@champion}], precision: bfloat16, http: {port: 18931}}\n"
     )
     with pytest.raises(SpecError, match=r"endpoint\.yaml: spec\.precision"):
-        check_endpoint(load_endpoint(file), settings=settings)
+        check_place(load_endpoint(file), settings=settings)
 
 
 def test_a_model_is_not_loaded_on_such_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
