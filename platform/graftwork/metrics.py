@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Gauge, Histogram
@@ -20,6 +21,7 @@ _DIFFERENCE_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1.0)
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 # Models of an endpoint with series of their own; all further ones share theirs.
 _MAX_MODELS = 256
+_Metric = TypeVar("_Metric", "Counter", "Gauge", "Histogram")
 _SHARED_DIR_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -252,16 +254,26 @@ def render_shared_metrics(directory: Path) -> bytes:
 def _counter(name: str, text: str, labels: tuple[str, ...]) -> Counter:
     from prometheus_client import Counter
 
-    return Counter(name, text, labels)
+    return _remembering(Counter(name, text, labels))
 
 
 def _gauge(name: str, text: str, labels: tuple[str, ...], mode: str) -> Gauge:
     from prometheus_client import Gauge
 
-    return Gauge(name, text, labels, multiprocess_mode=mode)  # type: ignore[arg-type]
+    return _remembering(Gauge(name, text, labels, multiprocess_mode=mode))  # type: ignore[arg-type]
 
 
 def _histogram(name: str, text: str, labels: tuple[str, ...], buckets: tuple[float, ...]) -> Histogram:
     from prometheus_client import Histogram
 
-    return Histogram(name, text, labels, buckets=buckets)
+    return _remembering(Histogram(name, text, labels, buckets=buckets))
+
+
+def _remembering(metric: _Metric) -> _Metric:
+    """Let a metric look each set of labels up once.
+
+    prometheus_client converts, checks and locks at every call, which takes a good part of a small request's time
+    (`tests/benchmarks/bench_tensors.py`). Nothing is kept that the metric does not keep anyway.
+    """
+    metric.labels = cache(metric.labels)  # type: ignore[method-assign]
+    return metric
