@@ -83,7 +83,7 @@ class OpenVinoEngine:
         self._read = read
         self._shape = row_shape
         self._trial = trial
-        self._precision = options.precision
+        self._precision: Precision = options.precision
         self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
         self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
         self._batched: _Compiled | None = None

@@ -40,7 +40,7 @@ _ONGOING_BEYOND_QUEUE = 1024
 _GRACE_S = 20.0
 # Serve's controller, its proxy and the one that wakes an endpoint without replicas.
 _SERVE_ACTORS = 3
-_POLL_S = 0.05
+_POLL_S = 0.1
 _ANSWER_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
 _FOLDER_PREFIX = "graft-"

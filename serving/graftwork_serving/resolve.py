@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from graftwork.bundle.directory import open_bundle
+from graftwork.bundle.directory import Bundle, open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, TextSignature
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import Settings
@@ -35,7 +35,7 @@ _VERSION_DIGITS = 12
 class _Source:
     name: str
     version: str | None
-    path: Path
+    bundle: Bundle
     alias: str | None = None
 
 
@@ -175,14 +175,14 @@ def _log_config(log: PredictionLog, base_dir: Path) -> PredictionLogConfig:
 
 def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
     source = _find(reference, base_dir=base_dir, settings=settings)
-    bundle = open_bundle(source.path)
+    bundle = source.bundle
     return ModelConfig(
         name=model.name or source.name,
         version=source.version or bundle.digest[:_VERSION_DIGITS],
-        path=str(source.path),
+        path=str(bundle.path),
         digest=bundle.digest,
         reference=model.model,
-        source=str(source.path) if source.version is None else f"{source.name}/{source.version}",
+        source=str(bundle.path) if source.version is None else f"{source.name}/{source.version}",
         alias=source.alias if reference == model.model else named_alias(model.model),
         takes_text=isinstance(bundle.manifest.input, TextSignature),
         traffic=WHOLE_PERCENT if model.traffic is None else model.traffic,
@@ -194,11 +194,13 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
     path = (base_dir / Path(reference).expanduser()).absolute()
     if (path / MANIFEST_FILE).is_file() or not _looks_registered(reference):
         name = path.parent.name if path.name == "bundle" else path.name
-        return _Source(name=name, version=None, path=path)
+        return _Source(name=name, version=None, bundle=open_bundle(path))
     from graftwork.registry import Registry
 
     resolved = Registry(settings).resolve(reference)
-    return _Source(name=resolved.name, version=str(resolved.version), path=resolved.path, alias=named_alias(reference))
+    return _Source(
+        name=resolved.name, version=str(resolved.version), bundle=resolved.bundle, alias=named_alias(reference)
+    )
 
 
 def named_alias(reference: str) -> str | None:

@@ -69,15 +69,17 @@ def main() -> None:
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is not installed. Debian: apt-get install wrk")
     bundle = bundle_of(arguments.model)
-    models = {precision: load(bundle, precision) for precision in SIDES}
-    said = {(precision, name): ask(model, PICTURES / name) for precision, model in models.items() for name in SETS}
+    models: dict[Precision, ServedModel] = {precision: load(bundle, precision) for precision in SIDES}
+    said: dict[tuple[Precision, str], Said] = {
+        (precision, name): ask(model, PICTURES / name) for precision, model in models.items() for name in SETS
+    }
     rates: dict[Precision, list[float]] = {precision: [] for precision in SIDES}
     loads: dict[tuple[Precision, int], list[Load]] = {}
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder, ExitStack() as stack:
         work = Path(folder)
         picture = work / "picture.jpg"
         make_picture(picture)
-        servers = {
+        servers: dict[Precision, tuple[int, str]] = {
             precision: stack.enter_context(start_server(side, bundle, work)) for precision, side in SIDES.items()
         }
         for turn in range(arguments.rounds + 1):

@@ -169,8 +169,9 @@ def test_explanations_are_computed_in_float32(tmp_path: Path) -> None:
     bundle = network_bundle(tmp_path)
     pixels = np.random.default_rng(3).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     shares = []
-    for precision in ("float32", "bfloat16"):
-        model = load(bundle, precision)  # type: ignore[arg-type]  # one of the two words
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        model = load(bundle, precision)
         assert model.explainer is not None
         shares.append(model.explainer.explain(pixels, 1).shares)
     np.testing.assert_array_equal(shares[0], shares[1])
