@@ -36,10 +36,11 @@ _ROUNDING = {"float32": 1e-2, "bfloat16": 1e-1}
 # A gradient that should be zero, such as that of a bias before BatchNorm, is rounding of the others: compared with the
 # largest of all.
 _OF_THE_LARGEST = 1e-2
-# Where that is exceeded, rounding is measured: how often, by how much weights are moved for it (sums of a thousand
-# terms round by some ten times the last bit), how much more than was seen counts as rounding, and what never does.
+# Where that is exceeded, rounding is measured: how often, by how much weights are moved for it (in float32 by what sums
+# of a thousand terms round, some ten times the last bit; in bfloat16 by what is rounded off a weight, as less would be
+# lost in that), how much more than was seen counts as rounding, and what never does.
 _NUDGES = 3
-_NUDGE = 16 * float(np.finfo(np.float32).eps)
+_NUDGE = {"float32": 16 * float(np.finfo(np.float32).eps), "bfloat16": 2.0**-8}
 _OF_THE_SPREAD = 4.0
 _AT_MOST = 0.25
 
@@ -198,8 +199,9 @@ def _spread(subject: Subject, start: Arrays, batch: Sequence[Any], expected: _Ex
     """
     generator = np.random.default_rng(0)
     spread = [0.0] * len(expected.gradients)
+    nudge = _NUDGE[_precision(subject.model)]
     for _ in range(_NUDGES):
-        nudged = [_nudged(each, generator) for each in start]
+        nudged = [_nudged(each, nudge, generator) for each in start]
         found = _by_one(subject, nudged, batch).gradients
         gaps = [
             float(np.abs(one - other).max(initial=0.0)) for one, other in zip(found, expected.gradients, strict=True)
@@ -208,10 +210,10 @@ def _spread(subject: Subject, start: Arrays, batch: Sequence[Any], expected: _Ex
     return spread
 
 
-def _nudged(values: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+def _nudged(values: NDArray[Any], nudge: float, generator: np.random.Generator) -> NDArray[Any]:
     if values.dtype != np.float32:
         return values
-    change = generator.uniform(-1, 1, values.shape) * _NUDGE
+    change = generator.uniform(-1, 1, values.shape) * nudge
     return (values * (1 + change)).astype(np.float32)
 
 
@@ -238,7 +240,7 @@ def _compare(
             f"{len(expected.gradients)}, one for each variable that trains. This Keras version calls the optimizer in "
             "another way than Graftwork knows; install the version that Graftwork asks for."
         )
-    share = _ROUNDING["bfloat16" if _uses_bfloat16(subject.model) else "float32"]
+    share = _ROUNDING[_precision(subject.model)]
     largest = max((float(np.abs(each).max(initial=0.0)) for each in expected.gradients), default=0.0)
     found = []
     seen = [0.0] * len(gradients) if spread is None else spread
@@ -353,9 +355,10 @@ def _tell_all(text: str, collectives: Collectives) -> str:
     return bytes(collectives.sum_array(sent).astype(np.uint8)).decode()
 
 
-def _uses_bfloat16(model: keras.Model) -> bool:
+def _precision(model: keras.Model) -> str:
+    """The lowest that any of its layers computes in."""
     layers = model._flatten_layers(recursive=True)  # noqa: SLF001 (the layers of nested models too)
-    return any(layer.compute_dtype != "float32" for layer in layers)
+    return "bfloat16" if any(layer.compute_dtype != "float32" for layer in layers) else "float32"
 
 
 __all__ = ["UPDATES", "Difference", "Passed", "Subject", "preflight"]

@@ -48,6 +48,7 @@ class Setting:
         prepare: last touch on the network.
         feed: last touch on the elements that a worker is fed.
         activation: of the backbone.
+        policy: what layers compute in.
     """
 
     trains: bool = True
@@ -58,6 +59,7 @@ class Setting:
     feed: Callable[[int, Any], Any] = lambda _, dataset: dataset
     optimizer: type[keras.optimizers.Optimizer] = field(default=keras.optimizers.Adam)
     activation: Any = "relu"
+    policy: str = "float32"
 
 
 def _dense(units: int, name: str, seed: int) -> keras.layers.Layer:
@@ -66,6 +68,8 @@ def _dense(units: int, name: str, seed: int) -> keras.layers.Layer:
 
 def _subject(collectives: Collectives, setting: Setting) -> Subject:
     plan = BatchPlan(batch_size=BATCH, pieces=PIECES, rank=collectives.rank, world=collectives.world)
+    # Keras keeps one for each thread, which here is a worker.
+    keras.config.set_dtype_policy(setting.policy)
     image = keras.Input((SIDE,))
     inner = keras.layers.BatchNormalization(name="bn")(_dense(8, "first", 1)(image))
     backbone = keras.Model(image, keras.layers.Activation(setting.activation)(inner))
@@ -227,10 +231,14 @@ def test_an_optimizer_that_is_not_asked_to_average_is_found(monkeypatch: pytest.
         assert "the optimizer averaged 0 gradients, expected 6" in text
 
 
-def _steepen(_: int, network: keras.Model) -> None:
-    """So steep that a change in a weight's last bit moves gradients by several hundredths, through a sine."""
-    kernel = next(variable for variable in network.trainable_variables if variable.path.endswith("first/kernel"))
-    kernel.assign(kernel * 5e5)
+def _steepen(factor: float) -> Callable[[int, keras.Model], None]:
+    """So steep that a change in a weight's last bit moves gradients far, through a sine."""
+
+    def prepare(_: int, network: keras.Model) -> None:
+        kernel = next(variable for variable in network.trainable_variables if variable.path.endswith("first/kernel"))
+        kernel.assign(kernel * factor)
+
+    return prepare
 
 
 def _shifted(share: float) -> Callable[[int, Any], Any]:
@@ -243,15 +251,28 @@ def _shifted(share: float) -> Callable[[int, Any], Any]:
     return feed
 
 
-def test_a_network_that_rounding_moves_far_is_no_fault() -> None:
+@pytest.mark.parametrize(
+    ("policy", "steepness", "last_bit", "fault"),
+    [("float32", 5e5, 2.0**-23, 1e-2), ("mixed_bfloat16", 3.0, 2.0**-8, 0.1)],
+    ids=["float32", "bfloat16"],
+)
+def test_a_network_that_rounding_moves_far_is_no_fault(
+    policy: str, steepness: float, last_bit: float, fault: float
+) -> None:
     """Where workers round differently and the network makes much of it, so does one worker; a real fault is found."""
-    rounded = Setting(trains=False, activation=keras.ops.sin, prepare=_steepen, feed=_shifted(1.2e-7))
+    rounded = Setting(
+        trains=False,
+        activation=keras.ops.sin,
+        prepare=_steepen(steepness),
+        feed=_shifted(last_bit),
+        policy=policy,
+    )
 
     def work(collectives: Collectives) -> Passed:
         return preflight(_subject(collectives, rounded), collectives, updates=1)
 
     assert len(run_world(2, work)) == 2
-    assert "on 2 workers" in _refusal(replace(rounded, feed=_shifted(1e-2)))
+    assert "on 2 workers" in _refusal(replace(rounded, feed=_shifted(fault)))
 
 
 def test_a_gradient_that_is_not_a_number_is_left_to_training() -> None:
