@@ -17,6 +17,8 @@ from graftwork.controller.cluster import connect
 from graftwork.errors import PermanentError
 from tests.e2e.conftest import Kubectl
 
+# Helm has its own, shorter one for whatever it waits for.
+_MOST_S = 2700
 CHART = Path(__file__).parents[2] / "helm" / "graftwork"
 
 
@@ -36,8 +38,10 @@ class Helm:
 
     def __call__(self, *arguments: str) -> str:
         """Run it; what it printed."""
-        answer = subprocess.run([*self._command, *arguments], text=True, capture_output=True, check=False, timeout=120)
-        assert answer.returncode == 0, answer.stderr
+        answer = subprocess.run(
+            [*self._command, *arguments], text=True, capture_output=True, check=False, timeout=_MOST_S
+        )
+        assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
 
 

@@ -38,11 +38,13 @@ def team(kubectl_bare: Kubectl) -> Iterator[Team]:
 
 
 def test_life(team: Team, tmp_path: Path) -> None:
-    """Trains through the loss of a worker, registers, serves, follows the alias, scales, and outlives its operator."""
+    """Passes its own test, trains through the loss of a worker, registers, serves, follows the alias, scales, goes."""
     times = Times()
     helm = Helm(team.kubectl.kubeconfig, RELEASE)
     with times.step("helm install, with an MLflow server, until all is ready"):
         helm("upgrade", "--install", "graft", str(life.CHART), *VALUES, "--wait", "--timeout", "5m")
+    with times.step("helm test"):
+        print(helm("test", "graft", "--timeout", "40m", "--logs"), flush=True)  # noqa: T201 (as `Times.step`)
     with times.step("data copied to a volume"):
         _bring_data(team)
     team.make_key(tmp_path)

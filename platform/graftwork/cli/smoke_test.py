@@ -51,7 +51,7 @@ def job(*, register: bool) -> Object:
         "phases": [{"name": "head", "epochs": 3, "learningRate": 0.003}],
         "training": {"batchSize": 32, "seed": 7},
         "evaluation": {"gates": [{"metric": "accuracy", "min": 0.3}]},
-        "kubernetes": {"memory": "2Gi", "retries": 0, "ttlAfterFinished": "1h"},
+        "kubernetes": {"retries": 0, "ttlAfterFinished": "1h"},
     }
     if register:
         spec["register"] = {"model": NAME}
