@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class Tap(Protocol):
@@ -23,6 +25,8 @@ class GradientTap:
     """On TensorFlow. Shut, it costs a step one comparison; open, it copies an update's gradients out of it."""
 
     def __init__(self) -> None:
+        import tensorflow as tf
+
         self._is_open = tf.Variable(tf.constant(False), trainable=False, name="gradient_tap")
         self._seen: list[NDArray[Any]] = []
 
@@ -38,6 +42,7 @@ class GradientTap:
 
     def watch(self, gradients: Sequence[tf.Tensor]) -> None:
         """Called by the optimizer once an update, eagerly or while a step is compiled."""
+        import tensorflow as tf
 
         def look() -> tf.Tensor:
             dense = [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in gradients]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import keras
+import numpy as np
 from keras import ops
 
 from graftwork_jobs.distributed.collectives import Collectives, Tensor
@@ -129,7 +130,11 @@ def _state_shape(gradient: Any, variable: keras.Variable) -> None:
         gradient.set_shape(variable.shape)
 
 
-def first_bad_update(optimizer: Any) -> BadUpdate | None:
-    """The first update whose gradient was not finite; None while all is well."""
-    update, variable = optimizer.first_bad_update.numpy().tolist()
+def bad_update(remembered: Any) -> BadUpdate | None:
+    """The first update whose gradient was not finite; None while all is well.
+
+    Args:
+        remembered: value of the optimizer's `first_bad_update`.
+    """
+    update, variable = np.asarray(remembered).tolist()
     return None if update == NEVER else BadUpdate(update=update, variable=variable)

@@ -12,8 +12,6 @@ from graftwork_jobs.train.phase_parts import PhaseParts
 from graftwork_jobs.train.run_context import RunContext
 
 if TYPE_CHECKING:
-    import keras
-
     from graftwork_jobs.train.steps import Steps
 
 _PROGRESS_EVERY_S = 1.0
@@ -25,7 +23,6 @@ def train_epoch(
     run: RunContext,
     part: PhaseParts,
     epoch: int,
-    optimizer: keras.optimizers.Optimizer,
     steps: Steps,
     *,
     start_step: int,
@@ -37,7 +34,6 @@ def train_epoch(
         run: what this worker holds.
         part: what the phase trains.
         epoch: which epoch of the phase, from 0.
-        optimizer: of the phase.
         steps: of the phase.
         start_step: steps that were done before.
         save: commits a checkpoint after so many steps of the epoch.
@@ -55,21 +51,19 @@ def train_epoch(
     for step in range(start_step + 1, last + 1):
         steps.step(batches)
         if step % (_CHECK_EVERY_UPDATES * pieces) == 0 or step == last:
-            steps.settle()
-            _refuse_nan(run, part, optimizer, epoch)
+            _refuse_nan(run, part, steps, epoch)
         if time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
             run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=last)
         if step % pieces == 0 and step < last and run.checkpointing.is_due((step - start_step) // pieces):
+            _refuse_nan(run, part, steps, epoch)
             steps.settle()
-            _refuse_nan(run, part, optimizer, epoch)
             save(step)
+    steps.settle()
 
 
-def _refuse_nan(run: RunContext, part: PhaseParts, optimizer: keras.optimizers.Optimizer, epoch: int) -> None:
-    from graftwork_jobs.distributed.optimizer import first_bad_update
-
-    bad = first_bad_update(optimizer)
+def _refuse_nan(run: RunContext, part: PhaseParts, steps: Steps, epoch: int) -> None:
+    bad = steps.bad_update()
     if bad is None:
         return
     step = bad.update - epoch * run.plan.updates(len(run.index.splits["train"])) + 1

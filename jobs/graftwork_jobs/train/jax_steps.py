@@ -17,7 +17,9 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.distributed.gradient_tap import Tap, TracedTap
 from graftwork_jobs.distributed.jax_collectives import devices_of_workers
+from graftwork_jobs.distributed.optimizer import BadUpdate, bad_update
 from graftwork_jobs.model.dropout import first_row
+from graftwork_jobs.one_ahead import one_ahead, sent
 from graftwork_jobs.train.objective import BatchLoss, TrainingModel, batch_sums
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ class JaxSteps:
         self._trained = list(optimizer._trainable_variables)  # noqa: SLF001 (Keras has no public name)
         trained = {id(variable) for variable in self._trained}
         self._others = [variable for variable in model.parts_variables if id(variable) not in trained]
-        mesh = Mesh([jax.local_devices()[0]] if self._is_alone else devices_of_workers(), (_ROWS,))
+        devices = [jax.local_devices()[0]] if self._is_alone else devices_of_workers()
+        mesh, self._device = Mesh(devices, (_ROWS,)), devices[0]
         self._spread, self._same = NamedSharding(mesh, PartitionSpec(_ROWS)), NamedSharding(mesh, PartitionSpec())
         self._run = jax.jit(self._program, donate_argnums=(0, 1), out_shardings=self._same)
         self._compute_alone = jax.jit(self._alone)
@@ -61,8 +64,8 @@ class JaxSteps:
         self._counted = np.zeros(target.tally_size + 2, np.float64)
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[Any]:
-        """As NumPy arrays."""
-        return iter(dataset.as_numpy_iterator())
+        """On the devices, each copied there while the step before it runs."""
+        return one_ahead(map(self._put, dataset.as_numpy_iterator()))
 
     def step(self, batches: Iterator[Any]) -> None:
         """One run of the compiled program."""
@@ -71,8 +74,6 @@ class JaxSteps:
     def _step(self, batches: Iterator[Any]) -> Sequence[Any]:
         """A step; gives the gradients that the optimizer saw, where it has a tap."""
         batch = next(batches)
-        if not self._is_alone:
-            batch = jax.tree.map(lambda rows: jax.make_array_from_process_local_data(self._spread, rows), batch)
         trained, moments, others = self._values or self._taken()
         trained, moments, changes, sums, gradients = self._run(trained, moments, others, *batch)
         for position, value in changes.items():
@@ -98,6 +99,15 @@ class JaxSteps:
         for variable, value in pairs:
             variable.assign(value.addressable_data(0))
         self._values = None
+
+    def bad_update(self) -> BadUpdate | None:
+        """From what the steps hold; it stays there."""
+        remembered = self._optimizer.first_bad_update
+        if self._values is None:
+            return bad_update(remembered.value)
+        _, moments, _ = self._values
+        place = next(place for place, each in enumerate(self._optimizer.variables) if each is remembered)
+        return bad_update(moments[place].addressable_data(0))
 
     def count_from(self, counted: Sequence[float]) -> None:
         """The program counts for all workers, so each of them begins with what all had."""
@@ -130,9 +140,15 @@ class JaxSteps:
 
     def _add_up(self) -> None:
         # On the host: devices have no float64, which holds the exact count of any number of rows.
-        for sums in self._pending:
-            self._counted += np.asarray(sums.addressable_data(0), np.float64)
+        for sums in jax.device_get([sums.addressable_data(0) for sums in self._pending]):
+            self._counted += sums
         self._pending.clear()
+
+    def _put(self, batch: Any) -> Any:
+        """This worker's rows of a batch, on their way to the device."""
+        if self._is_alone:
+            return sent(batch, self._device)
+        return jax.tree.map(lambda rows: jax.make_array_from_process_local_data(self._spread, rows), batch)
 
     def _taken(self) -> tuple[list[Any], list[Any], list[Any]]:
         """The variables' values, on the devices that compute. From here on the variables' own may be gone."""

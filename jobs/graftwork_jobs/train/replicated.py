@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork_jobs.distributed.collectives import Collectives
+    from graftwork_jobs.distributed.optimizer import BadUpdate
     from graftwork_jobs.train.steps import Steps
 
 # Operations of a step below which it is repeated: about 3 ms of one core.
@@ -64,6 +65,10 @@ class ReplicatedSteps:
     def settle(self) -> None:
         """As one worker does."""
         self._steps.settle()
+
+    def bad_update(self) -> BadUpdate | None:
+        """As one worker does."""
+        return self._steps.bad_update()
 
     def count_from(self, counted: Sequence[float]) -> None:
         """Each worker counts all rows."""

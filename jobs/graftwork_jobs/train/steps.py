@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from graftwork_jobs.distributed.gradient_tap import Tap
+    from graftwork_jobs.distributed.optimizer import BadUpdate
     from graftwork_jobs.targets.base import Target
     from graftwork_jobs.train.objective import TrainingModel
 
@@ -41,6 +42,10 @@ class Steps(Protocol):
 
     def settle(self) -> None:
         """Bring the variables of model and optimizer to where the steps are."""
+        ...
+
+    def bad_update(self) -> BadUpdate | None:
+        """The first update so far whose gradient was not finite; None while all is well. Waits for the device."""
         ...
 
     def count_from(self, counted: Sequence[float]) -> None:

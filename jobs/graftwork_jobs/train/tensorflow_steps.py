@@ -9,6 +9,7 @@ import numpy as np
 
 from graftwork_jobs.distributed.collectives import Collectives, alone
 from graftwork_jobs.distributed.gradient_tap import GradientTap, Tap
+from graftwork_jobs.distributed.optimizer import BadUpdate, bad_update
 from graftwork_jobs.model.dropout import first_row
 from graftwork_jobs.train.objective import BatchLoss, Tally, TrainingModel, batch_sums
 
@@ -58,6 +59,10 @@ class TensorFlowSteps:
 
     def settle(self) -> None:
         """Nothing to do: steps change the variables themselves."""
+
+    def bad_update(self) -> BadUpdate | None:
+        """The optimizer remembers it."""
+        return bad_update(self._model.optimizer.first_bad_update.numpy())
 
     def count_from(self, counted: Sequence[float]) -> None:
         """Rank 0 takes over what had been counted; the number of workers may have changed since."""

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.distributed.optimizer import BadUpdate, averaging, first_bad_update
+from graftwork_jobs.distributed.optimizer import BadUpdate, averaging, bad_update
 from tests.unit.jobs.distributed.worlds import run_world
 
 ALONE = Collectives(rank=0, world=1)
@@ -80,7 +80,7 @@ def test_first_bad_update_is_remembered_on_all_workers() -> None:
             bad = update >= 2 and collectives.rank == 1
             sick, sound = tf.constant([float("nan") if bad else 1.0] * 3), tf.constant(START)
             optimizer.apply([sick, sick, sound])
-        return first_bad_update(optimizer)
+        return bad_update(optimizer.first_bad_update.numpy())
 
     assert run_world(2, work) == [BadUpdate(update=2, variable=1)] * 2
 
@@ -90,4 +90,4 @@ def test_no_bad_update_while_all_is_well() -> None:
     optimizer = averaging(keras.optimizers.SGD, ALONE)(learning_rate=0.1)
     optimizer.build([keras.Variable(START)])
     optimizer.apply([tf.constant(START)])
-    assert first_bad_update(optimizer) is None
+    assert bad_update(optimizer.first_bad_update.numpy()) is None
