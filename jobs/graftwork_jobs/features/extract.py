@@ -22,6 +22,7 @@ from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.features.engine import Engine, choose_engine, default_engine
 from graftwork_jobs.features.phase_cut import PhaseCut
 from graftwork_jobs.features.store import DamagedEntryError, FeatureStore, feature_key
+from graftwork_jobs.one_ahead import one_ahead
 
 if TYPE_CHECKING:
     import keras
@@ -226,25 +227,11 @@ class Extractor:
 
     def _fill(self, paths: Sequence[Path], missing: Sequence[_Wanted], cut: PhaseCut, split: Split) -> Engine:
         """Compute this worker's rows of unfinished entries."""
-        signature = self.inputs.signature()
+        if cut not in self.engines:
+            self.engines[cut] = default_engine(cut.trunk, self.inputs.signature())
         targets = [np.load(path, mmap_mode="r+", allow_pickle=False) for path in paths]
         rows, done = range(self.node.rank, len(split), self.node.world), 0
-        engine = self.engines.get(cut) or default_engine(cut.trunk, signature)
-        # The same on all workers, which decide together: what the one with the fewest rows has.
-        batches = len(split) // self.collectives.world // self._examples_at_once(missing)
-        for number, inputs in enumerate(self._batches(missing, split)):
-            began = time.perf_counter()
-            values = engine.forward(inputs)
-            if number == _TIMED_BATCH and batches > number + 1 and not engine.is_chosen:
-                engine = choose_engine(
-                    engine,
-                    cut.trunk,
-                    signature,
-                    inputs,
-                    seconds=time.perf_counter() - began,
-                    batches_left=batches - number - 1,
-                    collectives=self.collectives,
-                )
+        for values in map(np.asarray, one_ahead(self._outputs(missing, cut, split))):
             examples = len(values) // len(missing)
             part = slice(rows[done], rows[done + examples - 1] + 1, self.node.world)
             for position, target in enumerate(targets):
@@ -253,8 +240,26 @@ class Extractor:
             self.pulse()
         for target in targets:
             target.flush()
-        self.engines[cut] = engine
-        return engine
+        return self.engines[cut]
+
+    def _outputs(self, missing: Sequence[_Wanted], cut: PhaseCut, split: Split) -> Iterator[Any]:
+        """Outputs of this worker's batches, which may still be computed; the engine may change on the way."""
+        # The same on all workers, which decide together: what the one with the fewest rows has.
+        batches = len(split) // self.collectives.world // self._examples_at_once(missing)
+        for number, inputs in enumerate(self._batches(missing, split)):
+            engine, began = self.engines[cut], time.perf_counter()
+            values = engine.forward(inputs)
+            if number == _TIMED_BATCH and batches > number + 1 and not engine.is_chosen:
+                self.engines[cut] = choose_engine(
+                    engine,
+                    cut.trunk,
+                    self.inputs.signature(),
+                    inputs,
+                    seconds=time.perf_counter() - began,
+                    batches_left=batches - number - 1,
+                    collectives=self.collectives,
+                )
+            yield values
 
     def _batches(self, missing: Sequence[_Wanted], split: Split) -> Iterator[tf.Tensor]:
         """Inputs of this worker's rows; with several views, those of an example follow each other."""

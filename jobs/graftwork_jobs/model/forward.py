@@ -12,12 +12,14 @@ import keras
 import numpy as np
 from keras import ops
 
+from graftwork_jobs.one_ahead import sent
+
 if TYPE_CHECKING:
     import tensorflow as tf
-    from numpy.typing import NDArray
 
-Forward = Callable[["tf.Tensor"], "NDArray[np.float32]"]
-"""Inputs from a data pipeline, shape (rows, ...), to outputs, shape (rows, ...), float32."""
+Forward = Callable[["tf.Tensor"], Any]
+"""Inputs from a data pipeline, shape (rows, ...), to outputs, shape (rows, ...), float32: an array of NumPy's, or one
+of JAX's that is still being computed."""
 
 
 def compiled_forward(model: keras.Model, signature: tf.TensorSpec | None = None) -> Forward:
@@ -31,6 +33,16 @@ def compiled_forward(model: keras.Model, signature: tf.TensorSpec | None = None)
         return _jax_forward(model)
     function = tensorflow_function(model, signature)
     return lambda inputs: np.asarray(function(inputs))
+
+
+def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of arrays, on JAX compiled as a whole: each of its operations would else be a program of its own."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        compiled: Callable[..., Any] = jax.jit(function)
+        return compiled
+    return function
 
 
 def tensorflow_function(model: keras.Model, signature: tf.TensorSpec | None = None) -> Any:
@@ -47,7 +59,7 @@ def tensorflow_function(model: keras.Model, signature: tf.TensorSpec | None = No
 def _jax_forward(model: keras.Model) -> Forward:
     import jax
 
-    variables = model.variables
+    variables, device = model.variables, jax.local_devices()[0]
     most_rows = 0
 
     def run(values: list[Any], inputs: Any) -> Any:
@@ -56,12 +68,14 @@ def _jax_forward(model: keras.Model) -> Forward:
 
     compiled = jax.jit(run)
 
-    def forward(inputs: tf.Tensor) -> NDArray[np.float32]:
+    def forward(inputs: tf.Tensor) -> Any:
         nonlocal most_rows
         given = np.asarray(inputs)
         most_rows = max(most_rows, len(given))
         # XLA compiles for each number of rows: a short last batch is filled up.
-        filled = np.concatenate([given, np.repeat(given[:1], most_rows - len(given), axis=0)])
-        return np.asarray(compiled([variable.value for variable in variables], filled))[: len(given)]
+        missing = most_rows - len(given)
+        filled = np.concatenate([given, np.repeat(given[:1], missing, axis=0)]) if missing else given
+        outputs = compiled([variable.value for variable in variables], sent(filled, device))
+        return np.asarray(outputs)[: len(given)] if missing else outputs
 
     return forward

@@ -10,8 +10,9 @@ import numpy as np
 
 from graftwork.spec.fine_tune_job import Mirror
 from graftwork_jobs.distributed.collectives import Collectives
-from graftwork_jobs.model.forward import compiled_forward
+from graftwork_jobs.model.forward import compiled_forward, one_program
 from graftwork_jobs.model.mirror import count_of, versions
+from graftwork_jobs.one_ahead import one_ahead
 from graftwork_jobs.targets.base import Target
 from graftwork_jobs.train.objective import example_columns
 
@@ -38,6 +39,7 @@ class Evaluator:
         self._target = target
         self._collectives = collectives
         self._outputs = compiled_forward(network)
+        self._columns = one_program(lambda targets, outputs: example_columns(target, targets, outputs))
 
     def figures(self, batches: tf.data.Dataset, *, pulse: Callable[[], None]) -> dict[str, float]:
         """Loss and the target's figures over the whole split.
@@ -47,8 +49,8 @@ class Evaluator:
             pulse: called after each batch.
         """
         sums = np.zeros(self._target.tally_size + 2, np.float64)
-        for inputs, targets in batches:
-            columns = example_columns(self._target, np.asarray(targets), self._outputs(inputs))
+        begun = (self._columns(np.asarray(targets), self._outputs(inputs)) for inputs, targets in batches)
+        for columns in one_ahead(begun):
             sums += np.asarray(columns).sum(axis=0, dtype=np.float64)
             pulse()
         return figures_of(self._collectives.sum_array(sums), self._target)
@@ -73,12 +75,12 @@ class Evaluator:
             Shape (versions, examples, names), float32, in the split's order; the first version is the example as it is.
         """
         own = []
-        for inputs, _ in batches:
-            answers = [
-                np.asarray(self._target.predictions(self._outputs(each)))
-                for each in versions(np.asarray(inputs), mirror)
-            ]
-            own.append(np.stack(answers))
+        begun = (
+            [self._target.predictions(self._outputs(each)) for each in versions(np.asarray(inputs), mirror)]
+            for inputs, _ in batches
+        )
+        for answers in one_ahead(begun):
+            own.append(np.stack([np.asarray(each) for each in answers]))
             pulse()
         predictions = np.zeros((count_of(mirror), examples, len(self._target.names)), np.float32)
         if own:
