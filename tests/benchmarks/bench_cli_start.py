@@ -1,4 +1,4 @@
-"""How long the core and the command line take to start, beside an empty Python.
+"""How long the core and the command line take to start, beside an empty Python, and to end, beside a plain one.
 
 Run: .venv/bin/python -m tests.benchmarks.bench_cli_start
 """
@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 
 _ROUNDS = 15
+_ENDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,8 @@ class Case:
 
 
 _HELP = "import sys; sys.argv = ['graft', '--help']; from graftwork.cli.main import main; main()"
+_PLAIN_END = "import mlflow, graftwork.cli.main, sys; sys.exit()"
+_GRAFT_END = "import mlflow, graftwork.cli.main as graft, sys; graft.main(['--version'])"
 CASES = (
     Case(name="import graftwork", command=(sys.executable, "-c", "import graftwork"), limit_s=0.1),
     Case(name="graft --help", command=(sys.executable, "-c", _HELP), limit_s=0.3),
@@ -53,6 +56,8 @@ def main() -> None:
     for case in CASES:
         took = median_s(case.command, rounds=_ROUNDS)
         print(f"{case.name:20} {took * 1000:6.0f} ms   promised {case.limit_s * 1000:.0f} ms")
+    for name, code in (("MLflow, then sys.exit", _PLAIN_END), ("MLflow, then graft", _GRAFT_END)):
+        print(f"{name:22} {median_s((sys.executable, '-c', code), rounds=_ENDS) * 1000:6.0f} ms from start to end")
 
 
 if __name__ == "__main__":

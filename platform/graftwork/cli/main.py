@@ -7,7 +7,9 @@ of the others. Each lives in a module of its own, in this package or in the one 
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import importlib
 import sys
 import traceback
@@ -137,6 +139,8 @@ def cli(debug: bool) -> None:  # noqa: FBT001 (click passes flags by name)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run `graft` and leave the process with its exit code."""
+    # An interpreter that ends looks for garbage among all that was imported, for seconds after MLflow or TensorFlow.
+    atexit.register(gc.freeze)
     cli.main(args=None if arguments is None else list(arguments), prog_name="graft")
 
 
