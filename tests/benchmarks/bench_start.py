@@ -116,6 +116,7 @@ class Seen:
     """A process: when it began, and what it called itself from when on; seconds since the watch began."""
 
     pid: int
+    parent: int
     began_s: float
     titles: list[tuple[float, str]] = field(default_factory=list)
 
@@ -152,8 +153,9 @@ class Watch:
         return time.time() - self._began
 
     def replicas(self) -> list[Seen]:
-        """Processes that are or have been replicas."""
-        return [each for each in list(self.seen.values()) if each.first("EndpointReplica") is not None]
+        """Processes that are or have been replicas; not what these have forked."""
+        named = {each.pid: each for each in list(self.seen.values()) if each.first("EndpointReplica") is not None}
+        return [each for each in named.values() if each.parent not in named]
 
     def _look(self) -> None:
         while not self._over.wait(LOOK_EVERY_S):
@@ -163,11 +165,11 @@ class Watch:
                 return
             for process in processes:
                 try:
-                    title = " ".join(process.cmdline())
+                    title, parent = " ".join(process.cmdline()), process.ppid()
                     began_s = process.create_time() - self._began
                 except psutil.Error:
                     continue
-                known = self.seen.setdefault(process.pid, Seen(pid=process.pid, began_s=began_s))
+                known = self.seen.setdefault(process.pid, Seen(pid=process.pid, parent=parent, began_s=began_s))
                 if not known.titles or known.titles[-1][1] != title:
                     known.titles.append((self.now_s(), title))
 
