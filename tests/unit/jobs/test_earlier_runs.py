@@ -92,7 +92,7 @@ def test_a_library_that_computes_the_weights_starts_a_new_run(
 
 def test_no_section_of_the_spec_is_forgotten() -> None:
     """Every section is known either to decide the weights or not to."""
-    tested = {"scaling", "evaluation", "register_", "features", "kubernetes"}
+    tested = {"scaling", "evaluation", "register_", "features", "kubernetes", "schedule"}
     tested |= {"task", "backbone", "input", "data", "augment", "head", "phases", "training", "search"}
     assert tested >= earlier_runs.DECIDING_SECTIONS
     assert set(type(job_with().spec).model_fields) == tested
