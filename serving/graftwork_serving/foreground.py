@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from graftwork.endpoint_state import (
     EndpointState,
@@ -20,10 +18,11 @@ from graftwork.endpoint_state import (
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
-from graftwork.spec.inference_endpoint import GrpcListener, HttpListener
+from graftwork.spec.inference_endpoint import GrpcListener
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.follow import Follower, address, grpc_address, served_names
+from graftwork_serving.ports import check_port, reserved_port
 from graftwork_serving.precision import check_precision
 from graftwork_serving.resolve import resolve_models
 from graftwork_serving.spec_file import EndpointFile
@@ -61,46 +60,6 @@ def check_place(loaded: EndpointFile, *, settings: Settings) -> None:
     local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
 
 
-def check_port(listener: HttpListener | GrpcListener, *, at: str, file: Path) -> None:
-    """Make sure that nothing listens there yet.
-
-    Args:
-        listener: where.
-        at: its place in the spec.
-        file: the spec.
-
-    Raises:
-        SpecError: the port is taken, or the address is not this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listener.host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except socket.gaierror as error:
-        raise _wrong_listener(
-            file, f"{at}.host", repr(listener.host), "an address of this machine", "Use 127.0.0.1."
-        ) from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise _wrong_listener(
-                file,
-                f"{at}.port",
-                f"{listener.port}, which is in use on {listener.host}",
-                "a free port",
-                "Stop what listens there, or choose another port.",
-            ) from error
-        raise _wrong_listener(
-            file,
-            f"{at}.host",
-            f"{listener.host!r} ({error.strerror})",
-            "an address this user may listen on",
-            "Use 127.0.0.1.",
-        ) from error
-
-
 def serve_endpoint(
     loaded: EndpointFile,
     *,
@@ -133,7 +92,7 @@ def serve_endpoint(
     write_state(directory, state)
     try:
         with (
-            _reserved(loaded.endpoint.spec.grpc),
+            _grpc_port_kept(loaded.endpoint.spec.grpc),
             start_cluster(loaded.endpoint, log_dir=directory / f"{name}-logs", reporter=reporter) as cluster,
         ):
             if found:
@@ -159,19 +118,12 @@ def serve_endpoint(
 
 
 @contextmanager
-def _reserved(listener: GrpcListener | None) -> Iterator[None]:
-    """Keep a port for the replicas, which listen on it later, and again when one of them is replaced.
-
-    A socket that is bound and does not listen gets no connections. Without it, any process that asks the system for
-    some free port could be given this one before a replica binds it.
-    """
+def _grpc_port_kept(listener: GrpcListener | None) -> Iterator[None]:
+    """Keep the port for the replicas, which listen on it later, and again when one of them is replaced."""
     if listener is None:
         yield
         return
-    family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as holder:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        holder.bind((listener.host, listener.port))
+    with reserved_port(listener.host, listener.port):
         yield
 
 
@@ -215,7 +167,3 @@ def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
         models=served_names(models),
         takes_text=bool(models) and models[0].takes_text,
     )
-
-
-def _wrong_listener(file: Path, where: str, received: str, expected: str, fix: str) -> SpecError:
-    return SpecError(Problem(file=str(file), where=where, received=received, expected=expected, fix=fix))

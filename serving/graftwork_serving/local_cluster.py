@@ -26,6 +26,7 @@ from graftwork.spec.serve_scaling import ENVIRONMENT, HEALTH_CHECK_PERIOD_S, sca
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
+from graftwork_serving.ports import reserved_port
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
@@ -96,16 +97,16 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
         log_dir: where the logs go when it ends.
         reporter: takes what is slow.
     """
-    folder = make_folder(_FOLDER_PREFIX)
-    os.environ.update(_environment(folder))  # noqa: TID251 (what Ray and its processes read)
-    with ThreadPoolExecutor(max_workers=1) as threads:
+    folder, http = make_folder(_FOLDER_PREFIX), endpoint.spec.http
+    with reserved_port(http.host) as fallback_port, ThreadPoolExecutor(max_workers=1) as threads:
+        os.environ.update(_environment(folder, fallback_port))  # noqa: TID251 (what Ray and its processes read)
         starting: Future[None] | None = None
         try:
             with reporter.task("Start Ray", None), _serve_errors(log_dir):
                 # Ray starts as many processes as it has cores, before it is asked for any.
                 cores = _first_processes(endpoint)
                 start_ray(folder, reporter, cpus=cores, object_store_bytes=_OBJECT_STORE_BYTES)
-            starting = threads.submit(_start_serve, endpoint.spec.http)
+            starting = threads.submit(_start_serve, http)
             yield LocalCluster(folder, log_dir, starting)
         finally:
             if starting is not None:
@@ -121,7 +122,7 @@ def replica_cpus(endpoint: InferenceEndpoint) -> float:
     return cpus
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
     return {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_AUTH_MODE": "token",
@@ -139,6 +140,9 @@ def _environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "haproxy-state"),
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "m.sock"),
         "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+        # Serve's own proxy, which takes requests while there is no replica. On its usual port the endpoints of one user
+        # would share it, and get each other's requests.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         # One log datagram a request, parsed in Python; the replicas count requests themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # HAProxy is on this machine: nothing has to be told first that a replica goes.

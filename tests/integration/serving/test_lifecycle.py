@@ -18,6 +18,7 @@ import yaml
 
 from graftwork.bundle.directory import Bundle
 from graftwork.bundle.manifest import KERAS_MODEL_FILE
+from graftwork.endpoint_state import EndpointState
 from tests.integration.serving.conftest import GRAFT, START_TIMEOUT_S, free_port, write_endpoint
 from tests.support.bundles import picture_bytes
 
@@ -37,7 +38,12 @@ def graft(home: Path, *arguments: str, environment: dict[str, str] | None = None
 
 
 def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
-    small_bundle: Bundle, other_bundle: Bundle, wrong_bundle: Bundle, home: Path, tmp_path: Path
+    small_bundle: Bundle,
+    other_bundle: Bundle,
+    wrong_bundle: Bundle,
+    endpoint: EndpointState,
+    home: Path,
+    tmp_path: Path,
 ) -> None:
     """It is listed, answers by name, follows its file without losing a request, refuses bad changes, and ends whole."""
     port = free_port()
@@ -48,6 +54,7 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
     state = json.loads(started.stdout)
     tree = _tree(state["pid"])
     try:
+        assert not _ports(tree) & _ports(_tree(endpoint.pid)), "two endpoints would get each other's requests"
         again = graft(home, "serve", str(file))
         assert (again.returncode, "which runs already" in again.stderr) == (2, True)
         listed = json.loads(graft(home, "endpoints", "list", "-o", "json").stdout)
@@ -187,6 +194,14 @@ def test_two_models_of_one_name_are_refused(small_bundle: Bundle, home: Path, tm
     result = graft(home, "serve", str(file))
     assert result.returncode == 2
     assert "spec.models[1]" in result.stderr
+
+
+def _ports(processes: list[psutil.Process]) -> set[int]:
+    """TCP ports that some processes listen on."""
+    found = set()
+    for process in processes:
+        found |= {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return found
 
 
 class _Load:

@@ -7,7 +7,7 @@ import pytest
 
 from graftwork.errors import SpecError
 from graftwork.spec.inference_endpoint import GrpcListener
-from graftwork_serving.foreground import _reserved, check_port
+from graftwork_serving.ports import check_port, reserved_port
 
 
 def test_a_taken_grpc_port_is_named_by_its_place_in_the_spec() -> None:
@@ -23,7 +23,7 @@ def test_a_reserved_port_is_for_those_who_share_it() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with _reserved(GrpcListener(port=port)):
+    with reserved_port("127.0.0.1", port):
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
             stranger.bind(("127.0.0.1", port))
         with socket.socket(socket.AF_INET6) as replica:  # as gRPC does
@@ -32,3 +32,12 @@ def test_a_reserved_port_is_for_those_who_share_it() -> None:
             replica.bind(("::ffff:127.0.0.1", port))
             replica.listen()
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_some_port_is_kept_for_who_shares_it() -> None:
+    """Without a number, a free one, and each time another."""
+    with reserved_port("127.0.0.1") as first, reserved_port("127.0.0.1") as second:
+        assert first != second
+        for port in (first, second):
+            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+                stranger.bind(("127.0.0.1", port))
