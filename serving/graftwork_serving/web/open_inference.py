@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -252,11 +253,11 @@ def _parse_pixels(tensor: dict[str, Any], image: ImageSpec, sent: NDArray[Any] |
             "Resize to that size, or send the picture files as BYTES and let the endpoint resize them.",
         )
     values = numbers(tensor.get("data"), "inputs[0].data") if sent is None else sent
-    if values.size != int(np.prod(shape, dtype=np.int64)):
+    if values.size != math.prod(shape):
         raise wrong(
             "inputs[0].data",
             f"{values.size} values",
-            f"{int(np.prod(shape, dtype=np.int64))}",
+            str(math.prod(shape)),
             "Make it fit the shape.",
         )
     return list(pixels(values, "inputs[0].data").reshape(shape))

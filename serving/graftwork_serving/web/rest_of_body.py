@@ -32,6 +32,8 @@ class WatchedBody:
 
     async def discard_rest(self) -> None:
         """Read on to the end, if that is near."""
+        if self._has_ended:
+            return
         left = 0 if self._declared > _MOST_BYTES else _MOST_BYTES
         try:
             async with asyncio.timeout(_LONGEST_S):
