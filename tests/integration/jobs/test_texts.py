@@ -23,16 +23,17 @@ from tests.support.tiny_texts import LABELS, tiny_texts, write_table
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-_RATE = 0.02
+_RATE = 0.01
 _JOB: dict[str, Any] = {
     "task": "text-classification",
     "backbone": {"path": "bert"},
     "input": {"maxTokens": 16},
     "data": {"train": {"uri": "texts.csv"}, "validation": {"fraction": 0.2}, "test": {"fraction": 0.2}},
     "augment": [],
+    "head": {"dropout": 0.0},
     "phases": [
         {"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": _RATE},
-        {"name": "adapt", "epochs": 8, "unfreeze": {"lora": {"rank": 2}}, "learningRate": _RATE},
+        {"name": "adapt", "epochs": 12, "unfreeze": {"lora": {"rank": 2}}, "learningRate": _RATE},
     ],
     "training": {"batchSize": 8, "seed": 5},
     "scaling": {"workers": 2},
@@ -53,7 +54,7 @@ class Told:
 def texts(graft_home: GraftHome) -> Path:
     """The folder with a tiny BERT and a table of texts beside the specs."""
     save_tiny_bert(graft_home.work / "bert")
-    write_table(graft_home.work / "texts.csv", tiny_texts(60, seed=1))
+    write_table(graft_home.work / "texts.csv", tiny_texts(160, seed=1))
     return graft_home.work
 
 
