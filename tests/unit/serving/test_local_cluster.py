@@ -28,7 +28,7 @@ def answering(statuses: list[int]) -> Iterator[int]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, *_: Any) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class calls it
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
