@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from graftwork_jobs.interrupts import interrupts_held_back, sigterm_as_interrupt
 
 def _signal_within(number: int, done: list[str]) -> None:
     with interrupts_held_back():
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)  # to this thread: what is sent to the process may come after the block
         done.append("all of the block")
 
 
