@@ -1,16 +1,17 @@
 """Sums over all workers, inside compiled steps and outside. The only module that calls TensorFlow's collective ops.
 
-A world of one worker takes the same path; only the exchange itself is left out.
+A world of one worker takes the same path; only the exchange itself is left out. Workers of one machine exchange through
+memory that they share, where they have it.
 """
 
 from __future__ import annotations
 
-import functools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
     from numpy.typing import NDArray
+
+    from graftwork_jobs.distributed.shared_memory import SharedMemory
 
 Tensor: TypeAlias = Any
 """A tensor of the Keras backend."""
@@ -53,10 +56,12 @@ class Collectives:
     Attributes:
         rank: 0 .. world - 1.
         world: number of workers.
+        memory: what they exchange through if they are all on one machine and compute on its CPUs; otherwise None.
     """
 
     rank: int
     world: int
+    memory: SharedMemory | None = None
 
     @property
     def in_step(self) -> Collectives:
@@ -133,11 +138,17 @@ class Collectives:
                 variable.assign(values.reshape(own.shape).astype(own.dtype))
 
     def _sum_flat(self, flat: NDArray[Any]) -> NDArray[Any]:
+        if self.memory is not None:
+            return self.memory.sum(flat, name="array")
         return np.asarray(_sum_of_arrays(self, flat.dtype.name, flat.size)(flat))
 
     def _exchange(self, value: tf.Tensor, name: str, *, final_op: str = "Id", device: str | None = None) -> tf.Tensor:
         import tensorflow as tf
 
+        if self.memory is not None:
+            # An operation with effects outside the graph: TensorFlow keeps those in the order they were traced in.
+            exchange = partial(self.memory.sum, name=name, is_mean=final_op == "Div")
+            return tf.ensure_shape(tf.numpy_function(exchange, [value], value.dtype), value.shape)
         kind = device or ("GPU" if tf.config.list_logical_devices("GPU") else "CPU")
         with tf.device(f"/device:{kind}:0"):
             return tf.raw_ops.CollectiveReduceV2(
@@ -157,7 +168,7 @@ ALONE = Collectives(rank=0, world=1)
 """A worker without others."""
 
 
-@functools.lru_cache(maxsize=_MOST_SIZES)
+@lru_cache(maxsize=_MOST_SIZES)
 def _sum_of_arrays(collectives: Collectives, dtype: str, size: int) -> Callable[[NDArray[Any]], tf.Tensor]:
     """A compiled exchange of flat arrays of one type and size; compiling costs more than most exchanges."""
     import tensorflow as tf

@@ -5,13 +5,16 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from graftwork.spec.job_training import KerasBackend
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.distributed.jax_collectives import JaxCollectives
+from graftwork_jobs.distributed.shared_memory import can_share_memory, share_memory
 from graftwork_jobs.features.extract import NodeShare
+from graftwork_jobs.keras_setup import gpu_capabilities
 
 
 class Host(Protocol):
@@ -59,11 +62,14 @@ class RayTrainHost:
         import ray.train
 
         context, modes = ray.train.get_context(), ray.train.CheckpointUploadMode
-        kind = JaxCollectives if backend == "jax" else Collectives
-        self.collectives = kind(rank=context.get_world_rank(), world=context.get_world_size())
         self.node = NodeShare(
             rank=context.get_local_rank(), world=context.get_local_world_size(), machine=context.get_node_rank()
         )
+        kind = JaxCollectives if backend == "jax" else Collectives
+        self.collectives = kind(rank=context.get_world_rank(), world=context.get_world_size())
+        is_together = 1 < self.node.world == self.collectives.world and can_share_memory()
+        if is_together and backend == "tensorflow" and not gpu_capabilities():
+            self.collectives = replace(self.collectives, memory=share_memory(self.collectives))
         self._shared_storage = shared_storage
         self._upload_mode = modes.ASYNC if shared_storage else modes.SYNC
 
