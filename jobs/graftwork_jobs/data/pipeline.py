@@ -25,6 +25,7 @@ from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_
 from graftwork_jobs.data.fetch import FetchError, local_path
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.mixing import EpochMix, Mixing, epoch_mix, mixed_pictures, mixed_targets
+from graftwork_jobs.data.tuning import untuned
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -318,10 +319,7 @@ def _batched(
     dataset = tf.data.Dataset.from_tensor_slices(columns)
     dataset = dataset.map(element, num_parallel_calls=threads, deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=whole)
-    options = tf.data.Options()
-    options.threading.private_threadpool_size = threads
-    options.threading.max_intra_op_parallelism = 1
-    return dataset.with_options(options)
+    return untuned(dataset, threads=threads)
 
 
 __all__ = [

@@ -17,6 +17,7 @@ from graftwork.errors import PermanentError
 from graftwork.preprocess.text import TextError, TextReader, TextSpec, batch_length
 from graftwork_jobs.data.batch_plan import BatchPlan, epoch_order, epoch_rows
 from graftwork_jobs.data.index import Split
+from graftwork_jobs.data.tuning import untuned
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -181,4 +182,4 @@ def _dataset(
         return tuple(tensors)
 
     dataset = tf.data.Dataset.range(steps.start, steps.stop).map(element, num_parallel_calls=1, deterministic=True)
-    return dataset.prefetch(_PREFETCH_BATCHES)
+    return untuned(dataset.prefetch(_PREFETCH_BATCHES))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork_jobs.data.batch_plan import BatchPlan, epoch_rows, epoch_views
+from graftwork_jobs.data.tuning import untuned
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -77,7 +78,7 @@ def _gathered(
         return values, *others
 
     dataset = tf.data.Dataset.from_tensor_slices((rows, shown, targets[rows], *columns)).batch(batch_size)
-    return dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(_PREFETCH_BATCHES)
+    return untuned(dataset.map(gather, num_parallel_calls=1, deterministic=True).prefetch(_PREFETCH_BATCHES))
 
 
 def _pick(

@@ -213,3 +213,9 @@ def test_other_tensorflow_errors_pass() -> None:
     """Only errors about changed data are translated."""
     with pytest.raises(tf.errors.InvalidArgumentError), readable_data_errors():
         tf.reshape(tf.zeros(3), (2, 2))
+
+
+def test_nothing_is_tuned_while_pictures_are_read(split: Split, tmp_path: Path) -> None:
+    """The end of an iterator would wait for the thread that tunes: 5 s after an epoch of 5 s."""
+    dataset = eval_batches(split, IMAGE, batch_size=3, rank=0, world=1, cache_dir=tmp_path)
+    assert not dataset.map(lambda *columns: columns).options().autotune.enabled

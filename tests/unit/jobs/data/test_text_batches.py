@@ -74,3 +74,9 @@ def test_truncated_texts_are_counted(split: Split) -> None:
     """Longer than 38 words and two marks."""
     expected = sum(text.count("good") > 38 for text in split.inputs)
     assert TextBatches(text=SPEC).table(split).truncated == expected > 0
+
+
+def test_nothing_is_tuned_while_texts_are_read(split: Split) -> None:
+    """The end of an iterator would wait for the thread that tunes: 5 s after an epoch of 5 s."""
+    dataset = TextBatches(text=SPEC).evaluation(split, batch_size=7, rank=0, world=1)
+    assert not dataset.map(lambda *columns: columns).options().autotune.enabled

@@ -76,3 +76,9 @@ def test_an_epoch_shows_each_row_the_view_that_is_drawn_for_it() -> None:
     steps = feature_train_batches(views, LABELS, plan, **options, row_weights=None).as_numpy_iterator()
     for (features, *_), planned in zip(steps, rows, strict=True):
         np.testing.assert_array_equal(features, np.stack(views)[shown[planned], planned])
+
+
+def test_nothing_is_tuned_while_features_are_read() -> None:
+    """The end of an iterator would wait for the thread that tunes: 5 s after an epoch of 5 s."""
+    dataset = feature_eval_batches(FEATURES, LABELS, batch_size=8, rank=0, world=1)
+    assert not dataset.map(lambda *columns: columns).options().autotune.enabled
