@@ -22,7 +22,7 @@ from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
 from graftwork.spec.inference_endpoint import HttpListener, InferenceEndpoint
-from graftwork.spec.serve_scaling import ENVIRONMENT, HEALTH_CHECK_PERIOD_S, scaling_options
+from graftwork.spec.serve_scaling import HEALTH_CHECK_PERIOD_S, scaling_options
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
@@ -149,7 +149,6 @@ def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
-        **ENVIRONMENT,
     }
 
 

@@ -14,7 +14,7 @@ from graftwork.controller.exposure import route
 from graftwork.controller.job_objects import RAY_METRICS_PORT, network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.serve_scaling import ENVIRONMENT, HEALTH_CHECK_PERIOD_S, scaling_options
+from graftwork.spec.serve_scaling import HEALTH_CHECK_PERIOD_S, scaling_options
 
 PORT: Final = 8000
 GRPC_PORT: Final = 8001
@@ -26,7 +26,7 @@ BUILDER: Final = "graftwork_serving.cluster_app:build"
 _HEAD_MEMORY = "2Gi"
 # `auto` on a cluster, where a replica has a pod of its own rather than a share of a machine.
 _AUTO_CPUS = 1.0
-_SERVE_ENVIRONMENT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", **ENVIRONMENT}
+_SERVE_ENVIRONMENT = {"RAY_SERVE_ENABLE_HA_PROXY": "1", "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)

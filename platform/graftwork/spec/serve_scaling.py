@@ -6,13 +6,11 @@ from typing import Any, Final
 
 from graftwork.spec.inference_endpoint import Autoscaling
 
-# Requests in progress are averaged over so long; Serve wants it longer than its default for how often they are told.
+# Requests in progress are averaged over so long.
 _LOOK_BACK_S = 11.0
-ENVIRONMENT: Final = {
-    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
-    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
-}
-"""How often replicas, and whoever holds requests while there are none, tell of their load; by itself every 10 s."""
+# How often replicas, and whoever holds requests while there are none, tell of their load. Serve's default is 10 s; the
+# environment variables that it names as this field's successors are read by nothing in Ray 2.60.
+_TELL_EVERY_S = 1.0
 HEALTH_CHECK_PERIOD_S: Final = 1
 """How soon Serve misses a replica that died; it asks each, and is not told."""
 POLICY: Final = "graftwork_serving.scaling_policy:ScalingPolicy"
@@ -37,6 +35,7 @@ def scaling_options(scaling: Autoscaling, *, endpoint: str, folder: str | None) 
             "target_ongoing_requests": scaling.target_ongoing_requests,
             "upscale_delay_s": scaling.upscale_delay_seconds,
             "downscale_delay_s": scaling.downscale_delay_seconds,
+            "metrics_interval_s": _TELL_EVERY_S,
             "look_back_period_s": _LOOK_BACK_S,
             "policy": {
                 "policy_function": POLICY,

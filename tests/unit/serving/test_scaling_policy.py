@@ -82,6 +82,7 @@ def _samples(folder: Path, family: str, label: str = "reason") -> dict[str, floa
     return {sample.labels[label]: sample.value for sample in families[family].samples}
 
 
+@pytest.mark.filterwarnings("ignore:The `metrics_interval_s` field:DeprecationWarning")
 def test_serve_takes_the_options() -> None:
     """Ray Serve's own models accept them, and find the policy."""
     config = pytest.importorskip("ray.serve.config")
@@ -90,6 +91,7 @@ def test_serve_takes_the_options() -> None:
     taken = config.AutoscalingConfig(**options["autoscaling_config"])
     assert (taken.min_replicas, taken.initial_replicas, taken.max_replicas) == (0, 1, 3)
     assert (taken.upscale_delay_s, taken.downscale_delay_s) == (2, 7)
+    assert taken.metrics_interval_s == 1, "a request that wakes an endpoint waits until it has been told of"
     assert taken.policy.get_policy().__name__ == POLICY.partition(":")[2]
     assert scaling_options(Autoscaling(min_replicas=2, max_replicas=2), endpoint="e", folder=None) == {
         "num_replicas": 2
