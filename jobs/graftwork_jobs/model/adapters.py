@@ -66,7 +66,7 @@ def merge_adapters(network: Network, *, seed: int) -> None:
         a, b = _matrices(layer)
         kernel.assign(kernel + layer.lora_alpha / layer.lora_rank * keras.ops.matmul(a, b))
         a.assign(_initializer(seed, number)(a.shape, dtype=a.dtype))
-        b.assign(keras.ops.zeros_like(b))
+        b.assign(keras.ops.zeros(b.shape, dtype=b.dtype))
 
 
 def plain_weights(model: keras.Model) -> list[keras.Variable]:

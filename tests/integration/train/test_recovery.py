@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,12 @@ def _when_first_epoch_is_done(request: TrainRequest, phase: str, act: Callable[[
 
 def _workers() -> list[psutil.Process]:
     """Processes of training workers that this process' Ray started."""
-    return [process for process in _descendants(os.getpid()) if "RayTrainWorker" in " ".join(process.cmdline())]
+    found = []
+    for process in _descendants(os.getpid()):
+        with suppress(psutil.NoSuchProcess):  # one that has ended is none, also while nobody has asked how
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def _descendants(pid: int) -> Iterator[psutil.Process]:
