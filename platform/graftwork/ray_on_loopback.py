@@ -17,6 +17,7 @@ import psutil
 
 from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
+from graftwork.ray_messages import log_ray_messages
 
 # An address of the loopback interface that Ray does not turn into the machine's outward one, as it does 127.0.0.1.
 _LOOPBACK = "127.0.0.2"
@@ -65,6 +66,7 @@ def start_ray(folder: Path, reporter: Reporter, *, cpus: int, gpus: int | None =
     import ray
 
     _read_settings_anew()
+    log_ray_messages()
     for attempt in range(1, _STARTS + 1):
         before = set(psutil.Process().children())
         try:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.ray_messages import log_ray_messages
 from graftwork_jobs.interrupts import interrupts_held_back
 from graftwork_jobs.train.local_ray import TRAIN_ENVIRONMENT, environment_set, signals_left_alone
 
@@ -28,6 +29,7 @@ def connected_ray(address: str, *, storage: str | None) -> Iterator[None]:
     """
     import ray
 
+    log_ray_messages()
     with environment_set(TRAIN_ENVIRONMENT):
         try:
             _knock(address)
