@@ -10,7 +10,7 @@ _logger = logging.getLogger(__name__)
 
 
 def log_ray_messages() -> None:
-    """From now on this process logs what its Ray tells of errors, for which Ray has no setting; call it before Ray starts."""
+    """Log from now on what Ray tells of errors, for which it has no setting. Call it before Ray starts."""
     from ray._private import worker
 
     worker.print_to_stdstream = _log
