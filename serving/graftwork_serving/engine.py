@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
+from graftwork.openvino_core import openvino_core
 from graftwork_serving.precision import OPENVINO_HINTS
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class _Compiled:
         model.reshape(list(shape))
         steps = openvino.preprocess.PrePostProcessor(model)
         steps.input(0).tensor().set_element_type(openvino.Type(dtype))
-        self._model: openvino.CompiledModel = openvino.Core().compile_model(steps.build(), "CPU", dict(properties))
+        self._model: openvino.CompiledModel = openvino_core().compile_model(steps.build(), "CPU", dict(properties))
         self._local = threading.local()
 
     def run(self, batch: NDArray[Any]) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from graftwork.bundle.feature_map import part_of_network
+from graftwork.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     import openvino
@@ -70,9 +71,7 @@ class Split:
 
 def read_network(file: Path) -> openvino.Model:
     """An exported model, as it is on disk."""
-    import openvino
-
-    return openvino.Core().read_model(file)
+    return openvino_core().read_model(file)
 
 
 def trunk_of(file: Path, cut: str) -> openvino.Model:

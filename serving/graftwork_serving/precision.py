@@ -14,6 +14,7 @@ import numpy as np
 
 from graftwork.bundle.directory import Bundle, BundleError, compare_scores
 from graftwork.errors import Problem, SpecError
+from graftwork.openvino_core import openvino_core
 from graftwork_serving.answers import Answers
 
 if TYPE_CHECKING:
@@ -93,6 +94,4 @@ def _words(decision: Sequence[str]) -> str:
 
 
 def _capabilities() -> list[str]:
-    import openvino
-
-    return list(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    return list(openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.bundle.directory import BundleError
+from graftwork.openvino_core import openvino_core
 
 if TYPE_CHECKING:
     import keras
@@ -65,9 +66,7 @@ def openvino_engine(file: Path) -> Predict:
     Args:
         file: the `.xml` file.
     """
-    import openvino
-
-    compiled = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     dtype = compiled.inputs[0].get_element_type().to_dtype()
 
     def predict(batch: NDArray[Any]) -> NDArray[np.float32]:

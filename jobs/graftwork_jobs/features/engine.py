@@ -16,6 +16,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.openvino_core import openvino_core
 from graftwork_jobs.distributed.collectives import Collectives
 from graftwork_jobs.model.forward import Forward, compiled_forward, tensorflow_function
 
@@ -124,7 +125,7 @@ def _openvino(trunk: keras.Model, signature: tf.TensorSpec) -> Forward | None:
     }
     try:
         converted = openvino.convert_model(tensorflow_function(trunk, signature).get_concrete_function())
-        compiled = openvino.Core().compile_model(converted, "CPU", options)
+        compiled = openvino_core().compile_model(converted, "CPU", options)
     except RuntimeError as error:
         # Any layer may be unknown to it; TensorFlow runs all of them.
         _logger.info("OpenVINO cannot run this trunk: %s", error)

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.openvino_core import openvino_core
+
 _MAP_RANK = 4
 # Height and width with channels before or behind them.
 _SIDES = ((1, 2), (2, 3))
@@ -52,7 +54,7 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     """
     import openvino
 
-    core = openvino.Core()
+    core = openvino_core()
     model = core.read_model(model_file)
     found = _last_pooling(model)
     if found is None:
@@ -86,9 +88,7 @@ def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.u
     Returns:
         A function: RGB pixels, shape (batch, height, width, 3), uint8, to features, shape (batch, features), float32.
     """
-    import openvino
-
-    core = openvino.Core()
+    core = openvino_core()
     model = core.read_model(model_file)
     found = _last_pooling(model)
     if found is None:

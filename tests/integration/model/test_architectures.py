@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import openvino
 import pytest
 
+from graftwork.openvino_core import openvino_core
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import Backbone, Head, Unfreeze
 from graftwork_jobs.model.backbone import load_backbone
@@ -143,6 +143,6 @@ def _scores_elsewhere(
 def _scores_of_openvino(model: keras.Model, pixels: np.ndarray[Any, Any], folder: Path) -> np.ndarray[Any, Any]:
     file = str(folder / "model.xml")
     model.export(file, format="openvino", verbose=False)
-    core = openvino.Core()
+    core = openvino_core()
     compiled = core.compile_model(core.read_model(file), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.asarray(compiled(pixels)[0])

@@ -20,6 +20,7 @@ import yaml
 from graftwork.bundle.directory import Bundle
 from graftwork.bundle.manifest import KERAS_MODEL_FILE
 from graftwork.endpoint_state import EndpointState
+from graftwork.openvino_core import openvino_core
 from tests.integration.serving.conftest import GRAFT, START_TIMEOUT_S, free_port, write_endpoint
 from tests.support.bundles import picture_bytes
 
@@ -95,9 +96,7 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
 
 def _check_precision(home: Path, file: Path, bundle: Path, url: str, port: int) -> None:
     """A running endpoint goes over to bfloat16 where the CPU has it, and otherwise says why not and stays as it is."""
-    import openvino
-
-    has_it = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    has_it = "BF16" in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     for precision in ("bfloat16", "float32"):
         write_endpoint(file, bundle, port=port, precision=precision)
         updated = graft(home, "endpoints", "update", "small")

@@ -10,6 +10,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
+from graftwork.openvino_core import openvino_core
+
 SIDE = 6
 
 
@@ -62,5 +64,5 @@ def save(model: openvino.Model, file: Path) -> Path:
 
 def scores(model: openvino.Model, pictures: Sequence[np.ndarray]) -> np.ndarray:
     """What the whole network says."""
-    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return np.array(compiled(np.stack(pictures).astype(np.float32))[0])

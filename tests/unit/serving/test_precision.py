@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import openvino
 import pytest
 
 from graftwork.bundle.directory import Bundle, BundleError, seal_bundle
 from graftwork.bundle.manifest import NumbersSignature, OutputSignature, ScoresSignature
 from graftwork.errors import SpecError
+from graftwork.openvino_core import openvino_core
 from graftwork.preprocess.image import ImageSpec, decode_image
 from graftwork.settings import Settings
 from graftwork.spec.precision import Precision
@@ -30,7 +30,7 @@ from tests.support.small_bundles import picture, small_manifest
 from tests.unit.serving.networks import SIDE, network, save, scores
 
 needs_bfloat16 = pytest.mark.skipif(
-    "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), reason="this CPU has no bfloat16"
+    "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), reason="this CPU has no bfloat16"
 )
 
 
