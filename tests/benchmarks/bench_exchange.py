@@ -8,7 +8,6 @@ Run: python -m tests.benchmarks.bench_exchange [--rounds 15]
 from __future__ import annotations
 
 import argparse
-import socket
 import statistics
 import subprocess
 import sys
@@ -18,18 +17,11 @@ from functools import partial
 
 import numpy as np
 
+from tests.benchmarks.bench_serving import free_port
+
 _WORLD = 2
 _TENSORS = 100
 _SIZES = (1_000, 100_000, 1_000_000, 3_160_000, 20_000_000)
-
-
-def _addresses() -> list[str]:
-    """Free ones; the ports are taken at once."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(_WORLD)]
-    addresses = [f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes]
-    for probe in probes:
-        probe.close()
-    return addresses
 
 
 def _work(rank: int, addresses: list[str], rounds: int) -> None:
@@ -77,7 +69,7 @@ def main() -> None:
         _work(int(rank), addresses, options.rounds)
         return
     command = [sys.executable, "-m", "tests.benchmarks.bench_exchange", "--rounds", str(options.rounds), "--worker"]
-    addresses = _addresses()
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(_WORLD)]
     workers = [subprocess.Popen([*command, str(rank), *addresses]) for rank in range(_WORLD)]
     codes = [worker.wait() for worker in workers]
     if any(codes):

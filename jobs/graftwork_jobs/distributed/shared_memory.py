@@ -49,8 +49,9 @@ class SharedMemory:
 
     Args:
         rank: 0 .. world - 1.
-        memory: room for a chunk of every worker, and for their sum.
-        peers: rank 0's sockets to the others by rank; the others' to rank 0.
+        world: number of workers.
+        memory: descriptor of a file with room for a chunk of every worker, and for their sum.
+        peers: rank 0's sockets to the others; the others' to rank 0.
     """
 
     def __init__(self, rank: int, world: int, memory: int, peers: Sequence[socket.socket]) -> None:
@@ -133,7 +134,6 @@ def share_memory(workers: _SumsArrays) -> SharedMemory:
         path = bytes(workers.sum_array(np.zeros(_PATH_BYTES, np.int32)).astype(np.uint8)).rstrip(b"\0")
         to_first = socket.socket(socket.AF_UNIX)
         to_first.connect(path)
-        to_first.sendall(workers.rank.to_bytes(_WORD, "little"))
         _, (memory,), _, _ = socket.recv_fds(to_first, _WORD, 1)
         return _opened(workers, memory, [to_first])
     memory = os.memfd_create("graft-sums")
@@ -143,12 +143,10 @@ def share_memory(workers: _SumsArrays) -> SharedMemory:
         door.bind(path)
         door.listen(workers.world)
         workers.sum_array(np.frombuffer(path.ljust(_PATH_BYTES, b"\0"), np.uint8).astype(np.int32))
-        peers = {}
-        for _ in range(1, workers.world):
-            peer, _ = door.accept()
-            peers[int.from_bytes(_receive(peer), "little")] = peer
+        peers = [door.accept()[0] for _ in range(1, workers.world)]
+        for peer in peers:
             socket.send_fds(peer, [bytes(_WORD)], [memory])
-    return _opened(workers, memory, [peers[rank] for rank in sorted(peers)])
+    return _opened(workers, memory, peers)
 
 
 def can_share_memory() -> bool:

@@ -54,8 +54,7 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     """
     import openvino
 
-    core = openvino_core()
-    model = core.read_model(model_file)
+    model = openvino_core().read_model(model_file)
     found = _last_pooling(model)
     if found is None:
         return None
@@ -71,8 +70,8 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
         return None  # something goes past the map: the head cannot be computed from it alone
     head = part_of_network([logits], [given], "head")
     return CutNetwork(
-        trunk=_runner(core, _taking_bytes(trunk), threads),
-        head=_centred(_runner(core, head, threads)) if is_softmax else _runner(core, head, threads),
+        trunk=_runner(_taking_bytes(trunk), threads),
+        head=_centred(_runner(head, threads)) if is_softmax else _runner(head, threads),
         axes=axes,
         is_linear=is_linear,
     )
@@ -88,13 +87,12 @@ def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.u
     Returns:
         A function: RGB pixels, shape (batch, height, width, 3), uint8, to features, shape (batch, features), float32.
     """
-    core = openvino_core()
-    model = core.read_model(model_file)
+    model = openvino_core().read_model(model_file)
     found = _last_pooling(model)
     if found is None:
         return None
     trunk = part_of_network([found[0].output(0)], model.get_parameters(), "features")
-    run = _runner(core, _taking_bytes(trunk), threads)
+    run = _runner(_taking_bytes(trunk), threads)
 
     def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return run(pixels).reshape(len(pixels), -1)
@@ -118,7 +116,7 @@ def _taking_bytes(model: Any) -> Any:
     return steps.build()
 
 
-def _runner(core: Any, model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+def _runner(model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
     options = {
         # As in training, whatever the engine computes in: drift is measured against what features were like there.
         "INFERENCE_PRECISION_HINT": "f32",
@@ -126,7 +124,7 @@ def _runner(core: Any, model: Any, threads: int) -> Callable[[NDArray[Any]], NDA
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
     }
-    compiled = core.compile_model(model, "CPU", options)
+    compiled = openvino_core().compile_model(model, "CPU", options)
     return lambda batch: np.array(compiled(batch)[0], dtype=np.float32)
 
 

@@ -22,6 +22,7 @@ from graftwork_jobs.run_paths import read_state
 from graftwork_jobs.train.checkpoint import is_whole
 from tests.integration.jobs.graft_home import Ended, GraftHome, Started
 from tests.integration.jobs.tiny_jobs import write_job
+from tests.support.train_workers import train_workers
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(0)]
 
@@ -126,12 +127,7 @@ def _wait(driver: Started, seconds: float) -> None:
 
 def _workers(driver: Started) -> list[psutil.Process]:
     """Ray Train's workers among the processes that the driver has started."""
-    found = []
-    for process in driver.family:
-        with suppress(psutil.NoSuchProcess):
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+    return train_workers(driver.family)
 
 
 def _kill_one(driver: Started, dice: random.Random) -> None:

@@ -20,6 +20,7 @@ from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.request import TrainRequest
 from tests.integration.train.small_jobs import SmallData, history_of, scores_of, small_request, weights_of
+from tests.support.train_workers import train_workers
 
 pytestmark = [
     pytest.mark.integration,
@@ -204,11 +205,7 @@ def _when(condition: Callable[[], bool], act: Callable[[], None]) -> threading.T
 
 
 def _kill_a_worker() -> None:
-    workers = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if "RayTrainWorker" in " ".join(process.cmdline())
-    ]
+    workers = train_workers(psutil.Process().children(recursive=True))
     os.kill(workers[-1].pid, signal.SIGKILL)
 
 

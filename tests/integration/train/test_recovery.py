@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +29,7 @@ from tests.integration.train.small_jobs import (
     small_request,
     weights_of,
 )
+from tests.support.train_workers import train_workers
 
 pytestmark = [
     pytest.mark.integration,
@@ -91,12 +91,7 @@ def _when_first_epoch_is_done(request: TrainRequest, phase: str, act: Callable[[
 
 def _workers() -> list[psutil.Process]:
     """Processes of training workers that this process' Ray started."""
-    found = []
-    for process in _descendants(os.getpid()):
-        with suppress(psutil.NoSuchProcess):  # one that has ended is none, also while nobody has asked how
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process)
-    return found
+    return train_workers(_descendants(os.getpid()))
 
 
 def _descendants(pid: int) -> Iterator[psutil.Process]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from multiprocessing.connection import Connection
+from multiprocessing import Pipe
 from pathlib import Path
 from typing import TypeVar
 
@@ -110,50 +109,28 @@ def test_different_turns_are_named() -> None:
         _run_world(2, lambda rank, memory: memory.sum(np.zeros(rank + 1, np.float32), name="x"))
 
 
-def _child(rank: int, told: Connection) -> None:
-    class Worker:
-        world = 2
-
-        def __init__(self) -> None:
-            self.rank = rank
-
-        def sum_array(self, array: NDArray[np.int32]) -> NDArray[np.int32]:
-            told.send(array)
-            received: NDArray[np.int32] = told.recv()
-            return received
-
-    memory = share_memory(Worker())
-    try:
-        while True:
-            memory.sum(np.ones(100_000, np.float32), name="x")
-    except ConnectionError as error:
-        told.send(str(error))
-
-
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_lost_worker_is_noticed(killed: int) -> None:
     """After kill -9 of either: the other raises within a moment."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = zip(*(context.Pipe() for _ in range(2)), strict=True)
-    processes = [context.Process(target=_child, args=(rank, theirs[rank])) for rank in range(2)]
-    for process in processes:
-        process.start()
+    ours, theirs = zip(*(Pipe() for _ in range(2)), strict=True)
+    module = "tests.unit.jobs.distributed.shared_memory_worker"
+    processes = [
+        subprocess.Popen([sys.executable, "-m", module, str(rank), str(end.fileno())], pass_fds=[end.fileno()])
+        for rank, end in enumerate(theirs)
+    ]
     try:
         path = ours[0].recv()
         ours[1].recv()
         for connection in ours:
             connection.send(path)
-        pid = processes[killed].pid
-        assert pid is not None
         assert not ours[1 - killed].poll(1), "it goes on while both live"
-        os.kill(pid, signal.SIGKILL)
+        processes[killed].kill()
         assert ours[1 - killed].poll(_PATIENCE_S)
         assert "lost" in ours[1 - killed].recv()
     finally:
         for process in processes:
             process.kill()
-            process.join()
-            process.close()
+            process.wait()
         for connection in (*ours, *theirs):
             connection.close()
 
