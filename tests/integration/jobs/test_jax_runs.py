@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from graftwork.bundle.directory import open_bundle
-from graftwork_jobs.events import read_events
 from graftwork_jobs.search.records import read_trials
 from tests.integration.jobs.graft_home import Ended, GraftHome
+from tests.integration.jobs.text_jobs import TEXT_JOB, assert_adapters_learned, write_texts
 from tests.integration.jobs.tiny_jobs import write_job
-from tests.support.tiny_bert import save_tiny_bert
-from tests.support.tiny_texts import tiny_texts, write_table
 
 pytest.importorskip("jax", reason="needs the extra jax")
 
@@ -66,23 +64,7 @@ def test_a_search_ends_in_the_bundle_of_its_best_trial(graft_home: GraftHome) ->
 
 def test_texts_with_adapters_end_in_a_bundle(graft_home: GraftHome) -> None:
     """Adapters train on two workers and are merged."""
-    save_tiny_bert(graft_home.work / "bert")
-    write_table(graft_home.work / "texts.csv", tiny_texts(60, seed=1))
-    ended = _run(
-        graft_home,
-        "jax-texts",
-        task="text-classification",
-        backbone={"path": "bert"},
-        input={"maxTokens": 16},
-        data={"train": {"uri": "texts.csv"}, "validation": {"fraction": 0.2}, "test": {"fraction": 0.2}},
-        augment=[],
-        phases=[
-            {"name": "head", "epochs": 2, "learningRate": 0.02},
-            {"name": "adapt", "epochs": 4, "unfreeze": {"lora": {"rank": 2}}, "learningRate": 0.02},
-        ],
-        scaling={"workers": 2},
-    )
+    write_texts(graft_home.work)
+    ended = _run(graft_home, "jax-texts", **{**TEXT_JOB, "training": {**TEXT_JOB["training"], "backend": "jax"}})
     assert _tasks_of(ended.json["bundle"]) == "text-classification"
-    events = read_events(graft_home.runs("jax-texts")[0].events_file)
-    losses = [event["loss"] for event in events if event["kind"] == "epoch" and event["phase"] == "adapt"]
-    assert losses[-1] < losses[0]
+    assert_adapters_learned(graft_home.runs("jax-texts")[0].events_file)

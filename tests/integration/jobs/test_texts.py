@@ -8,7 +8,6 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,28 +16,13 @@ import yaml
 from graftwork.bundle.directory import open_bundle
 from graftwork_jobs.events import read_events
 from tests.integration.jobs.graft_home import Ended, GraftHome
+from tests.integration.jobs.text_jobs import TEXT_JOB, assert_adapters_learned, write_texts
 from tests.integration.jobs.tiny_jobs import write_job
-from tests.support.tiny_bert import save_tiny_bert
-from tests.support.tiny_texts import LABELS, tiny_texts, write_table
+from tests.support.tiny_texts import LABELS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
-_RATE = 0.01
-_JOB: dict[str, Any] = {
-    "task": "text-classification",
-    "backbone": {"path": "bert"},
-    "input": {"maxTokens": 16},
-    "data": {"train": {"uri": "texts.csv"}, "validation": {"fraction": 0.2}, "test": {"fraction": 0.2}},
-    "augment": [],
-    "head": {"dropout": 0.0},
-    "phases": [
-        {"name": "head", "epochs": 2, "unfreeze": "none", "learningRate": _RATE},
-        {"name": "adapt", "epochs": 12, "unfreeze": {"lora": {"rank": 2}}, "learningRate": _RATE},
-    ],
-    "training": {"batchSize": 8, "seed": 5},
-    "scaling": {"workers": 2},
-    "register": {"model": "opinions", "alias": "champion"},
-}
+_JOB = {**TEXT_JOB, "register": {"model": "opinions", "alias": "champion"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +37,7 @@ class Told:
 @pytest.fixture(scope="module")
 def texts(graft_home: GraftHome) -> Path:
     """The folder with a tiny BERT and a table of texts beside the specs."""
-    save_tiny_bert(graft_home.work / "bert")
-    write_table(graft_home.work / "texts.csv", tiny_texts(160, seed=1))
+    write_texts(graft_home.work)
     return graft_home.work
 
 
@@ -108,8 +91,7 @@ def test_two_workers_were_compared_with_one(told: Told, graft_home: GraftHome) -
 def test_adapters_learn(told: Told, graft_home: GraftHome) -> None:
     """The loss falls in their phase, and the bundle's network is an ordinary one."""
     (run,) = graft_home.runs("opinions")
-    epochs = [event for event in read_events(run.events_file) if event["kind"] == "epoch" and event["phase"] == "adapt"]
-    assert epochs[-1]["loss"] < 0.8 * epochs[0]["loss"]
+    assert_adapters_learned(run.events_file)
     plan = json.loads(run.plan_file.read_text())
     head, adapt = plan["phases"]
     assert head["trainable_parameters"] < adapt["trainable_parameters"] < adapt["total_parameters"] / 2
