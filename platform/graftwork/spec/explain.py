@@ -150,6 +150,8 @@ class Explainer:
                 return f'Put it in quotes: "{word}".'
             case str() if kind in {"integer", "number"} and _is_number(value):
                 return f"Remove the quotes: {value.strip()}."
+            case str() if kind in {"integer", "number"} and not choices_of(schema):
+                return f"Use a {'whole number' if kind == 'integer' else 'number'}."
             case float() if kind == "integer" and value.is_integer():
                 return f"Write it as a whole number: {int(value)}."
             case dict() | list() if kind not in {"array", "object"}:

@@ -124,6 +124,7 @@ def test_line_and_path_point_at_the_value() -> None:
     [
         (("spec", "scaling", "workers"), 0, "0", "a whole number from 1 to 1024", "Use 1 or more."),
         (("spec", "scaling", "workers"), "2", '"2"', "a whole number from 1 to 1024", "Remove the quotes: 2."),
+        (("spec", "scaling", "workers"), "two", '"two"', "a whole number from 1 to 1024", "Use a whole number."),
         (("spec", "scaling", "workers"), 2.0, "2.0", "a whole number", "Write it as a whole number: 2."),
         (("spec", "scaling", "workers"), True, "true", "a whole number", "Use a whole number."),
         (("spec", "scaling", "workers"), None, "nothing (null)", "a whole number", "Give a value, or remove the key."),
