@@ -159,7 +159,7 @@ class GraftSide:
         batches = self.steps.batches(dataset)
         self.steps.count_from(())
         for step in range(1, count + 1):
-            self.steps.step(batches)
+            self.steps.run(batches, 1)
             if step % _CHECK_EVERY == 0 or step == count:
                 bad = self.steps.bad_update()
                 if bad is not None:

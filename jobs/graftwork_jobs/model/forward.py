@@ -6,6 +6,7 @@ Survives changes of the model's weights; each call uses those of the moment.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -36,13 +37,15 @@ def compiled_forward(model: keras.Model, signature: tf.TensorSpec | None = None)
 
 
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of arrays, on JAX compiled as a whole: each of its operations would else be a program of its own."""
+    """A function of arrays, compiled as a whole: each of its operations would else be a program or a call of its own."""
     if keras.backend.backend() == "jax":
         import jax
 
         compiled: Callable[..., Any] = jax.jit(function)
         return compiled
-    return function
+    import tensorflow as tf
+
+    return partial(tf.function, autograph=False, reduce_retracing=True)(function)
 
 
 def tensorflow_function(model: keras.Model, signature: tf.TensorSpec | None = None) -> Any:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from graftwork_jobs.distributed.collectives import ALONE, Collectives
+from graftwork_jobs.train.epoch import CHECK_EVERY_UPDATES
+from graftwork_jobs.train.pace import Pace
 from graftwork_jobs.train.phase_parts import PhaseParts, make_phase
 from graftwork_jobs.train.replicated import ReplicatedSteps
 from graftwork_jobs.train.run_context import RunContext
@@ -30,12 +32,14 @@ class Binding:
         optimizer: built for these variables.
         learning_rate: the optimizer's.
         steps: train the model.
+        pace: how many steps run in one call.
     """
 
     part: PhaseParts
     optimizer: keras.optimizers.Optimizer
     learning_rate: ScheduledLearningRate
     steps: Steps
+    pace: Pace
 
 
 def bind(
@@ -75,7 +79,13 @@ def bind(
     if part.is_replicated:
         steps = ReplicatedSteps(steps, run.collectives)
         run.tell("replicated", phase=part.spec.name, workers=run.collectives.world)
-    bound = Binding(part=part, optimizer=optimizer, learning_rate=learning_rate, steps=steps)
+    pace = Pace(
+        run.collectives,
+        pieces=run.plan.pieces,
+        asked=spec.training.steps_per_execution if isinstance(spec.training.steps_per_execution, int) else None,
+        most=CHECK_EVERY_UPDATES,
+    )
+    bound = Binding(part=part, optimizer=optimizer, learning_rate=learning_rate, steps=steps, pace=pace)
     if tap is not None:
         _preflight(run, bound, epoch)
     return bound

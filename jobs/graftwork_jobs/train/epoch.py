@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from graftwork.errors import PermanentError
 from graftwork.spec.fine_tune_job import Phase
+from graftwork_jobs.train.pace import Pace
 from graftwork_jobs.train.phase_parts import PhaseParts
 from graftwork_jobs.train.run_context import RunContext
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from graftwork_jobs.train.steps import Steps
 
 _PROGRESS_EVERY_S = 1.0
-# Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way.
-_CHECK_EVERY_UPDATES = 16
+CHECK_EVERY_UPDATES = 16
+"""Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way."""
 
 
 def train_epoch(
@@ -24,6 +25,7 @@ def train_epoch(
     part: PhaseParts,
     epoch: int,
     steps: Steps,
+    pace: Pace,
     *,
     start_step: int,
     save: Callable[[int], None],
@@ -35,6 +37,7 @@ def train_epoch(
         part: what the phase trains.
         epoch: which epoch of the phase, from 0.
         steps: of the phase.
+        pace: how many of them at once.
         start_step: steps that were done before.
         save: commits a checkpoint after so many steps of the epoch.
 
@@ -48,10 +51,15 @@ def train_epoch(
     batches = steps.batches(part.training(epoch, start_step=start_step).map(with_validity))
     run.checkpointing.begin_epoch()
     told = time.monotonic()
-    for step in range(start_step + 1, last + 1):
-        steps.step(batches)
-        if step % (_CHECK_EVERY_UPDATES * pieces) == 0 or step == last:
+    step, check_at = start_step, start_step + CHECK_EVERY_UPDATES * pieces
+    while step < last:
+        count = min(pace.steps, last - step)
+        with pace.measured(count):
+            steps.run(batches, count)
+        step += count
+        if step >= check_at or step == last:
             _refuse_nan(run, part, steps, epoch)
+            check_at = step + CHECK_EVERY_UPDATES * pieces
         if time.monotonic() - told >= _PROGRESS_EVERY_S:
             told = time.monotonic()
             run.tell("progress", phase=part.spec.name, epoch=epoch + 1, step=step, steps=last)

@@ -67,9 +67,10 @@ class JaxSteps:
         """On the devices, each copied there while the step before it runs."""
         return one_ahead(map(self._put, dataset.as_numpy_iterator()))
 
-    def step(self, batches: Iterator[Any]) -> None:
-        """One run of the compiled program."""
-        self._step(batches)
+    def run(self, batches: Iterator[Any], count: int) -> None:
+        """That many runs of the compiled program, which JAX queues: Python is ahead of the device."""
+        for _ in range(count):
+            self._step(batches)
 
     def _step(self, batches: Iterator[Any]) -> Sequence[Any]:
         """A step; gives the gradients that the optimizer saw, where it has a tap."""

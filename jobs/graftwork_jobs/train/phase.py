@@ -156,7 +156,7 @@ def _finish_epoch(
         run.checkpointing.report(place, partial(kept, reached))
         run.tell("checkpoint", **place)
 
-    train_epoch(run, part, state.epochs_done, steps, start_step=state.steps_done, save=save)
+    train_epoch(run, part, state.epochs_done, steps, bound.pace, start_step=state.steps_done, save=save)
     return time.perf_counter() - began
 
 

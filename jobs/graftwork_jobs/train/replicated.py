@@ -57,10 +57,10 @@ class ReplicatedSteps:
         """Whole batches."""
         return self._steps.batches(dataset)
 
-    def step(self, batches: Iterator[Any]) -> None:
+    def run(self, batches: Iterator[Any], count: int) -> None:
         """On all rows: the first one is the batch's first one on every worker."""
         with first_row(0):
-            self._steps.step(batches)
+            self._steps.run(batches, count)
 
     def settle(self) -> None:
         """As one worker does."""

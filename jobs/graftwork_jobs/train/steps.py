@@ -29,15 +29,20 @@ class Steps(Protocol):
     """Trains a model batch by batch, all workers alike."""
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[Any]:
-        """This worker's share of the batches of a data set, as `step` takes them.
+        """This worker's share of the batches of a data set, as `run` takes them.
 
         Args:
             dataset: elements (inputs of `TrainingModel`, targets, weights).
         """
         ...
 
-    def step(self, batches: Iterator[Any]) -> None:
-        """Train on the next batch. Between `step` and `settle` the model's variables are not to be looked at."""
+    def run(self, batches: Iterator[Any], count: int) -> None:
+        """Train on the next so many batches. Between `run` and `settle` the model's variables are not to be looked at.
+
+        Args:
+            batches: there are enough of them.
+            count: the same on all workers, which may exchange in every step.
+        """
         ...
 
     def settle(self) -> None:
@@ -64,7 +69,7 @@ class Steps(Protocol):
         """One weight update, settled; gives the gradients that the optimizer used, one a trainable variable.
 
         Args:
-            batches: as for `step`.
+            batches: as for `run`.
             pieces: steps that make an update.
         """
         ...

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,15 +48,15 @@ class TensorFlowSteps:
             run_eagerly=run_eagerly,
             jit_compile=False,
         )
-        model.make_train_function(force=True)
+        self._run = _one_by_one(model) if run_eagerly else _compiled(model)
 
     def batches(self, dataset: tf.data.Dataset) -> Iterator[Any]:
         """As TensorFlow's own iterator: the compiled step draws from it."""
         return iter(dataset)
 
-    def step(self, batches: Iterator[Any]) -> None:
-        """One run of Keras' compiled step."""
-        self._model.train_function(batches)
+    def run(self, batches: Iterator[Any], count: int) -> None:
+        """One call of the compiled loop."""
+        self._run(batches, count)
 
     def settle(self) -> None:
         """Nothing to do: steps change the variables themselves."""
@@ -78,8 +79,7 @@ class TensorFlowSteps:
         """Through the tap in the compiled step."""
         assert isinstance(self._tap, GradientTap)  # noqa: S101  # `make_tap` made it
         with self._tap.open() as gradients:
-            for _ in range(pieces):
-                self.step(batches)
+            self.run(batches, pieces)
         return list(gradients)
 
     def by_one(
@@ -99,3 +99,28 @@ class TensorFlowSteps:
             for variable, gradient in zip(trainable, found, strict=True)
         ]
         return gradients, np.asarray(batch_sums(self._target, targets, outputs, weights), np.float64)
+
+
+def _compiled(model: TrainingModel) -> Callable[[Iterator[Any], int], None]:
+    """Keras' training step in a loop inside TensorFlow: a call from Python costs a small head more than its step."""
+    import tensorflow as tf
+
+    @partial(tf.function, autograph=False)
+    def run(batches: Iterator[Any], count: tf.Tensor) -> None:
+        def step(done: tf.Tensor) -> tf.Tensor:
+            model.train_step(next(batches))
+            return done + 1
+
+        tf.while_loop(lambda done: done < count, step, [tf.constant(0)], parallel_iterations=1)
+
+    return lambda batches, count: run(batches, tf.constant(count))
+
+
+def _one_by_one(model: TrainingModel) -> Callable[[Iterator[Any], int], None]:
+    model.make_train_function(force=True)
+
+    def run(batches: Iterator[Any], count: int) -> None:
+        for _ in range(count):
+            model.train_function(batches)
+
+    return run

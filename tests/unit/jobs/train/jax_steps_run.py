@@ -63,7 +63,7 @@ def trained(count: int, bad: int | None = None, ask_at: tuple[int, ...] = ()) ->
     made.count_from(())
     said = []
     for step in range(1, count + 1):
-        made.step(batches)
+        made.run(batches, 1)
         if step in ask_at:
             found = made.bad_update()
             said.append(None if found is None else asdict(found))

@@ -38,8 +38,9 @@ class _Counting:
         # Built for the second of two workers.
         self.dropout = SlicedDropout(0.5, seed=3, rows=8, offset=4)
 
-    def step(self, batches: Any) -> None:
-        self.outputs.append(np.asarray(self.dropout(next(batches), training=True)))
+    def run(self, batches: Any, count: int) -> None:
+        for _ in range(count):
+            self.outputs.append(np.asarray(self.dropout(next(batches), training=True)))
 
     def counted(self) -> np.ndarray:
         return np.array(self._counted)
@@ -59,5 +60,5 @@ def test_dropout_masks_begin_with_the_first_row() -> None:
     """On whole batches every worker drops what one worker drops."""
     inner, alone = _Counting([]), SlicedDropout(0.5, seed=3, rows=8, offset=0)
     rows = np.ones((8, 5), np.float32)
-    ReplicatedSteps(cast("Steps", inner), Collectives(rank=1, world=2)).step(iter([rows]))
+    ReplicatedSteps(cast("Steps", inner), Collectives(rank=1, world=2)).run(iter([rows]), 1)
     np.testing.assert_array_equal(inner.outputs[0], np.asarray(alone(rows, training=True)))
