@@ -1,0 +1,131 @@
+"""A training step of two workers beside the same under tf_keras' MultiWorkerMirroredStrategy, which Ray's
+TensorflowTrainer sets up: MobileNetV2 at 96 px, all layers train, one thread a worker, from one run.
+
+The other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from
+memory; ours decode the example pictures. Both leave out their first epoch, which also traces the graph, and give the
+best of the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings
+its statistics together over the workers, the strategy leaves each worker its own.
+
+Run: python -m tests.benchmarks.bench_mirrored TF_KERAS [--rounds 2] [--epochs 4]
+TF_KERAS: a folder made by `pip install --no-deps --target FOLDER tf-keras==2.21.0` (the version of TensorFlow).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from graftwork.settings import child_environment
+from tests.benchmarks.train_runs import DATA, run_on
+
+BATCH, SIZE, CLASSES, WORKERS = 64, 96, 10, 2
+STRATEGY_WORKER = """
+import json, os, sys, time
+import numpy as np, tensorflow as tf, tf_keras as keras
+rank, size, classes, batch, pictures, epochs, trains = (int(each) for each in sys.argv[1:])
+tf.config.threading.set_intra_op_parallelism_threads(1)
+tf.config.threading.set_inter_op_parallelism_threads(1)
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+with strategy.scope():
+    given = keras.Input((size, size, 3))
+    base = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=None, pooling="avg")
+    model = keras.Model(given, keras.layers.Dense(classes)(base(given / 127.5 - 1.0, training=bool(trains))))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
+values = np.random.default_rng(0).uniform(0, 255, (pictures, size, size, 3)).astype("float32")
+labels = (np.arange(pictures) % classes).astype("int32")
+options = tf.data.Options()
+options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+data = tf.data.Dataset.from_tensor_slices((values, labels)).batch(batch, drop_remainder=True)
+data = data.prefetch(2).with_options(options)
+seconds = []
+class Clock(keras.callbacks.Callback):
+    def on_epoch_begin(self, *_): self.began = time.perf_counter()
+    def on_epoch_end(self, *_): seconds.append(time.perf_counter() - self.began)
+model.fit(data, epochs=epochs, verbose=0, callbacks=[Clock()])
+if rank == 0:
+    print(json.dumps(pictures // batch * batch / min(seconds[1:])))
+"""
+
+
+def ours(epochs: int, batch_norm: str) -> float:
+    """Images per second over both workers."""
+    spec = {
+        "backbone": {"name": "MobileNetV2", "weights": "none"},
+        "phases": [{"name": "all", "epochs": epochs, "unfreeze": "all", "learningRate": 1e-3}],
+        "training": {"batchSize": BATCH, "batchNorm": batch_norm},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        _, result = run_on(WORKERS, spec, size=SIZE, folder=Path(folder) / "run")
+    return max(float(record["images_per_s"]) for record in result.history[1:])
+
+
+def mirrored(tf_keras: Path, epochs: int, batch_norm: str) -> float:
+    """Images per second over both workers."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(WORKERS)]
+    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    pictures = len(list((DATA / "google-train").glob("*/*.png")))
+    arguments = [str(each) for each in (SIZE, CLASSES, BATCH, pictures, epochs, int(batch_norm == "train"))]
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", STRATEGY_WORKER, str(rank), *arguments],
+            env=child_environment(
+                {
+                    "PYTHONPATH": str(tf_keras),
+                    "TF_USE_LEGACY_KERAS": "1",
+                    "CUDA_VISIBLE_DEVICES": "",
+                    "TF_CONFIG": json.dumps(
+                        {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
+                    ),
+                }
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        for rank in range(WORKERS)
+    ]
+    outputs = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise SystemExit("the strategy's workers failed; is TF_KERAS the folder with tf_keras?")
+    return float(json.loads(outputs[0]))
+
+
+def main() -> None:
+    """Print both sides."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tf_keras", type=Path)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
+    options = parser.parse_args()
+    os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:WORKERS]))
+    best: dict[tuple[str, str], float] = {}
+    for number in range(options.rounds):
+        for batch_norm in ("inference", "train"):
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+                speeds = {"graft": apart.submit(ours, options.epochs, batch_norm).result()}
+            speeds["strategy"] = mirrored(options.tf_keras, options.epochs, batch_norm)
+            for side, speed in speeds.items():
+                best[batch_norm, side] = max(best.get((batch_norm, side), 0.0), speed)
+            print(
+                f"round {number + 1}  BatchNorm {batch_norm:9}  graft {speeds['graft']:6.1f} images/s"
+                f"  strategy {speeds['strategy']:6.1f}  load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    for batch_norm in ("inference", "train"):
+        graft, strategy = best[batch_norm, "graft"], best[batch_norm, "strategy"]
+        steps = f"{BATCH / graft * 1000:.0f} ms beside {BATCH / strategy * 1000:.0f} ms"
+        print(f"BatchNorm {batch_norm}: {graft / strategy:.2f} times the strategy's images/s (a step {steps})")
+
+
+if __name__ == "__main__":
+    main()
