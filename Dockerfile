@@ -1,4 +1,4 @@
-# Images of Graftwork. Targets: operator, train-cpu, train-gpu, serve-cpu, registry. Build one with
+# Images of Graftwork. Targets: operator, train-cpu, train-gpu, serve-cpu, serve-gpu, registry. Build one with
 #   docker build --target operator -t graftwork-operator:0.1.0 .
 # or all that a cluster needs with `sh scripts/images.sh`.
 #
@@ -50,6 +50,10 @@ RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root
 
 FROM build AS build-serve-cpu
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv dependencies serve cluster
+
+FROM build AS build-serve-gpu
+RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
+    dependencies serve-gpu cluster
 
 FROM build AS build-registry
 WORKDIR /registry
@@ -108,6 +112,20 @@ RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/
     /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
 # What mends the configuration of Ray Serve's HAProxy: bounds for slow clients, no open statistics page.
 ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/graftwork/bin/graft-haproxy
+USER 1000:1000
+EXPOSE 8000
+HEALTHCHECK --start-period=90s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready')"]
+CMD ["graft", "--help"]
+
+FROM ray AS serve-gpu
+COPY --from=build-serve-gpu /opt/graftwork /opt/graftwork
+RUN --mount=from=wheel,source=/dist,target=/dist --mount=from=wheel,source=/usr/local/bin,target=/uv \
+    /uv/uv pip install --no-cache --offline --no-deps --compile-bytecode --python /opt/graftwork/bin/python /dist/*.whl
+# As in `serve-cpu`.
+ENV RAY_SERVE_HAPROXY_BINARY_PATH=/opt/graftwork/bin/graft-haproxy
+# As in `train-gpu`.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000:1000
 EXPOSE 8000
 HEALTHCHECK --start-period=90s \

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Builds the images that a cluster runs, tagged with Graftwork's version, and prints their sizes.
-# Usage: sh scripts/images.sh [operator|train-cpu|train-gpu|serve-cpu|registry ...]   Default: all but train-gpu.
+# Usage: sh scripts/images.sh [operator|train-cpu|train-gpu|serve-cpu|serve-gpu|registry ...]
+# Default: all but those for GPUs.
 # Needs docker with BuildKit. Behind a proxy that looks into TLS: CA=/path/to/ca.crt sh scripts/images.sh
 set -eu
 cd "$(dirname "$0")/.."

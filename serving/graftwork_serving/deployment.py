@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.settings import load_settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
-from graftwork_serving.engine import ENGINE
 from graftwork_serving.model_loader import ModelLoader, located
 from graftwork_serving.repository import ModelRepository
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
@@ -267,7 +266,9 @@ def _publish_models(
 ) -> frozenset[tuple[str, ...]]:
     """Set the info series of what is served to 1, and of what was served before to 0."""
     shown = [model for model in models if metrics.model_label(model.name) == model.name]
-    now = frozenset((endpoint, model.name, model.version, model.digest, ENGINE, model.precision) for model in shown)
+    now = frozenset(
+        (endpoint, model.name, model.version, model.digest, model.engine.name, model.precision) for model in shown
+    )
     for labels in before - now:
         metrics.model_info.labels(*labels).set(0)
     for labels in now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
+from graftwork.spec.engine import EngineName
 from graftwork.spec.precision import Precision
 
 
@@ -157,6 +158,10 @@ class ReplicaConfig(BaseModel):
     """The first one answers where a request names none."""
     max_batch_size: int
     """Most examples in one pass."""
+    engine: EngineName = "openvino"
+    """What computes predictions."""
+    on_gpu: bool = False
+    """Whether it has a GPU."""
     precision: Precision = "float32"
     """Numbers that engines compute in."""
     max_request_bytes: int

@@ -1,4 +1,4 @@
-"""What computes scores: the OpenVINO engine for CPU. Knows arrays, no requests and no bundles.
+"""What computes scores: what engines have in common, and the OpenVINO engine for CPU. Knows no requests and no bundles.
 
 A pass over one example that has the machine to itself uses all threads; passes that run side by side use one thread
 each, which answers more examples a second. Both are the same network compiled twice.
@@ -7,28 +7,22 @@ each, which answers more examples a second. Both are the same network compiled t
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from graftwork.openvino_core import openvino_core
+from graftwork_serving.batch_size import best_batch_size, seconds_an_example
 from graftwork_serving.precision import OPENVINO_HINTS
 
 if TYPE_CHECKING:
     import openvino
     from numpy.typing import NDArray
 
+    from graftwork.spec.engine import EngineName
     from graftwork.spec.precision import Precision
-
-ENGINE: Final = "openvino"
-"""What the engine here is called in specs, metadata and metrics."""
-# A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
-_WORTHWHILE_SHARE = 0.85
-_TIMING_ROUNDS = 5
-
 
 ReadNetwork = Callable[[], "openvino.Model"]
 
@@ -36,6 +30,8 @@ ReadNetwork = Callable[[], "openvino.Model"]
 class Engine(Protocol):
     """Computes scores; threads may call it at the same time."""
 
+    name: EngineName
+    """In specs, metadata and metrics."""
     batch_size: int
     """Examples that make the best use of one pass."""
 
@@ -61,11 +57,15 @@ class EngineOptions:
         threads: CPU threads, at least 1; as many passes may run side by side.
         max_batch_size: most examples in one pass, at least 1.
         precision: numbers it computes in.
+        engine: which one.
+        on_gpu: whether it may compute on a GPU.
     """
 
     threads: int
     max_batch_size: int
     precision: Precision = "float32"
+    engine: EngineName = "openvino"
+    on_gpu: bool = False
 
 
 class OpenVinoEngine:
@@ -77,6 +77,8 @@ class OpenVinoEngine:
         trial: an example of usual size, to time passes with; its type is the one examples will have.
         options: how to use the machine.
     """
+
+    name: EngineName = "openvino"
 
     def __init__(
         self, read: ReadNetwork, *, row_shape: tuple[int, ...], trial: NDArray[Any], options: EngineOptions
@@ -112,27 +114,19 @@ class OpenVinoEngine:
 
     def _choose_batch_size(self, options: EngineOptions) -> None:
         """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
-        sizes = [size for size in (2, 4, 8, 16, 32, 64) if size <= options.max_batch_size]
-        best_s = self._seconds_per_example(self._narrow, 1)  # also warms up what single requests will use
-        self._seconds_per_example(self._wide, 1)
-        if not sizes:
+        self._seconds(self._wide, 1)  # warms up what single requests will use
+        sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= options.max_batch_size]
+        if len(sizes) == 1:
+            self._seconds(self._narrow, 1)
             return
         batched = self._compile(-1, streams=options.threads, threads=options.threads)
-        for size in sizes:
-            seconds = self._seconds_per_example(batched, size)
-            if seconds > best_s * _WORTHWHILE_SHARE:
-                break
-            best_s, self.batch_size, self._batched = seconds, size, batched
+        self.batch_size = best_batch_size(
+            lambda size: self._seconds(self._narrow if size == 1 else batched, size), sizes
+        )
+        self._batched = batched if self.batch_size > 1 else None
 
-    def _seconds_per_example(self, compiled: _Compiled, size: int) -> float:
-        batch = np.repeat(self._trial[None], size, axis=0)
-        compiled.run(batch)
-        best = float("inf")
-        for _ in range(_TIMING_ROUNDS):
-            started = time.perf_counter()
-            compiled.run(batch)
-            best = min(best, time.perf_counter() - started)
-        return best / size
+    def _seconds(self, compiled: _Compiled, size: int) -> float:
+        return seconds_an_example(compiled.run, self._trial, size)
 
 
 class _Compiled:

@@ -136,8 +136,8 @@ class Follower:
 
     def _switch(self, loaded: EndpointFile) -> None:
         models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
-        is_as_precise = loaded.endpoint.spec.precision == self._loaded.endpoint.spec.precision
-        _rehearse(loaded, models, known={model.digest for model in self._models} if is_as_precise else set())
+        is_computed_alike = _computing(loaded) == _computing(self._loaded)
+        _rehearse(loaded, models, known={model.digest for model in self._models} if is_computed_alike else set())
         self._deploy(loaded, models)
         self._loaded, self._models = loaded, models
         self._plan_next_look()
@@ -212,6 +212,10 @@ def _registry_look_up(settings: Settings) -> Callable[[str], str]:
     return look_up
 
 
+def _computing(loaded: EndpointFile) -> tuple[str, str]:
+    return loaded.endpoint.spec.engine_name, loaded.endpoint.spec.precision
+
+
 def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str]) -> None:
     """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
     from graftwork_serving.engine import EngineOptions
@@ -219,7 +223,8 @@ def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str
     from graftwork_serving.trunks import SharedParts
 
     spec = loaded.endpoint.spec
-    options, shared = EngineOptions(threads=1, max_batch_size=1, precision=spec.precision), SharedParts()
+    options = EngineOptions(threads=1, max_batch_size=1, precision=spec.precision, engine=spec.engine_name)
+    shared = SharedParts()
     rehearsed = [
         load_model(model, options, max_image_pixels=spec.limits.max_image_pixels, shared=shared)
         for model in models
@@ -236,6 +241,7 @@ def _check_unchanged(before: EndpointFile, after: EndpointFile) -> None:
         "spec.http.port": (before.endpoint.spec.http.port, after.endpoint.spec.http.port),
         "spec.grpc": (grpc_address(before.endpoint), grpc_address(after.endpoint)),
         "spec.resources.cpus": (before.endpoint.spec.resources.cpus, after.endpoint.spec.resources.cpus),
+        "spec.resources.gpus": (before.endpoint.spec.resources.gpus, after.endpoint.spec.resources.gpus),
         "spec.autoscaling.maxReplicas": (
             before.endpoint.spec.autoscaling.max_replicas,
             after.endpoint.spec.autoscaling.max_replicas,

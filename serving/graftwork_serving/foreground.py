@@ -22,6 +22,7 @@ from graftwork.spec.inference_endpoint import GrpcListener
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.follow import Follower, address, grpc_address, served_names
+from graftwork_serving.jax_engine import check_engine
 from graftwork_serving.ports import check_port, reserved_port
 from graftwork_serving.precision import check_precision
 from graftwork_serving.resolve import resolve_models
@@ -56,6 +57,7 @@ def check_place(loaded: EndpointFile, *, settings: Settings) -> None:
     check_port(spec.http, at="spec.http", file=loaded.file)
     if spec.grpc is not None:
         check_port(spec.grpc, at="spec.grpc", file=loaded.file)
+    check_engine(spec.engine_name, spec.resources.gpus, file=loaded.file)
     check_precision(spec.precision, file=loaded.file)
     local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
 

@@ -105,7 +105,8 @@ def start_cluster(endpoint: InferenceEndpoint, *, log_dir: Path, reporter: Repor
             with reporter.task("Start Ray", None), _serve_errors(log_dir):
                 # Ray starts as many processes as it has cores, before it is asked for any.
                 cores = _first_processes(endpoint)
-                start_ray(folder, reporter, cpus=cores, object_store_bytes=_OBJECT_STORE_BYTES)
+                gpus = None if endpoint.spec.resources.gpus else 0
+                start_ray(folder, reporter, cpus=cores, gpus=gpus, object_store_bytes=_OBJECT_STORE_BYTES)
             starting = threads.submit(_start_serve, http)
             yield LocalCluster(folder, log_dir, starting)
         finally:
@@ -250,7 +251,7 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
         "name": _DEPLOYMENT,
         "user_config": config.model_dump(mode="json"),
         # Ray's cores stand for processes that wait to be used; nothing but this endpoint asks it for any.
-        "ray_actor_options": {"num_cpus": 0},
+        "ray_actor_options": {"num_cpus": 0, "num_gpus": endpoint.spec.resources.gpus},
         "max_ongoing_requests": config.max_queued_requests + _ONGOING_BEYOND_QUEUE,
         "max_surge_percent": 100,
         "max_constructor_retry_count": 1,

@@ -38,7 +38,13 @@ class ModelLoader:
             SpecError: there is no bundle, or this CPU does not have the precision.
             BundleError: it was changed, or answers differently than in training.
         """
-        options = EngineOptions(threads=self._threads, max_batch_size=config.max_batch_size, precision=config.precision)
+        options = EngineOptions(
+            threads=self._threads,
+            max_batch_size=config.max_batch_size,
+            precision=config.precision,
+            engine=config.engine,
+            on_gpu=config.on_gpu,
+        )
         arms = []
         for wanted in models:
             key = (wanted.digest, options, config.max_image_pixels)

@@ -105,6 +105,8 @@ def replica_config(
         endpoint=endpoint.metadata.name,
         models=models,
         max_batch_size=spec.batching.max_batch_size,
+        engine=spec.engine_name,
+        on_gpu=spec.resources.gpus > 0,
         precision=spec.precision,
         max_request_bytes=spec.limits.max_request_bytes,
         max_image_pixels=spec.limits.max_image_pixels,

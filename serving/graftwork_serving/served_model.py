@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graftwork.bundle.directory import Bundle, golden_scores, open_bundle
-from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
-from graftwork.preprocess.text import TextSpec
+from graftwork.bundle.manifest import KERAS_MODEL_FILE, OPENVINO_MODEL_FILE
+from graftwork.preprocess.text import LENGTH_STEP, TextSpec
 from graftwork_serving.answers import Answers, answers_for
 from graftwork_serving.drift.monitor import FeatureSource
 from graftwork_serving.endpoint_config import ModelConfig
@@ -131,7 +131,7 @@ def load_model(
     bundle = open_bundle(Path(config.path))
     parts = shared or SharedParts()
     reader = parts.reader(bundle.input, max_image_pixels=max_image_pixels)
-    engine, weight_bytes = parts.engine(bundle.path / OPENVINO_MODEL_FILE, reader, options)
+    engine, weight_bytes = _engine(bundle, reader, options, parts)
     answers = answers_for(bundle.manifest.output)
     return ServedModel(
         name=config.name,
@@ -151,6 +151,32 @@ def load_model(
         explainer=_explainer(bundle, options),
         feature_source=_feature_source(bundle),
     )
+
+
+def _engine(bundle: Bundle, reader: InputReader, options: EngineOptions, shared: SharedParts) -> tuple[Engine, int]:
+    """What computes the scores, and what weights that no other model shares take."""
+    if options.engine == "openvino":
+        return shared.engine(bundle.path / OPENVINO_MODEL_FILE, reader, options)
+    from graftwork_serving.jax_engine import JaxEngine
+
+    file = bundle.path / KERAS_MODEL_FILE
+    engine = JaxEngine(
+        file,
+        libraries=bundle.manifest.keras_libraries,
+        lengths=_lengths(reader.spec.max_tokens) if isinstance(reader.spec, TextSpec) else (),
+        padding=reader.spec.pad_id if isinstance(reader.spec, TextSpec) else 0,
+        trial=reader.trial(),
+        options=options,
+    )
+    return engine, file.stat().st_size
+
+
+def _lengths(max_tokens: int) -> list[int]:
+    """Few lengths between which texts are filled up: doubled up to the longest."""
+    lengths = [LENGTH_STEP]
+    while lengths[-1] < max_tokens:
+        lengths.append(2 * lengths[-1])
+    return [min(length, max_tokens) for length in lengths]
 
 
 def _feature_source(bundle: Bundle) -> FeatureSource | None:

@@ -65,6 +65,7 @@ class TrunkedEngine:
     def __init__(self, trunk: Trunk, head: Head) -> None:
         self.trunk = trunk
         self.head = head
+        self.name = trunk.engine.name
         self.batch_size = trunk.engine.batch_size
 
     def predict(self, batch: NDArray[np.generic], *, alone: bool = False) -> NDArray[np.float32]:

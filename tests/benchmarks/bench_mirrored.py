@@ -1,7 +1,6 @@
-"""A training step of two workers beside the same under tf_keras' MultiWorkerMirroredStrategy, which Ray's
-TensorflowTrainer sets up: MobileNetV2 at 96 px, all layers train, one thread a worker, from one run.
+"""A training step of two workers beside the same under tf_keras' MultiWorkerMirroredStrategy, from one run.
 
-The other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from
+That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker. The other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from
 memory; ours decode the example pictures. Both leave out their first epoch, which also traces the graph, and give the
 best of the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings
 its statistics together over the workers, the strategy leaves each worker its own.

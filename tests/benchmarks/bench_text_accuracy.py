@@ -4,7 +4,7 @@ Draws 2,000 labelled sentences and 2,000 others to test on, of those rated clear
 From elsewhere, with another draw of the same sentences and all-MiniLM-L6-v2: fine-tuned 0.842, frozen 0.745, from
 scratch 0.737.
 
-Run: python -m tests.benchmarks.bench_text_accuracy PRESET RATINGS [--labels 2000] [--epochs 4] [--sides tuned,frozen]
+Run: python -m tests.benchmarks.bench_text_accuracy PRESET RATINGS [--labels 2000] [--sides tuned,frozen]
 PRESET: a KerasHub preset directory, or a Hugging Face one, of a BERT.
 RATINGS: the film reviews of vaderSentiment's source archive as CSV (columns sentiment, -4..4, and text); may be gzipped.
 """

@@ -37,7 +37,7 @@ def compiled_forward(model: keras.Model, signature: tf.TensorSpec | None = None)
 
 
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of arrays, compiled as a whole: each of its operations would else be a program or a call of its own."""
+    """A function of arrays, compiled as a whole: its operations would else be programs or calls of their own."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -181,7 +182,10 @@ def _serve_config(run: EndpointRun) -> dict[str, Any]:
             },
             "resolved": dict(sorted(run.resolved.items())),
         },
-        "ray_actor_options": {"num_cpus": _cpus(run)},
+        "ray_actor_options": {
+            "num_cpus": _cpus(run),
+            **({"num_gpus": spec.resources.gpus} if spec.resources.gpus else {}),
+        },
         "max_ongoing_requests": spec.limits.max_queued_requests + 1024,
         "graceful_shutdown_timeout_s": 20,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
@@ -218,6 +222,7 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
         **_common(run),
         container="ray-worker",
         cpus=_cpus(run),
+        gpus=math.ceil(run.endpoint.spec.resources.gpus),
         memory=run.endpoint.spec.kubernetes.memory,
         secrets=_key_secret(run),
         ports={METRICS_PORT_NAME: METRICS_PORT},

@@ -161,6 +161,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
             rule="!has(self.grpc) || self.autoscaling.minReplicas > 0",
             message="expected `autoscaling.minReplicas` >= 1 with `grpc`, for which replicas listen themselves",
         ),
+        Rule(
+            rule="self.engine != 'openvino' || self.resources.gpus == 0.0",
+            message="expected `resources.gpus` 0 with `engine: openvino`, which computes on CPU",
+        ),
+        Rule(
+            rule="self.precision == 'float32' || (self.engine != 'jax' && self.resources.gpus == 0.0)",
+            message="expected `precision: float32` with `engine: jax` or a GPU",
+        ),
     ),
     "Phase": (
         Rule(rule="self.warmupEpochs < double(self.epochs)", message="expected fewer `warmupEpochs` than `epochs`"),

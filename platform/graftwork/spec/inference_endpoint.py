@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
 from graftwork.spec.endpoint_access import Auth, open_listener
 from graftwork.spec.endpoint_observation import Drift, PredictionLog
+from graftwork.spec.engine import EngineName
 from graftwork.spec.placement import EndpointPlacement
 from graftwork.spec.precision import Precision
 from graftwork.spec.repository import Repository
@@ -107,6 +108,8 @@ class Resources(SpecModel):
     cpus: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     """CPU cores: the replica's inference and decoding threads and, on Kubernetes, its resource request. `auto` shares
     the machine's cores among `maxReplicas`."""
+    gpus: Annotated[float, Field(ge=0, le=1)] = 0
+    """GPU: 1, or the share of one that the replica has beside others."""
 
 
 class Limits(SpecModel):
@@ -164,8 +167,9 @@ class InferenceEndpointSpec(SpecModel):
     """How the endpoint follows moved aliases, and when it goes back."""
     repository: Repository | None = None
     """Registered models that are loaded when they are asked for. Default: none."""
-    engine: Literal["auto", "openvino"] = "auto"
-    """What computes predictions. `auto` is `openvino` on CPU."""
+    engine: Literal["auto"] | EngineName = "auto"
+    """What computes predictions: OpenVINO on CPU, or JAX on the GPU that `resources.gpus` asks for; `auto` goes by
+    that. `jax` takes a CPU, too, more slowly, and needs `graftwork[serve-gpu]`."""
     precision: Precision = "float32"
     """Numbers the engine computes in. `bfloat16` answers more requests a second on CPUs that have it (AVX-512 BF16,
     AMX), and is less exact: a model is served in it only if its golden examples get the trained model's answers and
@@ -198,6 +202,37 @@ class InferenceEndpointSpec(SpecModel):
     machines reach the endpoint, and on Kubernetes, this has to be said."""
     kubernetes: EndpointPlacement = EndpointPlacement()
     """How the endpoint runs on Kubernetes; ignored on one machine."""
+
+    @property
+    def engine_name(self) -> EngineName:
+        """The engine meant by `auto`, or the one named."""
+        if self.engine != "auto":
+            return self.engine
+        return "jax" if self.resources.gpus else "openvino"
+
+    @model_validator(mode="after")
+    def _has_what_the_engine_needs(self) -> Self:
+        refuse_if_any(
+            Inconsistency(
+                at=("resources", "gpus"),
+                received=f"{self.resources.gpus:g}, while OpenVINO computes on CPU",
+                expected="0 with `engine: openvino`",
+                fix="Remove `engine`, or `gpus`.",
+                involves=(("engine",),),
+            )
+            if self.engine == "openvino" and self.resources.gpus
+            else None,
+            Inconsistency(
+                at=("precision",),
+                received="bfloat16, while JAX computes",
+                expected="`float32` with `engine: jax` or a GPU",
+                fix="Remove `precision`.",
+                involves=(("engine",), ("resources", "gpus")),
+            )
+            if self.precision != "float32" and self.engine_name == "jax"
+            else None,
+        )
+        return self
 
     @model_validator(mode="after")
     def _says_who_may_ask(self) -> Self:

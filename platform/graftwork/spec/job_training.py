@@ -241,7 +241,7 @@ class Training(SpecModel):
     """Compute in bfloat16 with float32 weights. `auto`: on a GPU that has it, not on CPU."""
     steps_per_execution: Literal["auto"] | PositiveInt = "auto"
     """Batches that TensorFlow trains on in one call from Python. `auto`: measured, so that calls cost no time that
-    counts. JAX queues steps itself. Results do not depend on it; a checkpoint within an epoch waits for a call's end."""
+    counts. JAX queues steps itself. Results do not depend on it; a checkpoint within an epoch waits for the call."""
     ema: Ema | None = None
     """Average the weights over updates. Without it the last update's count."""
     layer_decay: Annotated[float, Field(gt=0, lt=1)] | None = None

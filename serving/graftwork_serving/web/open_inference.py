@@ -21,7 +21,6 @@ from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.answers import Answers, LabelAnswers
-from graftwork_serving.engine import ENGINE
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors
@@ -83,7 +82,7 @@ def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any
     return {
         "name": model.name,
         "versions": list(versions),
-        "platform": ENGINE,
+        "platform": model.engine.name,
         "inputs": [_input_metadata(model.reader.spec)],
         "outputs": [
             {"name": name, "datatype": datatype, "shape": [-1, *shape]}

@@ -53,11 +53,13 @@ until_true() { # until_true WHAT COMMAND...: at most 2 minutes
   done
 }
 
+has_namespaces() { [ "$(readlink /proc/$$/ns/net)" != "$(readlink "/proc/$(cat "$run/pid/namespaces")/ns/net")" ]; }
+
 make_namespaces() {
   if runs namespaces; then return; fi
   setsid nohup unshare --net --mount --propagation slave sleep infinity >/dev/null 2>&1 </dev/null &
   echo $! >"$run/pid/namespaces"
-  until_true "the namespace" test "$(readlink /proc/$$/ns/net)" != "$(readlink "/proc/$(cat "$run/pid/namespaces")/ns/net")"
+  until_true "the namespace" has_namespaces
   inside bash -ec "
     mount --make-rshared /
     ip link set lo up

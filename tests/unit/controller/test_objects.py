@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,17 @@ def test_endpoint_scales_between_its_bounds() -> None:
     assert deployment["autoscaling_config"]["max_replicas"] == 5
     (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
     assert (group["minReplicas"], group["maxReplicas"]) == (2, 5)
+
+
+@pytest.mark.parametrize(("share", "whole"), [(1, "1"), (0.25, "1")])
+def test_replicas_on_gpus(share: float, whole: str) -> None:
+    """Serve hands out the share; a pod has whole ones. Without, nothing is said: running endpoints stay as they are."""
+    ray_service = _endpoint(resources={"gpus": share})[-1]
+    (application,) = yaml.safe_load(ray_service["spec"]["serveConfigV2"])["applications"]
+    assert application["deployments"][0]["ray_actor_options"]["num_gpus"] == share
+    (group,) = ray_service["spec"]["rayClusterConfig"]["workerGroupSpecs"]
+    assert _pod([group], "ray-worker")["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == whole
+    assert "gpu" not in json.dumps(_endpoint()[-1])
 
 
 def test_grpc_has_a_service_to_the_replicas() -> None:

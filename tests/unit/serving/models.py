@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from graftwork.preprocess.image import ImageSpec
+from graftwork.spec.engine import EngineName
 from graftwork_serving.answers import Answers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.served_model import ServedModel
@@ -19,6 +20,7 @@ class FixedEngine:
         scores: what.
     """
 
+    name: EngineName = "openvino"
     batch_size = 4
 
     def __init__(self, scores: Sequence[float]) -> None:

@@ -35,8 +35,11 @@ def _job(names: str, path: tuple[str | int, ...], value: Any, base: dict[str, An
     return BadSpec(content=changed(base, ("spec", *path), value), names=names)
 
 
-def _endpoint(names: str, path: tuple[str | int, ...], value: Any) -> BadSpec:
-    return BadSpec(content=changed(ENDPOINT, ("spec", *path), value), names=names)
+GPU_ENDPOINT = changed(ENDPOINT, ("spec", "resources"), {"gpus": 0.5})
+
+
+def _endpoint(names: str, path: tuple[str | int, ...], value: Any, *, base: dict[str, Any] = ENDPOINT) -> BadSpec:
+    return BadSpec(content=changed(base, ("spec", *path), value), names=names)
 
 
 BAD_SPECS: dict[str, BadSpec] = {
@@ -118,6 +121,13 @@ BAD_SPECS: dict[str, BadSpec] = {
     "no models": _endpoint("spec.models", ("models",), []),
     "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
+    "a GPU for OpenVINO": _endpoint("gpus", ("engine",), "openvino", base=GPU_ENDPOINT),
+    "bfloat16 on a GPU": _endpoint("precision", ("precision",), "bfloat16", base=GPU_ENDPOINT),
+    "bfloat16 with JAX": BadSpec(
+        content=changed(changed(ENDPOINT, ("spec", "engine"), "jax"), ("spec", "precision"), "bfloat16"),
+        names="precision",
+    ),
+    "two GPUs": _endpoint("gpus", ("resources", "gpus"), 2),
     "no engine": _endpoint("engine", ("engine",), "magic"),
     "port out of range": _endpoint("port", ("http", "port"), 70000),
     "one port for two protocols": _endpoint("grpc.port", ("grpc",), {"port": 8001}),

@@ -1,0 +1,175 @@
+"""What computes scores on a GPU: the bundle's Keras model as one XLA program for each size of a batch.
+
+All programs are compiled while the model is loaded, so no request waits for a compiler; batches in between are filled
+up to the next size. They multiply in float32, where GPUs would round to TensorFloat-32 by themselves: answers have to be
+those of training. Works on CPU, too, where OpenVINO is faster.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from graftwork.doctor.probe import gpus as nvidia_gpus
+from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.settings import set_process_defaults
+from graftwork_serving.batch_size import best_batch_size, seconds_an_example
+
+if TYPE_CHECKING:
+    import keras
+    from numpy.typing import NDArray
+
+    from graftwork.spec.engine import EngineName
+    from graftwork_serving.engine import EngineOptions
+
+# Few, as each is compiled; a batch is filled up by half of it on average.
+_SIZES: Final = (1, 4, 16, 64)
+
+
+def check_engine(engine: EngineName, gpus: float, *, file: Path | None = None) -> None:
+    """Make sure that this machine has what an engine needs.
+
+    Args:
+        engine: of the spec.
+        gpus: of a replica.
+        file: the spec.
+
+    Raises:
+        SpecError: it lacks something.
+    """
+    place = None if file is None else str(file)
+    missing = [name for name in ("jax", "keras") if engine == "jax" and importlib.util.find_spec(name) is None]
+    if missing:
+        raise SpecError(
+            Problem(
+                file=place,
+                where="spec.engine",
+                received=f"jax, without the package {missing[0]}",
+                expected="packages jax and keras, with which it computes",
+                fix="Install them (pip install 'graftwork[serve-gpu]'), or use `engine: openvino`.",
+            )
+        )
+    if gpus and not nvidia_gpus():
+        raise SpecError(
+            Problem(
+                file=place,
+                where="spec.resources.gpus",
+                received=f"{gpus:g}, on a machine where nvidia-smi shows no GPU",
+                expected="0, or a machine with an NVIDIA GPU and its driver",
+                fix="Remove `resources.gpus`, or serve on another machine.",
+            )
+        )
+
+
+class JaxEngine:
+    """A Keras model, compiled by XLA.
+
+    Args:
+        file: the model, in Keras' own format.
+        libraries: packages whose layers it holds.
+        lengths: of an example's first dimension, from small to large, between which examples are filled up; empty where
+            all have one shape.
+        padding: what they are filled up with.
+        trial: an example of usual size, to time passes with; its type is the one examples will have.
+        options: how to use the machine.
+
+    Raises:
+        PermanentError: Keras is loaded already, with another backend, or JAX sees no GPU where there should be one.
+    """
+
+    name: EngineName = "jax"
+
+    def __init__(
+        self,
+        file: Path,
+        *,
+        libraries: Sequence[str],
+        lengths: Sequence[int],
+        padding: int,
+        trial: NDArray[Any],
+        options: EngineOptions,
+    ) -> None:
+        self._lengths, self._padding = tuple(lengths), padding
+        self._network = _Network(file, libraries, options)
+        sizes = [size for size in _SIZES if size <= options.max_batch_size]
+        self.batch_size = best_batch_size(partial(seconds_an_example, self._pass, trial), sizes)
+        self._sizes = [size for size in sizes if size <= self.batch_size]
+        for size in self._sizes:
+            for length in self._lengths or (len(trial),):
+                self._network.compile((size, length, *trial.shape[1:]), trial.dtype)
+
+    def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
+        """Scores of examples; see `graftwork_serving.engine.Engine.predict`."""
+        most = self.batch_size
+        return np.concatenate([self._pass(batch[first : first + most]) for first in range(0, len(batch), most)])
+
+    def _pass(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        missing = next(size for size in _SIZES if size >= len(rows)) - len(rows)
+        if missing:
+            rows = np.concatenate([rows, np.repeat(rows[:1], missing, axis=0)])
+        if self._lengths:
+            length = next(each for each in self._lengths if each >= rows.shape[1])
+            rows = np.pad(rows, ((0, 0), (0, length - rows.shape[1])), constant_values=self._padding)
+        scores = self._network(rows)
+        return scores[: len(scores) - missing]
+
+
+class _Network:
+    """A model's programs, by the shape of what they take."""
+
+    def __init__(self, file: Path, libraries: Sequence[str], options: EngineOptions) -> None:
+        _set_up(options)
+        import jax
+        import keras
+
+        if options.on_gpu and not any(device.platform == "gpu" for device in jax.local_devices()):
+            raise PermanentError(
+                "JAX sees no GPU in this process. Install its CUDA libraries (pip install 'graftwork[serve-gpu]') and "
+                "look with `graft doctor` whether the driver works, or remove `resources.gpus`."
+            )
+        for library in libraries:
+            importlib.import_module(library)
+        self._model: keras.Model = keras.models.load_model(str(file), compile=False, safe_mode=True)
+        self._values = [variable.value for variable in self._model.variables]
+        self._programs: dict[tuple[int, ...], Any] = {}
+
+    def compile(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Make the program for batches of a shape, if there is none."""
+        import jax
+
+        if shape not in self._programs:
+            with jax.default_matmul_precision("highest"):
+                lowered = jax.jit(self._scores).lower(self._values, jax.ShapeDtypeStruct(shape, dtype))
+                self._programs[shape] = lowered.compile()
+
+    def __call__(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Scores of a batch."""
+        self.compile(rows.shape, rows.dtype)
+        return np.asarray(self._programs[rows.shape](self._values, rows))
+
+    def _scores(self, values: list[Any], rows: Any) -> Any:
+        import keras
+
+        taken = keras.ops.cast(rows, self._model.inputs[0].dtype)
+        with keras.StatelessScope(state_mapping=list(zip(self._model.variables, values, strict=True))):
+            return keras.ops.cast(self._model(taken, training=False), "float32")
+
+
+def _set_up(options: EngineOptions) -> None:
+    """Make this process compute with JAX, before anything imports it or Keras."""
+    loaded = sys.modules.get("keras")
+    if loaded is not None and loaded.backend.backend() != "jax":
+        raise PermanentError(f"Keras runs on {loaded.backend.backend()} in this process already.")
+    os.environ["KERAS_BACKEND"] = "jax"  # noqa: TID251 (Keras takes it from there; nothing is read)
+    # Other replicas may have a share of the same GPU.
+    set_process_defaults({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
+    if not options.on_gpu:
+        set_process_defaults({"JAX_PLATFORMS": "cpu", "NPROC": str(options.threads)})

@@ -1,0 +1,77 @@
+"""The JAX engine against Keras, and what it asks of a machine."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from graftwork.errors import SpecError
+from graftwork_serving import jax_engine
+from graftwork_serving.batch_size import best_batch_size
+from graftwork_serving.jax_engine import check_engine
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Any]:
+    """What `jax_engine_run.py` found."""
+    pytest.importorskip("jax", reason="needs the extra jax")
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}  # noqa: TID251 (handed on)
+    command = [sys.executable, "-m", "tests.unit.serving.jax_engine_run"]
+    answer = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(answer.stdout)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["pictures", "texts"])
+def test_scores_are_keras_whatever_the_shape(runs: dict[str, Any], kind: str) -> None:
+    """Batches of any size, texts of any length."""
+    assert runs[kind]["difference"] < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["pictures", "texts"])
+def test_no_request_waits_for_the_compiler(runs: dict[str, Any], kind: str) -> None:
+    """All programs are made while the model is loaded."""
+    assert runs[kind]["compiled_later"] == 0
+
+
+def test_a_gpu_that_is_not_there_is_missed(runs: dict[str, Any]) -> None:
+    """Rather than computing on CPU without a word."""
+    assert runs["no_gpu"].startswith("PermanentError: JAX sees no GPU")
+
+
+def test_gpus_are_asked_of_a_machine_that_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Ray is started."""
+    monkeypatch.setattr(jax_engine, "nvidia_gpus", lambda: ())
+    with pytest.raises(
+        SpecError, match=r"spec\.resources\.gpus: received 0\.5, on a machine where nvidia-smi shows no"
+    ):
+        check_engine("jax", 0.5)
+    monkeypatch.setattr(jax_engine, "nvidia_gpus", lambda: ("NVIDIA H100, 81559 MiB",))
+    check_engine("openvino", 0)
+
+
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to install."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax" else object())
+    with pytest.raises(SpecError, match=r"without the package jax.*graftwork\[serve-gpu\]"):
+        check_engine("jax", 0)
+    check_engine("openvino", 0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [({1: 1.0, 4: 0.5, 16: 0.3, 64: 0.29}, 16), ({1: 1.0, 4: 0.9, 16: 0.1}, 1), ({1: 1.0}, 1)],
+    ids=["pays up to 16", "does not pay", "nothing to try"],
+)
+def test_a_batch_grows_while_it_pays(seconds: dict[int, float], expected: int) -> None:
+    """Each step has to make a pass cheaper an example."""
+    assert best_batch_size(seconds.__getitem__, sorted(seconds)) == expected
