@@ -1,8 +1,8 @@
 """What computes scores on a GPU: the bundle's Keras model as one XLA program for each size of a batch.
 
 All programs are compiled while the model is loaded, so no request waits for a compiler; batches in between are filled
-up to the next size. They multiply in float32, where GPUs would round to TensorFloat-32 by themselves: answers have to be
-those of training. Works on CPU, too, where OpenVINO is faster.
+up to the next size. They multiply in float32, where GPUs would round to TensorFloat-32 by themselves: answers have to
+be those of training. Works on CPU, too, where OpenVINO is faster.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork.preprocess.inputs import InputSpec
+    from graftwork.spec.engine import EngineName
 
 _T = TypeVar("_T")
 
@@ -65,7 +66,7 @@ class TrunkedEngine:
     def __init__(self, trunk: Trunk, head: Head) -> None:
         self.trunk = trunk
         self.head = head
-        self.name = trunk.engine.name
+        self.name: EngineName = trunk.engine.name
         self.batch_size = trunk.engine.batch_size
 
     def predict(self, batch: NDArray[np.generic], *, alone: bool = False) -> NDArray[np.float32]:

@@ -1,9 +1,10 @@
 """A training step of two workers beside the same under tf_keras' MultiWorkerMirroredStrategy, from one run.
 
-That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker. The other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from
-memory; ours decode the example pictures. Both leave out their first epoch, which also traces the graph, and give the
-best of the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings
-its statistics together over the workers, the strategy leaves each worker its own.
+That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker. The
+other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from memory;
+ours decode the example pictures. Both leave out their first epoch, which also traces the graph, and give the best of
+the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings its
+statistics together over the workers, the strategy leaves each worker its own.
 
 Run: python -m tests.benchmarks.bench_mirrored TF_KERAS [--rounds 2] [--epochs 4]
 TF_KERAS: a folder made by `pip install --no-deps --target FOLDER tf-keras==2.21.0` (the version of TensorFlow).

@@ -6,7 +6,7 @@ scratch 0.737.
 
 Run: python -m tests.benchmarks.bench_text_accuracy PRESET RATINGS [--labels 2000] [--sides tuned,frozen]
 PRESET: a KerasHub preset directory, or a Hugging Face one, of a BERT.
-RATINGS: the film reviews of vaderSentiment's source archive as CSV (columns sentiment, -4..4, and text); may be gzipped.
+RATINGS: the film reviews of vaderSentiment's source archive as CSV, columns sentiment (-4..4) and text; or gzipped.
 """
 
 from __future__ import annotations

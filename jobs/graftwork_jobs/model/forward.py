@@ -38,14 +38,16 @@ def compiled_forward(model: keras.Model, signature: tf.TensorSpec | None = None)
 
 def one_program(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function of arrays, compiled as a whole: its operations would else be programs or calls of their own."""
+    compiled: Callable[..., Any]
     if keras.backend.backend() == "jax":
         import jax
 
-        compiled: Callable[..., Any] = jax.jit(function)
-        return compiled
-    import tensorflow as tf
+        compiled = jax.jit(function)
+    else:
+        import tensorflow as tf
 
-    return partial(tf.function, autograph=False, reduce_retracing=True)(function)
+        compiled = partial(tf.function, autograph=False, reduce_retracing=True)(function)
+    return compiled
 
 
 def tensorflow_function(model: keras.Model, signature: tf.TensorSpec | None = None) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
+from graftwork.spec.engine import EngineName
 from graftwork_serving.answers import ScoreAnswers
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.inputs import PictureReader
@@ -34,6 +35,7 @@ PREDICT = "/v1/endpoints/e/predict"
 class HalfEngine:
     """Says one half for both labels."""
 
+    name: EngineName = "openvino"
     batch_size = 1
 
     def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:

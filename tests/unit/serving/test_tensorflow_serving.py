@@ -11,6 +11,7 @@ from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
+from graftwork.spec.engine import EngineName
 from graftwork_serving.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.routing import Arm, RoutedModel
@@ -30,6 +31,7 @@ VALUES = np.asarray([[0.25, 0.75], [0.5, 0.5]], np.float32)
 class NoEngine:
     """Never asked."""
 
+    name: EngineName = "openvino"
     batch_size = 1
 
     def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:
