@@ -82,6 +82,13 @@ def kubectl(kubectl_bare: Kubectl) -> Kubectl:
 
 
 @pytest.fixture
+def ray_crds(kubectl: Kubectl) -> None:
+    """Skip without KubeRay's CRDs."""
+    if kubectl("get", "crd", "rayjobs.ray.io").returncode != 0:
+        pytest.skip("needs KubeRay's CRDs: set KUBERAY_CRDS to their folder, see tests/e2e/run.sh")
+
+
+@pytest.fixture
 def namespace(kubectl: Kubectl, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own."""
     name = f"e2e-{abs(hash(request.node.nodeid)) % 10**8}"

@@ -69,6 +69,7 @@ def _may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: st
     return answer.stdout.strip() == "yes"
 
 
+@pytest.mark.usefixtures("ray_crds")
 def test_cluster_mode_has_the_rights_it_needs_and_no_more(kubectl: Kubectl, helm: Helm, namespace: str) -> None:
     """The operator's account may do its work everywhere; it reads no Secrets, runs no pods, changes no specs."""
     assert "STATUS: deployed" in helm("install", "graft", str(CHART))
@@ -87,6 +88,7 @@ def test_cluster_mode_has_the_rights_it_needs_and_no_more(kubectl: Kubectl, helm
         assert not _may(kubectl, account, verb, resource, "default"), f"{verb} {resource}"
 
 
+@pytest.mark.usefixtures("ray_crds")
 def test_namespaced_mode_ends_at_its_namespaces(kubectl: Kubectl, helm: Helm, namespace: str) -> None:
     """Told its namespaces, the operator has no right anywhere else."""
     helm("install", "graft", str(CHART), "--set", f"namespaces={{{namespace}}}")

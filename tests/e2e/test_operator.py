@@ -18,13 +18,6 @@ from tests.unit.spec.examples import JOB, changed
 SMALL_JOB: dict[str, Any] = changed(JOB, ("spec", "evaluation"), {})
 
 
-@pytest.fixture
-def ray_crds(kubectl: Kubectl) -> None:
-    """Skip without KubeRay's CRDs."""
-    if kubectl("get", "crd", "rayjobs.ray.io").returncode != 0:
-        pytest.skip("needs KubeRay's CRDs: set KUBERAY_CRDS to their folder, see tests/e2e/run.sh")
-
-
 class Stage:
     """One namespace, and what the test plays in it."""
 
