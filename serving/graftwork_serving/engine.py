@@ -76,12 +76,20 @@ class OpenVinoEngine:
         row_shape: shape of one example; -1 where it may be any.
         trial: an example of usual size, to time passes with; its type is the one examples will have.
         options: how to use the machine.
+        batch_size: what was found to be best for such a network; None to find out. While a replica answers requests,
+            timings are those of a busy machine, and take what requests need.
     """
 
     name: EngineName = "openvino"
 
     def __init__(
-        self, read: ReadNetwork, *, row_shape: tuple[int, ...], trial: NDArray[Any], options: EngineOptions
+        self,
+        read: ReadNetwork,
+        *,
+        row_shape: tuple[int, ...],
+        trial: NDArray[Any],
+        options: EngineOptions,
+        batch_size: int | None = None,
     ) -> None:
         self._read = read
         self._shape = row_shape
@@ -90,8 +98,11 @@ class OpenVinoEngine:
         self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
         self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
         self._batched: _Compiled | None = None
-        self.batch_size = 1
-        self._choose_batch_size(options)
+        self.batch_size = batch_size or 1
+        if batch_size is None:
+            self._choose_batch_size(options)
+        elif batch_size > 1:
+            self._batched = self._compile(-1, streams=options.threads, threads=options.threads)
 
     def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples; see `Engine.predict`."""

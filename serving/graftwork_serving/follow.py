@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from graftwork.endpoint_state import EndpointState
@@ -20,10 +24,13 @@ from graftwork_serving.rollouts import GivenUp
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
 
 if TYPE_CHECKING:
+    from graftwork.spec.inference_endpoint import InferenceEndpointSpec
     from graftwork_serving.local_cluster import LocalCluster
 
 _ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared with, not bound to)
 _BOARD_PERIOD_S = 2.0
+# A tenth of the processor while replicas are busy, all of what they leave otherwise.
+_NICE = 10
 
 
 class Follower:
@@ -218,17 +225,27 @@ def _computing(loaded: EndpointFile) -> tuple[str, str]:
 
 def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str]) -> None:
     """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
+    unknown = [model for model in models if model.digest not in known]
+    if unknown:
+        with ThreadPoolExecutor(1, initializer=_step_back) as aside:
+            aside.submit(_load_once, loaded.endpoint.spec, unknown).result()
+
+
+def _step_back() -> None:
+    """Let the replicas have the processor first; on Linux, where threads have a priority of their own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _load_once(spec: InferenceEndpointSpec, models: list[ModelConfig]) -> None:
     from graftwork_serving.engine import EngineOptions
     from graftwork_serving.served_model import load_model
     from graftwork_serving.trunks import SharedParts
 
-    spec = loaded.endpoint.spec
     options = EngineOptions(threads=1, max_batch_size=1, precision=spec.precision, engine=spec.engine_name)
     shared = SharedParts()
     rehearsed = [
-        load_model(model, options, max_image_pixels=spec.limits.max_image_pixels, shared=shared)
-        for model in models
-        if model.digest not in known
+        load_model(model, options, max_image_pixels=spec.limits.max_image_pixels, shared=shared) for model in models
     ]
     del rehearsed
 

@@ -58,12 +58,14 @@ class Split:
 
     Attributes:
         digest: of all that lies below the cut.
+        architecture: the same without the values of constants: networks that have it in common run alike.
         cut: name of the operation whose output crosses.
         head: what lies above.
         weight_bytes: what the constants below take.
     """
 
     digest: str
+    architecture: str
     cut: str
     head: Head
     weight_bytes: int
@@ -104,6 +106,7 @@ def split(network: openvino.Model) -> Split | None:
         return None
     return Split(
         digest=_digest(operations, operation),
+        architecture=_digest(operations, operation, values=False),
         cut=operation.get_friendly_name(),
         head=Head(steps=tuple(link.step for link in reversed(links)), weight_bytes=above),
         weight_bytes=total - above,
@@ -191,16 +194,23 @@ def _constant_bytes(operation: Any) -> int:
     return operation.data.nbytes if operation.get_type_name() == "Constant" else 0
 
 
-def _digest(operations: Sequence[Any], last: Any) -> str:
-    """SHA-256 that names an operation with all that it depends on."""
+def architecture_of(network: openvino.Model) -> str:
+    """Names what a network does, whatever the values of its constants."""
+    operations = network.get_ordered_ops()
+    return _digest(operations, operations[-1], values=False)
+
+
+def _digest(operations: Sequence[Any], last: Any, *, values: bool = True) -> str:
+    """SHA-256 that names an operation with all that it depends on; constants by their values, or by their shapes."""
     digests: dict[str, bytes] = {}
     for operation in operations:
         name = operation.get_friendly_name()
         hashed = hashlib.sha256(operation.get_type_name().encode())
         if operation.get_type_name() == "Constant":
-            values = operation.data
-            hashed.update(f"{values.dtype} {values.shape}".encode())
-            hashed.update(np.ascontiguousarray(values).data)
+            constant = operation.data
+            hashed.update(f"{constant.dtype} {constant.shape}".encode())
+            if values:
+                hashed.update(np.ascontiguousarray(constant).data)
         else:
             hashed.update(repr(sorted((key, str(value)) for key, value in operation.get_attributes().items())).encode())
             for entry in operation.inputs():

@@ -11,9 +11,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graftwork.preprocess.text import TextSpec
-from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine
+from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine, ReadNetwork
 from graftwork_serving.inputs import InputReader, input_reader
-from graftwork_serving.network import Head, read_network, split, trunk_of
+from graftwork_serving.network import Head, architecture_of, read_network, split, trunk_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -80,6 +80,7 @@ class SharedParts:
     def __init__(self) -> None:
         self._trunks: WeakValueDictionary[Hashable, Trunk] = WeakValueDictionary()
         self._readers: WeakValueDictionary[Hashable, InputReader] = WeakValueDictionary()
+        self._batch_sizes: dict[Hashable, int] = {}
 
     @property
     def trunks(self) -> list[Trunk]:
@@ -100,19 +101,29 @@ class SharedParts:
             reader: of its inputs.
             options: how to use the machine.
         """
-        shape, trial = reader.row_shape, reader.trial()
-        parts = split(read_network(file))
+        network = read_network(file)
+        parts = split(network)
         if parts is None:
-            whole = OpenVinoEngine(partial(read_network, file), row_shape=shape, trial=trial, options=options)
+            whole = self._made(partial(read_network, file), architecture_of(network), reader, options)
             return whole, file.with_suffix(".bin").stat().st_size
-        read = partial(trunk_of, file, parts.cut)
+        read, architecture, weight_bytes = partial(trunk_of, file, parts.cut), parts.architecture, parts.weight_bytes
         padding = reader.spec.pad_id if isinstance(reader.spec, TextSpec) else None
         trunk = _shared(
             self._trunks,
-            (parts.digest, shape, padding, options),
-            lambda: Trunk(OpenVinoEngine(read, row_shape=shape, trial=trial, options=options), parts.weight_bytes),
+            (parts.digest, reader.row_shape, padding, options),
+            lambda: Trunk(self._made(read, architecture, reader, options), weight_bytes),
         )
         return TrunkedEngine(trunk, parts.head), parts.head.weight_bytes
+
+    def _made(
+        self, read: ReadNetwork, architecture: str, reader: InputReader, options: EngineOptions
+    ) -> OpenVinoEngine:
+        """An engine whose best size of a batch is measured once for all networks of an architecture."""
+        shape = reader.row_shape
+        known = self._batch_sizes.get((architecture, shape, options))
+        engine = OpenVinoEngine(read, row_shape=shape, trial=reader.trial(), options=options, batch_size=known)
+        self._batch_sizes[architecture, shape, options] = engine.batch_size
+        return engine
 
 
 def _shared(kept: WeakValueDictionary[Hashable, _T], key: Hashable, make: Callable[[], _T]) -> _T:

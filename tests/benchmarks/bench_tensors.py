@@ -60,7 +60,7 @@ if __name__ == "__main__":
     with start_cluster(endpoint, log_dir=Path(sys.argv[1]).parent / "logs", reporter=SilentReporter()) as cluster:
         from ray import serve
         cluster._starting.result()
-        made = serve.deployment(max_ongoing_requests=1024)(serve.ingress()(Constant))
+        made = serve.deployment(max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0})(serve.ingress()(Constant))
         serve.run(made.bind(), name="endpoint", route_prefix="/")
         signal.sigwait({signal.SIGTERM})
 """

@@ -54,6 +54,30 @@ def test_models_on_one_trunk_load_it_once(tmp_path: Path) -> None:
     assert len(shared.trunks) == 2
 
 
+def test_the_size_of_a_batch_is_measured_once_for_an_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another version of a model is loaded while requests are answered; timings would be wrong, and take their time."""
+    timed: list[int] = []
+
+    def seconds(_run: object, _trial: object, size: int) -> float:
+        timed.append(size)
+        return 1.0 / size
+
+    monkeypatch.setattr("graftwork_serving.engine.seconds_an_example", seconds)
+    shared = SharedParts()
+    first = engine_of(tmp_path, shared, trunk_seed=1)
+    assert timed
+    timed.clear()
+    other = engine_of(tmp_path, shared, trunk_seed=2)
+    assert other.trunk is not first.trunk
+    assert (timed, other.batch_size) == ([], first.batch_size)
+    rows = np.stack(PICTURES)
+    np.testing.assert_allclose(other.predict(rows), scores(network(trunk_seed=2), PICTURES), rtol=1e-4, atol=1e-5)
+    engine_of(tmp_path, shared, trunk_seed=3, activation="sigmoid", hidden=5)
+    assert not timed
+
+
 def test_a_mixed_batch_is_answered_by_each_examples_own_head(tmp_path: Path) -> None:
     """One pass of the trunk; every row is what its own whole network says of that picture."""
     shared = SharedParts()
