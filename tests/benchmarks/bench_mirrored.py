@@ -1,8 +1,8 @@
 """A training step of two workers beside the same under tf_keras' MultiWorkerMirroredStrategy, from one run.
 
-That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker. The
-other side's workers are processes with `TF_CONFIG`, as that trainer starts them, and take random pictures from memory;
-ours decode the example pictures. Both leave out their first epoch, which also traces the graph, and give the best of
+That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker; both
+decode the example pictures as they go. The other side's workers are processes with `TF_CONFIG`, as that trainer starts
+them. Both leave out their first epoch, which also traces the graph, and give the best of
 the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings its
 statistics together over the workers, the strategy leaves each worker its own.
 
@@ -30,7 +30,8 @@ BATCH, SIZE, CLASSES, WORKERS = 64, 96, 10, 2
 STRATEGY_WORKER = """
 import json, os, sys, time
 import numpy as np, tensorflow as tf, tf_keras as keras
-rank, size, classes, batch, pictures, epochs, trains = (int(each) for each in sys.argv[1:])
+rank, size, classes, batch, epochs, trains = (int(each) for each in sys.argv[1:7])
+pictures = sys.argv[7:]
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
@@ -40,11 +41,13 @@ with strategy.scope():
     model = keras.Model(given, keras.layers.Dense(classes)(base(given / 127.5 - 1.0, training=bool(trains))))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
-values = np.random.default_rng(0).uniform(0, 255, (pictures, size, size, 3)).astype("float32")
-labels = (np.arange(pictures) % classes).astype("int32")
+def picture(file, label):
+    pixels = tf.io.decode_png(tf.io.read_file(file), channels=3)
+    return tf.image.resize(pixels, (size, size)), label
 options = tf.data.Options()
 options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-data = tf.data.Dataset.from_tensor_slices((values, labels)).batch(batch, drop_remainder=True)
+data = tf.data.Dataset.from_tensor_slices((pictures, np.arange(len(pictures), dtype="int32") % classes))
+data = data.shuffle(len(pictures)).map(picture, num_parallel_calls=1).batch(batch, drop_remainder=True)
 data = data.prefetch(2).with_options(options)
 seconds = []
 class Clock(keras.callbacks.Callback):
@@ -52,7 +55,7 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, *_): seconds.append(time.perf_counter() - self.began)
 model.fit(data, epochs=epochs, verbose=0, callbacks=[Clock()])
 if rank == 0:
-    print(json.dumps(pictures // batch * batch / min(seconds[1:])))
+    print(json.dumps(len(pictures) // batch * batch / min(seconds[1:])))
 """
 
 
@@ -74,8 +77,8 @@ def mirrored(tf_keras: Path, epochs: int, batch_norm: str) -> float:
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    pictures = len(list((DATA / "google-train").glob("*/*.png")))
-    arguments = [str(each) for each in (SIZE, CLASSES, BATCH, pictures, epochs, int(batch_norm == "train"))]
+    pictures = sorted((DATA / "google-train").glob("*/*.png"))
+    arguments = [str(each) for each in (SIZE, CLASSES, BATCH, epochs, int(batch_norm == "train"), *pictures)]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", STRATEGY_WORKER, str(rank), *arguments],
