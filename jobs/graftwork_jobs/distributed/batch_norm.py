@@ -6,7 +6,7 @@ while a model trains: over all workers, and leaving out rows that only pad the l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -52,16 +52,14 @@ class _SharedMoments:
 
     def __call__(self, inputs: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
         """Mean and variance by channel, each of shape (channels,)."""
-        layer = self._layer
-        axes = [axis for axis in range(len(inputs.shape)) if axis != layer.axis % len(inputs.shape)]
-        weight = ops.reshape(ops.cast(_valid_rows.get(), inputs.dtype), [-1] + [1] * (len(inputs.shape) - 1))
+        layer, rank = self._layer, len(inputs.shape)
+        weight = ops.cast(_valid_rows.get(), inputs.dtype)
         positions = ops.cast(ops.size(inputs) // (ops.shape(inputs)[0] * inputs.shape[layer.axis]), inputs.dtype)
         # Sums of differences from the moving mean, which is the same everywhere: one exchange suffices, and the
         # variance does not drown in rounding as a plain E[x^2] - E[x]^2 would. Source: Chan, Golub, LeVeque (1983),
         # "Algorithms for computing the sample variance", shifted data.
         shift = ops.stop_gradient(ops.cast(layer.moving_mean, inputs.dtype))
-        difference = (inputs - _along(shift, layer.axis, len(inputs.shape))) * weight
-        sums = ops.stack([ops.sum(difference, axes), ops.sum(ops.square(difference), axes)])
+        sums = _sums(layer.axis % rank, rank)(inputs, shift, weight)
         count = ops.sum(weight) * positions
         packed = ops.concatenate([ops.reshape(sums, [-1]), ops.reshape(count, [1])], axis=0)
         packed = self._collectives.sum(packed, name=f"moments/{layer.path}")
@@ -77,7 +75,42 @@ class _SharedMoments:
         )
 
 
-def _along(values: Tensor, axis: int, rank: int) -> Tensor:
-    shape = [1] * rank
-    shape[axis] = -1
-    return ops.reshape(values, shape)
+def _sums(axis: int, rank: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """A function that sums up differences and their squares by channel, with a gradient of its own.
+
+    Left to itself, TensorFlow goes ten times over activations on the way back, one of them for each operation here;
+    what the gradient comes to is one multiplication and one addition.
+
+    Args:
+        axis: of the channels.
+        rank: number of the inputs' dimensions, of which the first are rows.
+
+    Returns:
+        From inputs, a value for each channel and a weight for each row to the weighted sums over rows and positions of
+        (inputs - value) and of its square, shape (2, channels).
+    """
+    within = [place for place in range(1, rank) if place != axis]
+
+    def by_row(values: Tensor) -> Tensor:
+        return ops.sum(values, within) if within else values
+
+    def along(values: Tensor) -> Tensor:
+        """Values of shape (rows or 1, channels), to be combined with inputs."""
+        rows, channels = ops.shape(values)
+        return ops.reshape(values, [rows, *(channels if place == axis else 1 for place in range(1, rank))])
+
+    def sums(inputs: Tensor, shift: Tensor, weight: Tensor) -> tuple[Tensor, Callable[..., Any]]:
+        difference = inputs - along(shift[None])
+        rows = weight[None]
+        total = ops.concatenate([rows @ by_row(difference), rows @ by_row(ops.square(difference))], axis=0)
+
+        def gradient(*arguments: Tensor, upstream: Tensor = None) -> tuple[Tensor, ...]:
+            by_sum, by_square = ops.split(arguments[-1] if upstream is None else upstream, 2, axis=0)
+            slope = 2 * weight[:, None] * by_square
+            offset = weight[:, None] * by_sum - slope * shift
+            return inputs * along(slope) + along(offset), ops.zeros_like(shift), ops.zeros_like(weight)
+
+        return total, gradient
+
+    with_gradient: Callable[[Tensor, Tensor, Tensor], Tensor] = ops.custom_gradient(sums)
+    return with_gradient

@@ -80,6 +80,27 @@ def test_workers_normalise_as_keras_does_on_the_whole_batch(world: int) -> None:
             np.testing.assert_allclose(result[name], plain[name], rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((6, 3, 4, 2), 1), ((6, 3, 4, 2), 2), ((6, 5), 1), ((6, 7, 3), -1)])
+def test_channels_may_stand_anywhere(shape: tuple[int, ...], axis: int) -> None:
+    """Outputs and gradients are the stock layer's for vectors, sequences and pictures with channels first, too."""
+    random = np.random.default_rng(3)
+    rows, wanted = (tf.constant(random.normal(size=shape), tf.float32) for _ in range(2))
+
+    def step(*, shared: bool) -> tuple[np.ndarray, np.ndarray]:
+        layer = keras.layers.BatchNormalization(axis=axis)
+        model = keras.Sequential([keras.Input(shape[1:]), layer])
+        if shared:
+            synchronise(model, ALONE)
+        with tf.GradientTape() as tape, valid_rows(tf.ones(shape[0])):
+            tape.watch(rows)
+            outputs = model(rows, training=True)
+            loss = tf.reduce_sum(tf.square(outputs - wanted))
+        return outputs.numpy(), tape.gradient(loss, rows).numpy()
+
+    for one, other in zip(step(shared=True), step(shared=False), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
 def test_padding_rows_do_not_count() -> None:
     """Rows of weight 0 change neither statistics nor the outputs of the others, wherever they are."""
 
