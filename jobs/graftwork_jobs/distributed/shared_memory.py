@@ -2,8 +2,9 @@
 
 Between processes of one machine the ring of TensorFlow's collectives copies through gRPC and sockets, which takes
 several times as long as adding does (`tests/benchmarks/bench_exchange.py`). Here everyone lays its values into one
-piece of memory and adds up a part of all of them, in the order of ranks. The memory has no name: nothing is left of it
-when the processes end, however they do. A worker that is lost closes its socket, at which the others raise an error.
+piece of memory and adds up a part of all of them, or all if they are few, in the order of ranks. The memory has no
+name: nothing is left of it when the processes end, however they do. A worker that is lost closes its socket, at which
+the others raise an error.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _CHUNK_BYTES: Final = 16 * 1024**2
 """What each worker lays down at once."""
+_SMALL_BYTES: Final = 64 * 1024
+"""Up to here everyone adds up everything, and they meet once instead of twice."""
 _SOCKET = "s"
 _WORD = 4
 # Longer than any socket's path may be.
@@ -58,7 +61,12 @@ class SharedMemory:
         self._rank = rank
         self._world = world
         self._peers = peers
-        self._memory = np.frombuffer(mmap.mmap(memory, _size(world)), np.uint8).reshape(world + 1, _CHUNK_BYTES)
+        whole = np.frombuffer(mmap.mmap(memory, _size(world)), np.uint8)
+        end = (world + 1) * _CHUNK_BYTES
+        self._memory = whole[:end].reshape(world + 1, _CHUNK_BYTES)
+        # Two, taken in turns: whoever lays values into one has met the others since these read what was in it.
+        self._small = whole[end:].reshape(2, world, _SMALL_BYTES)
+        self._turn = 0
 
     def sum(self, values: NDArray[Any], *, name: str, is_mean: bool = False) -> NDArray[Any]:
         """Add up an array over all workers, each of which must call it in the same order.
@@ -77,13 +85,15 @@ class SharedMemory:
         """
         shares, flat = self._memory.view(values.dtype), values.reshape(-1)
         tag = zlib.crc32(f"{name}/{values.dtype.name}/{values.shape}".encode())
+        if flat.nbytes <= _SMALL_BYTES:
+            return self._sum_small(flat, tag, is_mean=is_mean).reshape(values.shape)
         total, room = np.empty_like(flat), shares.shape[1]
         for start in range(0, flat.size, room):
             part = flat[start : start + room]
             shares[self._rank, : part.size] = part
             self._meet(tag)
             mine = slice(part.size * self._rank // self._world, part.size * (self._rank + 1) // self._world)
-            self._add(shares[:, mine], is_mean=is_mean)
+            self._add(shares[: self._world, mine], shares[self._world, mine], is_mean=is_mean)
             self._meet(tag)
             total[start : start + room] = shares[self._world, : part.size]
         return total.reshape(values.shape)
@@ -93,11 +103,19 @@ class SharedMemory:
         for peer in self._peers:
             peer.close()
 
-    def _add(self, shares: NDArray[Any], *, is_mean: bool) -> None:
-        """Put the sum of all workers' rows into the last."""
-        total = shares[self._world]
+    def _sum_small(self, flat: NDArray[Any], tag: int, *, is_mean: bool) -> NDArray[Any]:
+        shares = self._small[self._turn].view(flat.dtype)[:, : flat.size]
+        self._turn = 1 - self._turn
+        shares[self._rank] = flat
+        self._meet(tag)
+        total = np.empty_like(flat)
+        self._add(shares, total, is_mean=is_mean)
+        return total
+
+    def _add(self, shares: NDArray[Any], total: NDArray[Any], *, is_mean: bool) -> None:
+        """Add up all workers' rows, in the order of ranks."""
         np.add(shares[0], shares[1], out=total)
-        for other in shares[2 : self._world]:
+        for other in shares[2:]:
             np.add(total, other, out=total)
         if is_mean:
             np.divide(total, self._world, out=total)
@@ -162,7 +180,7 @@ def _opened(workers: _SumsArrays, memory: int, peers: Sequence[socket.socket]) -
 
 
 def _size(world: int) -> int:
-    return (world + 1) * _CHUNK_BYTES
+    return (world + 1) * _CHUNK_BYTES + 2 * world * _SMALL_BYTES
 
 
 def _receive(peer: socket.socket) -> bytes:

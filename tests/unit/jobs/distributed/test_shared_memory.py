@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -60,14 +61,32 @@ def _values(rank: int, size: int) -> NDArray[np.float32]:
     return np.random.default_rng(rank).normal(size=size).astype(np.float32)
 
 
+@pytest.mark.parametrize("size", [1001, 100_001], ids=["few", "many"])
 @pytest.mark.parametrize("world", [2, 3])
-def test_everyone_gets_the_sum(world: int) -> None:
+def test_everyone_gets_the_sum(world: int, size: int) -> None:
     """The same bits on all workers: added in the order of ranks."""
-    expected = _values(0, 1001)
+    expected = _values(0, size)
     for rank in range(1, world):
-        expected = expected + _values(rank, 1001)
-    for total in _run_world(world, lambda rank, memory: memory.sum(_values(rank, 1001), name="x")):
+        expected = expected + _values(rank, size)
+    for total in _run_world(world, lambda rank, memory: memory.sum(_values(rank, size), name="x")):
         np.testing.assert_array_equal(total, expected)
+
+
+def test_nobody_overtakes_the_slowest() -> None:
+    """Workers that pause at other places: no exchange gets a value of the one before or after it."""
+
+    def work(rank: int, memory: SharedMemory) -> list[float]:
+        pauses = np.random.default_rng(rank).uniform(0, 0.002, 300)
+        seen = []
+        for number, pause in enumerate(pauses):
+            size = 30_000 if number % 7 == 0 else 10
+            total = memory.sum(np.full(size, number, np.float32), name="x")
+            time.sleep(pause)
+            seen += [float(total.min()), float(total.max())]
+        return seen
+
+    for seen in _run_world(3, work):
+        assert seen == [3.0 * number for number in range(300) for _ in range(2)]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
@@ -94,6 +113,7 @@ def test_means_divide_by_the_workers() -> None:
 def test_what_does_not_fit_goes_in_parts(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as there is room for, a little more, several times as much; then another exchange after it."""
     monkeypatch.setattr(shared_memory, "_CHUNK_BYTES", 4096)
+    monkeypatch.setattr(shared_memory, "_SMALL_BYTES", 64)
 
     def work(rank: int, memory: SharedMemory) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return memory.sum(_values(rank, size), name="x"), memory.sum(np.array([rank], np.float32), name="y")
