@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import keras
 
 pytest.importorskip("jax", reason="needs the extra jax")
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")
