@@ -97,12 +97,14 @@ class OpenVinoEngine:
         self._precision: Precision = options.precision
         self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
         self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
+        for compiled in (self._narrow, self._wide):
+            compiled.run(trial[None])  # warms up what single requests will use
         self._batched: _Compiled | None = None
-        self.batch_size = batch_size or 1
-        if batch_size is None:
-            self._choose_batch_size(options)
-        elif batch_size > 1:
-            self._batched = self._compile(-1, streams=options.threads, threads=options.threads)
+        self.batch_size = 1
+        if options.max_batch_size > 1 and batch_size != 1:
+            batched = self._compile(-1, streams=options.threads, threads=options.threads)
+            self.batch_size = batch_size or self._best_batch_size(batched, options.max_batch_size)
+            self._batched = batched if self.batch_size > 1 else None
 
     def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples; see `Engine.predict`."""
@@ -123,21 +125,13 @@ class OpenVinoEngine:
         }
         return _Compiled(self._read(), (rows, *self._shape), self._trial.dtype, properties)
 
-    def _choose_batch_size(self, options: EngineOptions) -> None:
-        """Measure whether passes over several examples are cheaper on this processor, and keep the best size."""
-        self._seconds(self._wide, 1)  # warms up what single requests will use
-        sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= options.max_batch_size]
-        if len(sizes) == 1:
-            self._seconds(self._narrow, 1)
-            return
-        batched = self._compile(-1, streams=options.threads, threads=options.threads)
-        self.batch_size = best_batch_size(
-            lambda size: self._seconds(self._narrow if size == 1 else batched, size), sizes
-        )
-        self._batched = batched if self.batch_size > 1 else None
+    def _best_batch_size(self, batched: _Compiled, most: int) -> int:
+        """Measure whether passes over several examples are cheaper on this processor."""
 
-    def _seconds(self, compiled: _Compiled, size: int) -> float:
-        return seconds_an_example(compiled.run, self._trial, size)
+        def seconds(size: int) -> float:
+            return seconds_an_example((self._narrow if size == 1 else batched).run, self._trial, size)
+
+        return best_batch_size(seconds, [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= most])
 
 
 class _Compiled:

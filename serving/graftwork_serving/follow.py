@@ -15,7 +15,12 @@ from graftwork.errors import GraftworkError, Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
 from graftwork.spec.amounts import seconds_of
-from graftwork.spec.inference_endpoint import GrpcListener, HttpListener, InferenceEndpoint
+from graftwork.spec.inference_endpoint import (
+    GrpcListener,
+    HttpListener,
+    InferenceEndpoint,
+    InferenceEndpointSpec,
+)
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.resolve import offered_models, replica_config, resolve_models
@@ -24,7 +29,6 @@ from graftwork_serving.rollouts import GivenUp
 from graftwork_serving.spec_file import EndpointFile, load_endpoint
 
 if TYPE_CHECKING:
-    from graftwork.spec.inference_endpoint import InferenceEndpointSpec
     from graftwork_serving.local_cluster import LocalCluster
 
 _ANY_HOST = frozenset({"0.0.0.0", "::"})  # noqa: S104 (compared with, not bound to)

@@ -37,8 +37,8 @@ def check_place(loaded: EndpointFile, *, settings: Settings) -> None:
     """Find out whether an endpoint can start here, before anything does; models are another matter.
 
     Raises:
-        SpecError: the endpoint runs already, its port is taken, the CPU does not have its precision, or its keys cannot
-            be read.
+        SpecError: the endpoint runs already, its port is taken, the machine does not have what its engine or precision
+            needs, or its keys cannot be read.
     """
     name = loaded.endpoint.metadata.name
     state = running_endpoint(settings.endpoints_dir, name)

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 _SIZES: Final = (1, 4, 16, 64)
 
 
-def check_engine(engine: EngineName, gpus: float, *, file: Path | None = None) -> None:
+def check_engine(engine: EngineName, gpus: float = 0, *, file: Path | None = None) -> None:
     """Make sure that this machine has what an engine needs.
 
     Args:
         engine: of the spec.
-        gpus: of a replica.
+        gpus: of a replica; 0 also where the engine looks for itself.
         file: the spec.
 
     Raises:
@@ -54,7 +54,8 @@ def check_engine(engine: EngineName, gpus: float, *, file: Path | None = None) -
                 where="spec.engine",
                 received=f"jax, without the package {missing[0]}",
                 expected="packages jax and keras, with which it computes",
-                fix="Install them (pip install 'graftwork[serve-gpu]'), or use `engine: openvino`.",
+                fix="Install them (pip install 'graftwork[serve-gpu]'; on Kubernetes name the image serve-gpu in "
+                "kubernetes.image), or use `engine: openvino` without GPUs.",
             )
         )
     if gpus and not nvidia_gpus():
@@ -101,8 +102,7 @@ class JaxEngine:
         self._network = _Network(file, libraries, options)
         sizes = [size for size in _SIZES if size <= options.max_batch_size]
         self.batch_size = best_batch_size(partial(seconds_an_example, self._pass, trial), sizes)
-        self._sizes = [size for size in sizes if size <= self.batch_size]
-        for size in self._sizes:
+        for size in sizes[: sizes.index(self.batch_size) + 1]:
             for length in self._lengths or (len(trial),):
                 self._network.compile((size, length, *trial.shape[1:]), trial.dtype)
 

@@ -35,7 +35,7 @@ class ModelLoader:
             config: how.
 
         Raises:
-            SpecError: there is no bundle, or this CPU does not have the precision.
+            SpecError: there is no bundle, or this machine does not have what the engine or the precision needs.
             BundleError: it was changed, or answers differently than in training.
         """
         options = EngineOptions(

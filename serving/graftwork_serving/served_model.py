@@ -124,7 +124,7 @@ def load_model(
         shared: what other models have loaded already.
 
     Raises:
-        SpecError: there is no bundle, or this CPU does not have the precision.
+        SpecError: there is no bundle, or this machine does not have what the engine or the precision needs.
         BundleError: it was changed, or answers differently than in training.
     """
     check_precision(options.precision)
@@ -157,8 +157,9 @@ def _engine(bundle: Bundle, reader: InputReader, options: EngineOptions, shared:
     """What computes the scores, and what weights that no other model shares take."""
     if options.engine == "openvino":
         return shared.engine(bundle.path / OPENVINO_MODEL_FILE, reader, options)
-    from graftwork_serving.jax_engine import JaxEngine
+    from graftwork_serving.jax_engine import JaxEngine, check_engine
 
+    check_engine(options.engine)
     file = bundle.path / KERAS_MODEL_FILE
     engine = JaxEngine(
         file,

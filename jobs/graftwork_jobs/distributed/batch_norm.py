@@ -78,8 +78,8 @@ class _SharedMoments:
 def _sums(axis: int, rank: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """A function that sums up differences and their squares by channel, with a gradient of its own.
 
-    Left to itself, TensorFlow goes ten times over activations on the way back, one of them for each operation here;
-    what the gradient comes to is one multiplication and one addition.
+    Left to itself, TensorFlow goes over the activations once more for each operation on the way back; what that comes
+    to is one multiplication and one addition (`tests/benchmarks/bench_batch_norm.py`).
 
     Args:
         axis: of the channels.

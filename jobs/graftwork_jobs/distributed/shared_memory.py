@@ -53,7 +53,8 @@ class SharedMemory:
     Args:
         rank: 0 .. world - 1.
         world: number of workers.
-        memory: descriptor of a file with room for a chunk of every worker, and for their sum.
+        memory: descriptor of a file with room for a chunk of every worker, for their sum, and twice for a few values of
+            every worker.
         peers: rank 0's sockets to the others; the others' to rank 0.
     """
 
@@ -83,11 +84,12 @@ class SharedMemory:
             ConnectionError: a worker is lost.
             RuntimeError: the others exchange something else.
         """
-        shares, flat = self._memory.view(values.dtype), values.reshape(-1)
+        flat = values.reshape(-1)
         tag = zlib.crc32(f"{name}/{values.dtype.name}/{values.shape}".encode())
         if flat.nbytes <= _SMALL_BYTES:
             return self._sum_small(flat, tag, is_mean=is_mean).reshape(values.shape)
-        total, room = np.empty_like(flat), shares.shape[1]
+        shares, total = self._memory.view(values.dtype), np.empty_like(flat)
+        room = shares.shape[1]
         for start in range(0, flat.size, room):
             part = flat[start : start + room]
             shares[self._rank, : part.size] = part

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _PROGRESS_EVERY_S = 1.0
 CHECK_EVERY_UPDATES = 16
-"""Looking for a gradient that is not finite waits for the device; the step is remembered exactly either way."""
+"""Weight updates between two looks for a gradient that is not finite. A look waits for the device; the step is
+remembered exactly either way."""
 
 
 def train_epoch(

@@ -13,8 +13,8 @@ from graftwork_jobs.distributed.collectives import Collectives
 # Python costs a call about 2 ms on CPU. A call in which steps take so long makes that a hundredth, and is short enough
 # for progress to be told and for a stop to be noticed.
 _CALL_S = 0.2
-# The first call also pays for compiling.
-_MEASURED_CALL = 1
+# The first one also pays for compiling.
+_MEASURED_CALL = 2
 
 
 class Pace:
@@ -32,8 +32,9 @@ class Pace:
         self._collectives = collectives
         self._pieces = pieces
         self._most = most
+        self._is_asked = asked is not None
         self._steps = asked or pieces
-        self._calls_left = None if asked else _MEASURED_CALL
+        self._calls = 0
 
     @property
     def steps(self) -> int:
@@ -49,12 +50,9 @@ class Pace:
         """
         began = time.perf_counter()
         yield
-        if self._calls_left is None:
+        self._calls += 1
+        if self._is_asked or self._calls != _MEASURED_CALL:
             return
-        if self._calls_left:
-            self._calls_left -= 1
-            return
-        self._calls_left = None
         own = (time.perf_counter() - began) / steps * self._pieces
         # The mean over the workers, whose clocks differ.
         update_s = float(self._collectives.sum_array(np.array([own]))[0]) / self._collectives.world

@@ -167,7 +167,7 @@ class InferenceEndpointSpec(SpecModel):
     """How the endpoint follows moved aliases, and when it goes back."""
     repository: Repository | None = None
     """Registered models that are loaded when they are asked for. Default: none."""
-    engine: Literal["auto", "openvino", "jax"] = "auto"
+    engine: Literal["auto", EngineName] = "auto"
     """What computes predictions: OpenVINO on CPU, or JAX on the GPU that `resources.gpus` asks for; `auto` goes by
     that. `jax` takes a CPU, too, more slowly, and needs `graftwork[serve-gpu]`."""
     precision: Precision = "float32"
