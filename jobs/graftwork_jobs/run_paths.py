@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 import time
@@ -132,11 +133,13 @@ def job_dir(settings: Settings, job: str) -> Path:
 
 
 def new_run(settings: Settings, job: str) -> RunPaths:
-    """Make the folder of a fresh run; its name sorts by time."""
-    run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
-    root = job_dir(settings, job) / run_id
-    root.mkdir(parents=True)
-    return RunPaths(root=root)
+    """Make the folder of a fresh run; its name sorts by time and is no other run's, also of the same second."""
+    while True:
+        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+        root = job_dir(settings, job) / run_id
+        with contextlib.suppress(FileExistsError):
+            root.mkdir(parents=True)
+            return RunPaths(root=root)
 
 
 def runs_of(settings: Settings, job: str) -> list[RunPaths]:

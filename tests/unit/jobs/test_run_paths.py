@@ -40,11 +40,14 @@ def test_runs_are_listed_newest_first(settings: Settings) -> None:
     assert [paths.job for paths in run_paths.all_runs(settings)] == ["birds", "flowers", "flowers", "flowers"]
 
 
-def test_new_runs_do_not_meet(settings: Settings) -> None:
-    """Runs made within the same second have folders of their own."""
-    runs = {run_paths.new_run(settings, "flowers").root for _ in range(20)}
-    assert len(runs) == 20
-    assert all(root.is_dir() for root in runs)
+def test_new_runs_do_not_meet(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs made within the same second have folders of their own, also if chance gives both the same name."""
+    names = iter(["b1c6", "b1c6", "b1c6", "07aa"])
+    monkeypatch.setattr("secrets.token_hex", lambda _size: next(names))
+    monkeypatch.setattr("time.strftime", lambda *_args: "20261127-053510")
+    roots = [run_paths.new_run(settings, "flowers").root for _ in range(2)]
+    assert [root.name for root in roots] == ["20261127-053510-b1c6", "20261127-053510-07aa"]
+    assert all(root.is_dir() for root in roots)
 
 
 def test_no_runs_are_no_error(settings: Settings) -> None:
