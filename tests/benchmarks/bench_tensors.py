@@ -44,7 +44,12 @@ from pathlib import Path
 class Constant:
     def __serve_build_asgi_app__(self):
         async def answer(scope, receive, send):
-            while scope["type"] == "http" and (await receive()).get("more_body"):
+            if scope["type"] == "lifespan":
+                for step in ("startup", "shutdown"):
+                    await receive()
+                    await send({"type": f"lifespan.{step}.complete"})
+                return
+            while (await receive()).get("more_body"):
                 pass
             headers = [(b"content-type", b"application/octet-stream"), (b"content-length", b"40")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
