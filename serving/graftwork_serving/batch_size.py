@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 # A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
 _WORTHWHILE_SHARE = 0.85
+# Short passes are timed more often: what else the machine does must not be in all of them.
 _TIMING_ROUNDS = 5
+_TIMING_S = 10e-3
 
 
 def best_batch_size(seconds: Callable[[int], float], sizes: Sequence[int]) -> int:
@@ -36,9 +38,9 @@ def seconds_an_example(run: Callable[[NDArray[Any]], NDArray[np.float32]], trial
     """The best of some passes over so many copies of an example; one more before them warms up."""
     batch = np.repeat(trial[None], size, axis=0)
     run(batch)
-    best = float("inf")
-    for _ in range(_TIMING_ROUNDS):
+    taken: list[float] = []
+    while len(taken) < _TIMING_ROUNDS or sum(taken) < _TIMING_S:
         began = time.perf_counter()
         run(batch)
-        best = min(best, time.perf_counter() - began)
-    return best / size
+        taken.append(time.perf_counter() - began)
+    return min(taken) / size

@@ -53,6 +53,7 @@ def _buckets(operator: OperatorProcess, name: str) -> dict[float, float]:
 def main(kubeconfig: str, jobs: int = 500, endpoints: int = 100) -> None:
     """Measure and print."""
     kubectl = Kubectl(kubeconfig)
+    kubectl.install_crds()
     kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAMESPACE}})
     log = Path(tempfile.mkdtemp()) / "operator.log"
     objects = _objects(jobs, endpoints)

@@ -62,6 +62,14 @@ class Kubectl:
         answer = self("apply", "--server-side", "--force-conflicts", *options, "-f", "-", content=content)
         assert answer.returncode == 0, answer.stderr
 
+    def install_crds(self) -> None:
+        """Bring Graftwork's CRDs and wait until they are served."""
+        installed = self("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
+        assert installed.returncode == 0, installed.stderr
+        crds = ("crd/finetunejobs.graftwork.dev", "crd/inferenceendpoints.graftwork.dev")
+        # `kubectl wait` gives up at once on an object that has no conditions yet.
+        eventually(lambda: self("wait", "--for=condition=Established", *crds).returncode == 0, "the CRDs are served")
+
 
 @pytest.fixture(scope="session")
 def kubectl_bare(pytestconfig: pytest.Config) -> Kubectl:
@@ -72,13 +80,8 @@ def kubectl_bare(pytestconfig: pytest.Config) -> Kubectl:
 @pytest.fixture(scope="session")
 def kubectl(kubectl_bare: Kubectl) -> Kubectl:
     """The cluster, with the CRDs installed."""
-    kubectl = kubectl_bare
-    installed = kubectl("apply", "--server-side", "--force-conflicts", "-f", str(crd_folder()))
-    assert installed.returncode == 0, installed.stderr
-    crds = ("crd/finetunejobs.graftwork.dev", "crd/inferenceendpoints.graftwork.dev")
-    # `kubectl wait` gives up at once on an object that has no conditions yet.
-    eventually(lambda: kubectl("wait", "--for=condition=Established", *crds).returncode == 0, "the CRDs are served")
-    return kubectl
+    kubectl_bare.install_crds()
+    return kubectl_bare
 
 
 @pytest.fixture
