@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 # A batch must be this much cheaper an example than single passes to be worth the wait for its slowest member.
 _WORTHWHILE_SHARE = 0.85
-# Short passes are timed more often: what else the machine does must not be in all of them.
 _TIMING_ROUNDS = 5
+# Short passes are timed more often, as what else the machine does must not be in all timings of one size.
 _TIMING_S = 10e-3
+# A batch that takes longer and does not pay is the last one tried.
+_LONG_S = 1e-3
 
 
 def best_batch_size(seconds: Callable[[int], float], sizes: Sequence[int]) -> int:
-    """The largest size up to which every step pays.
+    """The largest size that pays beside the one below; of long passes only those up to which every step pays.
 
     Args:
         seconds: what a pass over so many examples takes, an example.
@@ -28,9 +30,10 @@ def best_batch_size(seconds: Callable[[int], float], sizes: Sequence[int]) -> in
     best, best_s = sizes[0], seconds(sizes[0])
     for size in sizes[1:]:
         took = seconds(size)
-        if took > best_s * _WORTHWHILE_SHARE:
+        if took <= best_s * _WORTHWHILE_SHARE:
+            best, best_s = size, took
+        elif took * size > _LONG_S:
             break
-        best, best_s = size, took
     return best
 
 

@@ -1,8 +1,7 @@
 """What computes scores: what engines have in common, and the OpenVINO engine for CPU. Knows no requests and no bundles.
 
 A pass over one example that has the machine to itself uses all threads; passes that run side by side use one thread
-each, which answers more examples a second. Both are the same network compiled twice. A pass so short that it is over
-before another thread has begun has no use for either: one thread is enough, the one that asks.
+each, which answers more examples a second. Both are the same network compiled twice.
 """
 
 from __future__ import annotations
@@ -25,9 +24,6 @@ if TYPE_CHECKING:
     from graftwork.spec.engine import EngineName
     from graftwork.spec.precision import Precision
 
-# Handing examples to another thread and getting their scores back costs the two threads about as much.
-_AT_ONCE_S = 150e-6
-
 ReadNetwork = Callable[[], "openvino.Model"]
 
 
@@ -38,8 +34,6 @@ class Engine(Protocol):
     """In specs, metadata and metrics."""
     batch_size: int
     """Examples that make the best use of one pass."""
-    at_once: int
-    """So many examples are scored in less time than it takes to hand them to a thread; 0 for none."""
 
     def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples.
@@ -74,19 +68,6 @@ class EngineOptions:
     on_gpu: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What was measured of a network's passes on this machine; holds for all networks of its architecture.
-
-    Attributes:
-        batch_size: see `Engine`.
-        at_once: see `Engine`.
-    """
-
-    batch_size: int
-    at_once: int
-
-
 class OpenVinoEngine:
     """An OpenVINO model on CPU.
 
@@ -95,8 +76,8 @@ class OpenVinoEngine:
         row_shape: shape of one example; -1 where it may be any.
         trial: an example of usual size, to time passes with; its type is the one examples will have.
         options: how to use the machine.
-        measured: of such a network; None to measure. While a replica answers requests, timings are those of a busy
-            machine, and take what requests need.
+        batch_size: what was found to be best for such a network; None to find out. While a replica answers requests,
+            timings are those of a busy machine, and take what requests need.
     """
 
     name: EngineName = "openvino"
@@ -108,25 +89,22 @@ class OpenVinoEngine:
         row_shape: tuple[int, ...],
         trial: NDArray[Any],
         options: EngineOptions,
-        measured: Measured | None = None,
+        batch_size: int | None = None,
     ) -> None:
         self._read = read
         self._shape = row_shape
         self._trial = trial
         self._precision: Precision = options.precision
         self._narrow = self._compile(1, streams=options.threads, threads=options.threads)
-        self._narrow.run(trial[None])  # warms up what single requests will use
+        self._wide = self._narrow if options.threads == 1 else self._compile(1, streams=1, threads=options.threads)
+        for compiled in (self._narrow, self._wide):
+            compiled.run(trial[None])  # warms up what single requests will use
         self._batched: _Compiled | None = None
-        if options.max_batch_size > 1 and (measured is None or measured.batch_size > 1):
-            self._batched = self._compile(-1, streams=options.threads, threads=options.threads)
-        self.measured = measured or self._measure(options.max_batch_size)
-        self.batch_size, self.at_once = self.measured.batch_size, self.measured.at_once
-        if self.batch_size == 1:
-            self._batched = None
-        self._wide = self._narrow
-        if options.threads > 1 and not self.at_once:
-            self._wide = self._compile(1, streams=1, threads=options.threads)
-            self._wide.run(trial[None])
+        self.batch_size = 1
+        if options.max_batch_size > 1 and batch_size != 1:
+            batched = self._compile(-1, streams=options.threads, threads=options.threads)
+            self.batch_size = batch_size or self._best_batch_size(batched, options.max_batch_size)
+            self._batched = batched if self.batch_size > 1 else None
 
     def predict(self, batch: NDArray[Any], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples; see `Engine.predict`."""
@@ -147,16 +125,13 @@ class OpenVinoEngine:
         }
         return _Compiled(self._read(), (rows, *self._shape), self._trial.dtype, properties)
 
-    def _measure(self, most: int) -> Measured:
-        """Measure single passes, and whether passes over several examples are cheaper on this processor."""
-        single_s = seconds_an_example(self._narrow.run, self._trial, 1)
-        batched = self._batched
+    def _best_batch_size(self, batched: _Compiled, most: int) -> int:
+        """Measure whether passes over several examples are cheaper on this processor."""
 
         def seconds(size: int) -> float:
-            return single_s if batched is None or size == 1 else seconds_an_example(batched.run, self._trial, size)
+            return seconds_an_example((self._narrow if size == 1 else batched).run, self._trial, size)
 
-        sizes = [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= most]
-        return Measured(batch_size=best_batch_size(seconds, sizes), at_once=int(_AT_ONCE_S / single_s))
+        return best_batch_size(seconds, [size for size in (1, 2, 4, 8, 16, 32, 64) if size <= most])
 
 
 class _Compiled:

@@ -101,7 +101,6 @@ class JaxEngine:
         self._lengths, self._padding = tuple(lengths), padding
         self._network = _Network(file, libraries, options)
         sizes = [size for size in _SIZES if size <= options.max_batch_size]
-        self.at_once = 0  # a thread that waits for a GPU must not be the one that takes requests
         self.batch_size = best_batch_size(partial(seconds_an_example, self._pass, trial), sizes)
         for size in sizes[: sizes.index(self.batch_size) + 1]:
             for length in self._lengths or (len(trial),):

@@ -82,11 +82,6 @@ class ServedModel:
         return self.engine.batch_size
 
     @property
-    def at_once(self) -> int:
-        """So many examples are scored in less time than it takes to hand them to a thread."""
-        return self.engine.at_once
-
-    @property
     def takes_text(self) -> bool:
         """Whether inputs are texts rather than pictures."""
         return isinstance(self.reader.spec, TextSpec)

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from graftwork.preprocess.text import TextSpec
-from graftwork_serving.engine import Engine, EngineOptions, Measured, OpenVinoEngine, ReadNetwork
+from graftwork_serving.engine import Engine, EngineOptions, OpenVinoEngine, ReadNetwork
 from graftwork_serving.inputs import InputReader, input_reader
 from graftwork_serving.network import Head, architecture_of, read_network, split, trunk_of
 
@@ -68,7 +68,6 @@ class TrunkedEngine:
         self.head = head
         self.name: EngineName = trunk.engine.name
         self.batch_size = trunk.engine.batch_size
-        self.at_once = trunk.engine.at_once
 
     def predict(self, batch: NDArray[np.generic], *, alone: bool = False) -> NDArray[np.float32]:
         """Scores of examples; see `Engine.predict`."""
@@ -81,7 +80,7 @@ class SharedParts:
     def __init__(self) -> None:
         self._trunks: WeakValueDictionary[Hashable, Trunk] = WeakValueDictionary()
         self._readers: WeakValueDictionary[Hashable, InputReader] = WeakValueDictionary()
-        self._measured: dict[Hashable, Measured] = {}
+        self._batch_sizes: dict[Hashable, int] = {}
 
     @property
     def trunks(self) -> list[Trunk]:
@@ -119,11 +118,11 @@ class SharedParts:
     def _made(
         self, read: ReadNetwork, architecture: str, reader: InputReader, options: EngineOptions
     ) -> OpenVinoEngine:
-        """An engine whose passes are measured once for all networks of an architecture."""
+        """An engine whose best size of a batch is measured once for all networks of an architecture."""
         shape = reader.row_shape
-        known = self._measured.get((architecture, shape, options))
-        engine = OpenVinoEngine(read, row_shape=shape, trial=reader.trial(), options=options, measured=known)
-        self._measured[architecture, shape, options] = engine.measured
+        known = self._batch_sizes.get((architecture, shape, options))
+        engine = OpenVinoEngine(read, row_shape=shape, trial=reader.trial(), options=options, batch_size=known)
+        self._batch_sizes[architecture, shape, options] = engine.batch_size
         return engine
 
 

@@ -2,9 +2,8 @@
 
 Every thread does whatever comes next: run a batch when enough examples are decoded or none is left to decode, otherwise
 decode one more. So a lone request is never held back, waiting examples share a pass, and there are never more busy
-threads than CPUs. Examples that are scored sooner than they would be handed to a thread are not handed to one. What may
-be done or dropped (copies for shadows) is done by one thread at a time, and only while none has anything else. Nothing
-here knows a protocol.
+threads than CPUs. What may be done or dropped (copies for shadows) is done by one thread at a time, and only while none
+has anything else. Nothing here knows a protocol.
 """
 
 from __future__ import annotations
@@ -28,11 +27,6 @@ class Work(Protocol):
     @property
     def batch_size(self) -> int:
         """Most examples in one pass."""
-        ...
-
-    @property
-    def at_once(self) -> int:
-        """So many decoded examples are scored in less time than it takes to hand them to a thread."""
         ...
 
     def decode(self, data: bytes) -> NDArray[Any]:
@@ -163,8 +157,6 @@ class WorkPool:
             PoolFullError: too many requests wait already.
             ImageError: an example cannot be decoded.
         """
-        if len(examples) <= model.at_once and not any(isinstance(data, bytes) for data in examples):
-            return self._predict_at_once(model, [np.asarray(data) for data in examples])
         request = _new_request(model, len(examples))
         with self._wake:
             if self._waiting >= self.max_waiting:
@@ -195,13 +187,6 @@ class WorkPool:
             self._idle.extend(_Example(request=request, index=index, data=data) for index, data in enumerate(examples))
             self._wake.notify()
         return await _scores(request)
-
-    def _predict_at_once(self, model: Work, examples: Sequence[NDArray[Any]]) -> NDArray[np.float32]:
-        """Score examples here and now, on the event loop."""
-        scores = model.predict(examples, owners=[model] * len(examples), alone=True)
-        if self._on_batch is not None:
-            self._on_batch(model, len(examples))
-        return np.stack(scores)
 
     def close(self) -> None:
         """Let the threads finish what waits, then end them; what waits for an idle moment is dropped."""

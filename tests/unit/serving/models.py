@@ -22,7 +22,6 @@ class FixedEngine:
 
     name: EngineName = "openvino"
     batch_size = 4
-    at_once = 0
 
     def __init__(self, scores: Sequence[float]) -> None:
         self._scores = np.asarray(scores, np.float32)

@@ -37,7 +37,6 @@ class HalfEngine:
 
     name: EngineName = "openvino"
     batch_size = 1
-    at_once = 0
 
     def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:
         return np.full((len(batch), 2), 0.5, dtype=np.float32)

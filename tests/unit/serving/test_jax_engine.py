@@ -14,7 +14,6 @@ import pytest
 
 from graftwork.errors import SpecError
 from graftwork_serving import jax_engine
-from graftwork_serving.batch_size import best_batch_size
 from graftwork_serving.jax_engine import check_engine
 
 ROOT = Path(__file__).parents[3]
@@ -65,13 +64,3 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SpecError, match=r"without the package jax.*graftwork\[serve-gpu\]"):
         check_engine("jax", 0)
     check_engine("openvino", 0)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [({1: 1.0, 4: 0.5, 16: 0.3, 64: 0.29}, 16), ({1: 1.0, 4: 0.9, 16: 0.1}, 1), ({1: 1.0}, 1)],
-    ids=["pays up to 16", "does not pay", "nothing to try"],
-)
-def test_a_batch_grows_while_it_pays(seconds: dict[int, float], expected: int) -> None:
-    """Each step has to make a pass cheaper an example."""
-    assert best_batch_size(seconds.__getitem__, sorted(seconds)) == expected

@@ -33,7 +33,6 @@ class NoEngine:
 
     name: EngineName = "openvino"
     batch_size = 1
-    at_once = 0
 
     def predict(self, batch: np.ndarray, *, alone: bool = False) -> np.ndarray:
         raise NotImplementedError

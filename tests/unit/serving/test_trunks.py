@@ -54,7 +54,9 @@ def test_models_on_one_trunk_load_it_once(tmp_path: Path) -> None:
     assert len(shared.trunks) == 2
 
 
-def test_passes_are_measured_once_for_an_architecture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_batch_is_measured_once_for_an_architecture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another version of a model is loaded while requests are answered; timings would be wrong, and take their time."""
     timed: list[int] = []
 
@@ -118,16 +120,3 @@ def test_readers_are_shared_by_what_they_read() -> None:
     first = shared.reader(READER.spec, max_image_pixels=1000)
     assert shared.reader(ImageSpec(height=SIDE, width=SIDE), max_image_pixels=1000) is first
     assert shared.reader(READER.spec, max_image_pixels=999) is not first
-
-
-@pytest.mark.parametrize(("pass_s", "at_once"), [(60e-6, 2), (1e-3, 0)])
-def test_short_passes_are_told_from_long_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pass_s: float, at_once: int
-) -> None:
-    """A few short ones are over before a thread would have begun."""
-    monkeypatch.setattr("graftwork_serving.engine.seconds_an_example", lambda _run, _trial, _size: pass_s)
-    engine = engine_of(tmp_path, SharedParts())
-    assert engine.at_once == at_once
-    np.testing.assert_allclose(
-        engine.predict(PICTURES[0][None], alone=True), scores(network(), PICTURES[:1]), rtol=1e-4, atol=1e-5
-    )

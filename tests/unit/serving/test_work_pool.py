@@ -10,22 +10,15 @@ import pytest
 from graftwork_serving.work_pool import DecodeStep, PoolFullError, PredictStep, WorkPool, next_step
 
 
-def pixels(*values: int) -> list[bytes | np.ndarray]:
-    """Decoded examples."""
-    return [np.full((1, 1, 3), value, dtype=np.uint8) for value in values]
-
-
 class Recorder:
     """A model that answers each example with its own value, and keeps what it was asked."""
 
-    def __init__(self, batch_size: int = 4, *, at_once: int = 0, group: object = None, labels: int = 1) -> None:
+    def __init__(self, batch_size: int = 4, *, group: object = None, labels: int = 1) -> None:
         self.batch_size = batch_size
-        self.at_once = at_once
         self.group = group
         self.labels = labels
         self.batches: list[int] = []
         self.alone: list[bool] = []
-        self.threads: list[threading.Thread] = []
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
@@ -43,7 +36,6 @@ class Recorder:
         self.entered.set()
         self.gate.wait(10)
         self.batches.append(len(examples))
-        self.threads.append(threading.current_thread())
         self.alone.append(alone)
         values = np.stack(examples)[:, 0, 0, 0].astype(np.float32)
         return [np.full(owner.labels, value, np.float32) for owner, value in zip(owners, values, strict=True)]
@@ -197,18 +189,3 @@ def test_a_client_that_went_away_costs_no_pass() -> None:
     pool.close()
     assert model.batches == [1]
     assert pool.waiting == 0
-
-
-@pytest.mark.parametrize(
-    ("examples", "here"),
-    [(pixels(1), True), (pixels(1, 2), True), (pixels(1, 2, 3), False), ([b"1"], False), ([*pixels(1), b"2"], False)],
-)
-def test_what_is_scored_at_once_is_not_handed_to_a_thread(examples: list[bytes | np.ndarray], *, here: bool) -> None:
-    """A few decoded examples of a model whose passes are short; everything else is."""
-    told: list[int] = []
-    pool, model = WorkPool(threads=1, on_batch=lambda _model, count: told.append(count)), Recorder(at_once=2)
-    scores = asyncio.run(pool.predict(model, examples))
-    pool.close()
-    assert scores[:, 0].tolist() == list(range(1, len(examples) + 1))
-    assert [thread is threading.current_thread() for thread in set(model.threads)] == [here]
-    assert sum(told) == len(examples)
