@@ -157,6 +157,7 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan, in_step
     from graftwork_jobs.model.adapters import add_adapters
     from graftwork_jobs.model.depthwise import speed_up_depthwise
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training, load_job_backbone
+    from graftwork_jobs.model.fused_batch_norm import speed_up_batch_norm
     from graftwork_jobs.model.network import DropoutSlice, build_network
 
     spec = request.job.spec
@@ -175,6 +176,7 @@ def _build_network(request: TrainRequest, outputs: int, plan: BatchPlan, in_step
     if lora is not None:
         add_adapters(network, lora, seed=spec.training.seed)
     synchronise(network.model, in_step)
+    speed_up_batch_norm(network.model)
     speed_up_depthwise(network.model)
     return network
 
