@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.errors import GraftworkError
 from graftwork.settings import load_settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.model_loader import ModelLoader, located
@@ -72,6 +74,21 @@ class EndpointReplica:
         """The application that answers HTTP."""
         return self._app
 
+    async def prepare(self, user_config: dict[str, Any]) -> str | None:
+        """Load what `reconfigure` will need beside what is served, of which nothing changes.
+
+        While it runs `reconfigure`, Serve sends a replica nothing; so it had better find everything loaded.
+
+        Returns:
+            Why it cannot be loaded; None if it is.
+        """
+        async with self._changing:
+            try:
+                await self._loaded(ReplicaConfig.model_validate(user_config))
+            except GraftworkError as error:
+                return str(error)
+        return None
+
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Follow a change: load the new models beside the old, replay their golden examples, switch.
 
@@ -96,10 +113,14 @@ class EndpointReplica:
         if config.rollback is not None and self._judging is None:
             self._judging = asyncio.create_task(self._judge_for_ever())
 
-    async def _load(self, config: ReplicaConfig) -> None:
+    async def _loaded(self, config: ReplicaConfig) -> tuple[dict[str, GivenUp], Sequence[ModelConfig], Sequence[Arm]]:
+        """What is known of versions given up, what is to be served, and that loaded."""
         told = await self._given_up_elsewhere(config)
         planned = await asyncio.to_thread(_located, self._rollouts.plan(config.models, told))
-        arms = await asyncio.to_thread(self._loader.arms, planned, config)
+        return told, planned, await asyncio.to_thread(self._loader.arms, planned, config)
+
+    async def _load(self, config: ReplicaConfig) -> None:
+        told, planned, arms = await self._loaded(config)
         self._rollouts.take(config.models, planned, arms, told, config.rollback, time.monotonic())
         self._config = config
 

@@ -22,7 +22,7 @@ from graftwork.spec.inference_endpoint import (
     InferenceEndpointSpec,
 )
 from graftwork_serving.access.sources import local_access
-from graftwork_serving.endpoint_config import ModelConfig
+from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.resolve import offered_models, replica_config, resolve_models
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
 from graftwork_serving.rollouts import GivenUp
@@ -147,8 +147,9 @@ class Follower:
 
     def _switch(self, loaded: EndpointFile) -> None:
         models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
-        is_computed_alike = _computing(loaded) == _computing(self._loaded)
-        _rehearse(loaded, models, known={model.digest for model in self._models} if is_computed_alike else set())
+        if not self._cluster.prepare(self._config(loaded, models)):
+            is_computed_alike = _computing(loaded) == _computing(self._loaded)
+            _rehearse(loaded, models, known={model.digest for model in self._models} if is_computed_alike else set())
         self._deploy(loaded, models)
         self._loaded, self._models = loaded, models
         self._plan_next_look()
@@ -156,11 +157,14 @@ class Follower:
         self._reporter.say(f"Now serving {', '.join(self.state.models)}.")
 
     def _deploy(self, loaded: EndpointFile, models: list[ModelConfig]) -> None:
+        config = self._config(loaded, models)
+        self._cluster.deploy(loaded.endpoint, config)
+        self._offered = [] if config.repository is None else config.repository.models
+
+    def _config(self, loaded: EndpointFile, models: list[ModelConfig]) -> ReplicaConfig:
         access = local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
         offered = offered_models(loaded.endpoint, self._settings)
-        config = replica_config(loaded.endpoint, models, access=access, base_dir=loaded.base_dir, offered=offered)
-        self._cluster.deploy(loaded.endpoint, config)
-        self._offered = offered
+        return replica_config(loaded.endpoint, models, access=access, base_dir=loaded.base_dir, offered=offered)
 
     def _follow_board(self) -> None:
         before = self.state.given_up
@@ -228,7 +232,7 @@ def _computing(loaded: EndpointFile) -> tuple[str, str]:
 
 
 def _rehearse(loaded: EndpointFile, models: list[ModelConfig], *, known: set[str]) -> None:
-    """Load what is new here first: a replica whose new models fail would be taken down with its old ones."""
+    """Load what is new here, where no replica can: the next one that wakes would fail with it."""
     unknown = [model for model in models if model.digest not in known]
     if unknown:
         with ThreadPoolExecutor(1, initializer=_step_back) as aside:

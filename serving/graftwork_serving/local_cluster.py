@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -30,6 +31,7 @@ from graftwork_serving.ports import reserved_port
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
+    from ray.serve.handle import DeploymentHandle
     from ray.serve.schema import ApplicationStatusOverview
 
 _OBJECT_STORE_BYTES = 80 * 1024**2
@@ -44,6 +46,7 @@ _SERVE_ACTORS = 3
 _POLL_S = 0.1
 _ANSWER_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
+_PREPARE_TIMEOUT_S = 600.0
 _FOLDER_PREFIX = "graft-"
 
 
@@ -86,6 +89,42 @@ class LocalCluster:
         if not self._has_answered:  # asked later, an endpoint without replicas would wake
             _wait_for_answer(endpoint.spec.http)
             self._has_answered = True
+
+    @cached_property
+    def _replicas(self) -> DeploymentHandle[Any]:
+        from ray import serve
+
+        handle: DeploymentHandle[Any] = serve.get_deployment_handle(_DEPLOYMENT, _APPLICATION)
+        # What makes Serve fast also has handles run on their caller's event loop; there is none here.
+        handle._init(_run_router_in_separate_loop=True)  # noqa: SLF001 (there is no public way to say so)
+        return handle
+
+    def prepare(self, config: ReplicaConfig) -> bool:
+        """Let the running replicas load what they will need for a configuration, beside what they serve.
+
+        Returns:
+            Whether there is any replica.
+
+        Raises:
+            PermanentError: it cannot be loaded.
+        """
+        from ray.exceptions import RayActorError
+        from ray.serve.exceptions import DeploymentUnavailableError
+
+        with _serve_errors(self._log_dir):
+            asked = self._replicas.broadcast("prepare", config.model_dump(mode="json"))
+            try:
+                told = asked.results(timeout_s=_PREPARE_TIMEOUT_S, return_exceptions=True)
+            except DeploymentUnavailableError:
+                return False
+            for answer in told:
+                # One that is lost meanwhile needs none of it; the next one loads what it is told to serve.
+                if isinstance(answer, Exception) and not isinstance(answer, RayActorError):
+                    raise answer
+        for reason in told:
+            if isinstance(reason, str):
+                raise PermanentError(reason)
+        return True
 
 
 @contextmanager

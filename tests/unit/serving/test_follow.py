@@ -27,7 +27,18 @@ class Cluster:
     def __init__(self) -> None:
         self.versions: list[list[str]] = []
         self.told: list[ReplicaConfig] = []
+        self.prepared: list[ReplicaConfig] = []
         self.error: PermanentError | None = None
+        self.refused: set[str] = set()
+        self.has_replicas = True
+
+    def prepare(self, replica: ReplicaConfig) -> bool:
+        if not self.has_replicas:
+            return False
+        self.prepared.append(replica)
+        if self.refused & {model.version for model in replica.models}:
+            raise PermanentError("a bad bundle")
+        return True
 
     def deploy(self, endpoint: object, replica: ReplicaConfig) -> None:
         if self.error is not None:
@@ -69,7 +80,6 @@ class Endpoint:
         loaded = load_endpoint(file)
         self.cluster, self.board, self.now_s = Cluster(), Board(), 0.0
         self.models = resolve_models(loaded.endpoint, base_dir=folder, settings=settings)
-        self.refused: set[str] = set()
         self.rehearsed: list[set[str]] = []
         self.follower = Follower(
             loaded,
@@ -86,7 +96,7 @@ class Endpoint:
     def _rehearse(self, loaded: object, models: list[ModelConfig], *, known: set[str]) -> None:
         self.rehearsed.append({model.digest for model in models} - known)
         for model in models:
-            if model.version in self.refused and model.digest not in known:
+            if model.version in self.cluster.refused and model.digest not in known:
                 raise SpecError(Problem(where=model.reference, received="a bad bundle", expected="", fix=""))
 
     def look_after(self, seconds: float) -> EndpointState:
@@ -105,13 +115,17 @@ def test_a_moved_alias_is_followed_at_the_next_look(
     assert endpoint.look_after(1).models == ["flowers 2"]
     assert endpoint.look_after(30).models == ["flowers 2"]
     assert endpoint.cluster.versions == [["1"], ["2"]]
+    # Replicas have loaded it before they switch, while they get requests.
+    assert endpoint.cluster.prepared == endpoint.cluster.told[1:]
+    assert endpoint.rehearsed == []
 
 
-def test_another_precision_is_rehearsed_with_what_is_served_already(
+def test_without_replicas_another_precision_is_rehearsed_with_what_is_served_already(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Replicas whose models fail in it would be taken down; any other change of the file loads nothing twice."""
+    """The next replica would fail with models that fail in it; any other change of the file loads nothing twice."""
     endpoint = Endpoint(tmp_path, settings, monkeypatch)
+    endpoint.cluster.has_replicas = False
     file = tmp_path / "endpoint.yaml"
     content = yaml.safe_load(file.read_text())
     for change in ({"batching": {"maxBatchSize": 2}}, {"precision": "bfloat16"}):
@@ -123,16 +137,18 @@ def test_another_precision_is_rehearsed_with_what_is_served_already(
     assert [config.precision for config in endpoint.cluster.told] == ["float32", "float32", "bfloat16"]
 
 
+@pytest.mark.parametrize("has_replicas", [True, False])
 def test_a_version_that_cannot_be_loaded_is_tried_once(
-    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch, *, has_replicas: bool
 ) -> None:
     """What is served stays, the state says why, and the next move of the alias is followed."""
     endpoint = Endpoint(tmp_path, settings, monkeypatch)
-    endpoint.refused = {"2"}
+    endpoint.cluster.refused, endpoint.cluster.has_replicas = {"2"}, has_replicas
     endpoint.registry.set_alias("flowers", "champion", 2)
     for _ in range(3):
         state = endpoint.look_after(10)
         assert "a bad bundle" in (state.last_error or "")
+    assert len(endpoint.cluster.prepared if has_replicas else endpoint.rehearsed) == 1
     endpoint.registry.set_alias("flowers", "champion", 3)
     assert endpoint.look_after(10).last_error is None
     assert endpoint.cluster.versions == [["1"], ["3"]]
