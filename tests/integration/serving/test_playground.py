@@ -253,6 +253,22 @@ def test_a_key_is_asked_for_used_and_kept_nowhere(page: Any, metrics: ServingMet
         assert kept == [0, 0, ""]
 
 
+def test_a_picture_that_comes_early_is_answered_once_it_is_known_by_what(
+    page: Any, metrics: ServingMetrics, tmp_path: Path
+) -> None:
+    """A person may be quicker than the page; here the page waits for a key."""
+    model = saying_model("kinds", ScoreAnswers(("rose", "tulip")), [0.75, 0.25])
+    with saying_app([model], metrics, tmp_path) as app, served(behind_key(app, "sesame")) as url:
+        page.goto(url)
+        page.locator("#about", has_text="asks for an API key").wait_for()
+        choose(page, ("early.png", PICTURE))
+        page.fill("#key", "sesame")
+        page.keyboard.press("Enter")
+        assert seen(card(page).locator("h3")).startswith("rose")
+        assert page.locator("#cards > li").count() == 1
+        assert "--data-binary @early.png" in seen(page.locator("#curl"))
+
+
 def test_an_endpoint_that_is_gone_is_said_in_words(page: Any, metrics: ServingMetrics, tmp_path: Path) -> None:
     """And the question can be put again."""
     model = saying_model("kinds", ScoreAnswers(("rose", "tulip")), [0.75, 0.25])

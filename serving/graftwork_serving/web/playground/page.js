@@ -4,7 +4,7 @@
 (() => {
   const base = location.origin + location.pathname.replace(/\/?$/, "/");
   const at = id => document.getElementById(id);
-  const state = { endpoint: "", models: [], limits: {}, key: "", model: null, sent: null, turn: 0 };
+  const state = { endpoint: "", models: [], limits: {}, key: "", model: null, sent: null, early: [], turn: 0 };
   const FEW = 6; // labels named one by one
   const AT_ONCE = 3; // requests in flight
   const MOST_CARDS = 60;
@@ -108,6 +108,7 @@
     at("for-pictures").hidden = isText;
     at("for-texts").hidden = !isText;
     showCommand();
+    askPictures(state.early.splice(0));
     await showExamples(turn);
   }
 
@@ -152,6 +153,7 @@
   // ---- asking
 
   async function askPictures(files) {
+    if (!state.model) state.early.push(...files); // they are asked about as soon as it is known what answers
     if (!files.length || !state.model || state.model.isText) return;
     state.sent = files.map(file => file.name || "picture.png");
     showCommand();
