@@ -17,7 +17,6 @@ from typing import Any
 from graftwork.errors import GraftworkError
 from graftwork_jobs.distributed.collectives import ALONE
 from graftwork_jobs.distributed.worker_process import WorkerProcess
-from graftwork_jobs.features.extract import NodeShare
 from graftwork_jobs.train.request import TrainRequest
 
 READY = "ready"
@@ -58,7 +57,12 @@ class _AloneOnTune:
     """A worker that is alone in a Tune trial; its reports go to Tune. Meets `graftwork_jobs.train.host.Host`."""
 
     collectives = ALONE
-    node = NodeShare(rank=0, world=1)
+
+    def __init__(self) -> None:
+        # Imports Keras, whose backend is chosen when the process is set up.
+        from graftwork_jobs.features.extract import NodeShare
+
+        self.node = NodeShare(rank=0, world=1)
 
     def report(self, record: Mapping[str, Any], write_checkpoint: Callable[[Path], None] | None) -> None:
         """Tell Tune of an epoch; does not return if Tune ends the trial."""
