@@ -88,7 +88,7 @@ class Follower:
         Raises:
             PermanentError: one could not start.
         """
-        self._deploy(self._loaded, self._models)
+        self._deploy(self._loaded, self._config(self._loaded, self._models))
         self._plan_next_look()
         self.state = self.state.model_copy(update={"ready": True})
 
@@ -135,7 +135,7 @@ class Follower:
             if moved:
                 self._switch(self._loaded)
             else:
-                self._deploy(self._loaded, self._models)
+                self._deploy(self._loaded, self._config(self._loaded, self._models))
         except GraftworkError as error:
             self._failed = moved or self._failed
             self._reporter.warn(f"The endpoint goes on as before. {error}")
@@ -147,17 +147,17 @@ class Follower:
 
     def _switch(self, loaded: EndpointFile) -> None:
         models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
-        if not self._cluster.prepare(self._config(loaded, models)):
+        config = self._config(loaded, models)
+        if not self._cluster.prepare(config):
             is_computed_alike = _computing(loaded) == _computing(self._loaded)
             _rehearse(loaded, models, known={model.digest for model in self._models} if is_computed_alike else set())
-        self._deploy(loaded, models)
+        self._deploy(loaded, config)
         self._loaded, self._models = loaded, models
         self._plan_next_look()
         self._tell(self._given_up())
         self._reporter.say(f"Now serving {', '.join(self.state.models)}.")
 
-    def _deploy(self, loaded: EndpointFile, models: list[ModelConfig]) -> None:
-        config = self._config(loaded, models)
+    def _deploy(self, loaded: EndpointFile, config: ReplicaConfig) -> None:
         self._cluster.deploy(loaded.endpoint, config)
         self._offered = [] if config.repository is None else config.repository.models
 
