@@ -69,6 +69,11 @@ class Settings:
         return self.home / "cache" / "features"
 
     @property
+    def programs_dir(self) -> Path:
+        """What JAX has compiled, for later processes on the same kind of machine."""
+        return self.home / "cache" / "programs"
+
+    @property
     def artifacts_dir(self) -> Path:
         """Where the embedded MLflow registry keeps bundles."""
         return self.home / "mlflow" / "artifacts"

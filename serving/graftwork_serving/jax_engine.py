@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from graftwork.compiled_programs import keep_compiled_programs
 from graftwork.doctor.probe import gpus as nvidia_gpus
 from graftwork.errors import PermanentError, Problem, SpecError
-from graftwork.settings import set_process_defaults
+from graftwork.settings import load_settings, set_process_defaults
 from graftwork_serving.batch_size import best_batch_size, seconds_an_example
 
 if TYPE_CHECKING:
@@ -173,3 +174,4 @@ def _set_up(options: EngineOptions) -> None:
     set_process_defaults({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
     if not options.on_gpu:
         set_process_defaults({"JAX_PLATFORMS": "cpu", "NPROC": str(options.threads)})
+    keep_compiled_programs(load_settings().programs_dir)

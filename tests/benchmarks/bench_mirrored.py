@@ -3,8 +3,9 @@
 That strategy is what Ray's TensorflowTrainer sets up. MobileNetV2 at 96 px, all layers train, one thread a worker; both
 decode the example pictures as they go. The other side's workers are processes with `TF_CONFIG`, as that trainer starts
 them. Both leave out their first epoch, which also traces the graph, and give the best of
-the others. BatchNorm is in inference mode in the first pair of rows; in the second one it trains: ours brings its
-statistics together over the workers, the strategy leaves each worker its own.
+the others. BatchNorm is in inference mode in the first pair of rows; in the others it trains, where ours brings its
+statistics together over the workers in every step: beside the strategy with `BatchNormalization(synchronized=True)`,
+which does the same, and beside the strategy as it is by itself, where each worker has statistics of its own.
 
 Run: python -m tests.benchmarks.bench_mirrored TF_KERAS [--rounds 2] [--epochs 4]
 TF_KERAS: a folder made by `pip install --no-deps --target FOLDER tf-keras==2.21.0` (the version of TensorFlow).
@@ -27,18 +28,32 @@ from graftwork.settings import child_environment
 from tests.benchmarks.train_runs import DATA, run_on
 
 BATCH, SIZE, CLASSES, WORKERS = 64, 96, 10, 2
+SIDES = (
+    ("graft", "inference"),
+    ("strategy", "inference"),
+    ("graft", "train"),
+    ("strategy", "synchronised"),
+    ("strategy", "train"),
+)
 STRATEGY_WORKER = """
 import json, os, sys, time
 import numpy as np, tensorflow as tf, tf_keras as keras
-rank, size, classes, batch, epochs, trains = (int(each) for each in sys.argv[1:7])
-pictures = sys.argv[7:]
+rank, size, classes, batch, epochs = (int(each) for each in sys.argv[1:6])
+batch_norm, pictures = sys.argv[6], sys.argv[7:]
 tf.config.threading.set_intra_op_parallelism_threads(1)
 tf.config.threading.set_inter_op_parallelism_threads(1)
 strategy = tf.distribute.MultiWorkerMirroredStrategy()
 with strategy.scope():
     given = keras.Input((size, size, 3))
     base = keras.applications.MobileNetV2(input_shape=(size, size, 3), include_top=False, weights=None, pooling="avg")
-    model = keras.Model(given, keras.layers.Dense(classes)(base(given / 127.5 - 1.0, training=bool(trains))))
+    if batch_norm == "synchronised":
+        def together(layer):
+            if not isinstance(layer, keras.layers.BatchNormalization):
+                return layer.__class__.from_config(layer.get_config())
+            return keras.layers.BatchNormalization.from_config(layer.get_config() | {"synchronized": True})
+        base = keras.models.clone_model(base, clone_function=together)
+    normal = base(given / 127.5 - 1.0, training=batch_norm != "inference")
+    model = keras.Model(given, keras.layers.Dense(classes)(normal))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-3), loss=loss, metrics=["accuracy"])
 def picture(file, label):
@@ -78,7 +93,7 @@ def mirrored(tf_keras: Path, epochs: int, batch_norm: str) -> float:
     for each in sockets:
         each.close()
     pictures = sorted((DATA / "google-train").glob("*/*.png"))
-    arguments = [str(each) for each in (SIZE, CLASSES, BATCH, epochs, int(batch_norm == "train"), *pictures)]
+    arguments = [str(each) for each in (SIZE, CLASSES, BATCH, epochs, batch_norm, *pictures)]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", STRATEGY_WORKER, str(rank), *arguments],
@@ -113,21 +128,24 @@ def main() -> None:
     os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:WORKERS]))
     best: dict[tuple[str, str], float] = {}
     for number in range(options.rounds):
-        for batch_norm in ("inference", "train"):
-            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-                speeds = {"graft": apart.submit(ours, options.epochs, batch_norm).result()}
-            speeds["strategy"] = mirrored(options.tf_keras, options.epochs, batch_norm)
-            for side, speed in speeds.items():
-                best[batch_norm, side] = max(best.get((batch_norm, side), 0.0), speed)
+        for side, batch_norm in SIDES:
+            if side == "graft":
+                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+                    speed = apart.submit(ours, options.epochs, batch_norm).result()
+            else:
+                speed = mirrored(options.tf_keras, options.epochs, batch_norm)
+            best[side, batch_norm] = max(best.get((side, batch_norm), 0.0), speed)
             print(
-                f"round {number + 1}  BatchNorm {batch_norm:9}  graft {speeds['graft']:6.1f} images/s"
-                f"  strategy {speeds['strategy']:6.1f}  load {os.getloadavg()[0]:.1f}",
+                f"round {number + 1}  {side:9} BatchNorm {batch_norm:12} {speed:6.1f} images/s"
+                f"  load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-    for batch_norm in ("inference", "train"):
-        graft, strategy = best[batch_norm, "graft"], best[batch_norm, "strategy"]
-        steps = f"{BATCH / graft * 1000:.0f} ms beside {BATCH / strategy * 1000:.0f} ms"
-        print(f"BatchNorm {batch_norm}: {graft / strategy:.2f} times the strategy's images/s (a step {steps})")
+    for side, batch_norm in SIDES:
+        if side == "strategy":
+            graft = best["graft", "inference" if batch_norm == "inference" else "train"]
+            strategy = best[side, batch_norm]
+            steps = f"{BATCH / graft * 1000:.0f} ms beside {BATCH / strategy * 1000:.0f} ms"
+            print(f"beside {batch_norm}: {graft / strategy:.2f} times the strategy's images/s (a step {steps})")
 
 
 if __name__ == "__main__":

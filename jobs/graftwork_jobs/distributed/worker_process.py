@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
-from graftwork.settings import set_process_defaults
+from graftwork.compiled_programs import keep_compiled_programs
+from graftwork.settings import load_settings, set_process_defaults
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork.spec.job_training import KerasBackend
 from graftwork_jobs.keras_setup import set_up_keras
@@ -42,6 +43,7 @@ class WorkerProcess:
             set_process_defaults({"NPROC": str(self.threads)})
             if not self.has_gpu:
                 set_process_defaults({"JAX_PLATFORMS": "cpu"})
+            keep_compiled_programs(load_settings().programs_dir)
         set_up_keras(self.backend)
         import tensorflow as tf
 
