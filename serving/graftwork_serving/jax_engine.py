@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
 import sys
+import zipfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -129,7 +131,6 @@ class _Network:
     def __init__(self, file: Path, libraries: Sequence[str], options: EngineOptions) -> None:
         _set_up(options)
         import jax
-        import keras
 
         if options.on_gpu and not any(device.platform == "gpu" for device in jax.local_devices()):
             raise PermanentError(
@@ -138,7 +139,7 @@ class _Network:
             )
         for library in libraries:
             importlib.import_module(library)
-        self._model: keras.Model = keras.models.load_model(str(file), compile=False, safe_mode=True)
+        self._model = _load(file)
         self._values = [variable.value for variable in self._model.variables]
         self._programs: dict[tuple[int, ...], Any] = {}
 
@@ -162,6 +163,31 @@ class _Network:
         taken = keras.ops.cast(rows, self._model.inputs[0].dtype)
         with keras.StatelessScope(state_mapping=list(zip(self._model.variables, values, strict=True))):
             return keras.ops.cast(self._model(taken, training=False), "float32")
+
+
+def _load(file: Path) -> keras.Model:
+    """A model, loaded without drawing random weights first: JAX would compile a program for each of their shapes."""
+    import keras
+
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))
+    config["compile_config"] = None
+    model: keras.Model = keras.saving.deserialize_keras_object(_with_zeros(config), safe_mode=True)
+    model.load_weights(str(file))
+    return model
+
+
+def _with_zeros(config: Any) -> Any:
+    """A model's configuration with zeros for all that it would begin with."""
+    match config:
+        case {"module": "keras.initializers"}:
+            return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
+        case dict():
+            return {key: _with_zeros(value) for key, value in config.items()}
+        case list():
+            return [_with_zeros(value) for value in config]
+        case _:
+            return config
 
 
 def _set_up(options: EngineOptions) -> None:

@@ -1,6 +1,7 @@
 """Served latency and throughput: a Graftwork endpoint beside what a user would write by hand, from one run.
 
-    python tests/benchmarks/bench_serving.py [--rounds 3] [--seconds 4] [--sides endpoint,fastapi,predict,engine]
+    python tests/benchmarks/bench_serving.py [--rounds 3] [--seconds 4]
+        [--sides endpoint,fastapi,predict,engine,decoded,loop]
 
 Sides, all with EfficientNet-Lite0 at 224 px (1,000 labels) and one 35 KB JPEG:
 
@@ -9,7 +10,9 @@ Sides, all with EfficientNet-Lite0 at 224 px (1,000 labels) and one 35 KB JPEG:
 * bfloat16: the same as endpoint, with `precision: bfloat16`;
 * fastapi: the same OpenVINO model behind FastAPI and uvicorn, decoding and inference in FastAPI's thread pool;
 * predict: the Ray Serve documentation's way: a deployment with `await request.body()` and `keras.Model.predict`;
-* engine: the OpenVINO model alone, called by as many threads as there are cores, no decoding and no HTTP.
+* engine: the OpenVINO model alone, called by as many threads as there are cores, no decoding and no HTTP;
+* decoded: the same with decoding, still without HTTP: what a server that costs nothing would answer;
+* loop: one thread that decodes and then computes with all cores: the latency of a server that costs nothing.
 
 Sides take turns round by round, so that a busy machine disturbs all of them alike; each figure is the median of the
 rounds. CPU milliseconds a request (all processes of a side) depend least on what else the machine does. Load comes from
@@ -46,6 +49,8 @@ if __name__ == "__main__":
 
 MODEL_DIR = ROOT / "examples" / "efficientnet_lite0"
 CONNECTIONS = (1, 8, 32)
+# Sides without a server.
+BARE = ("engine", "decoded", "loop")
 FIGURES = ("rate", "p50_ms", "p99_ms", "cpu_ms")
 START_TIMEOUT_S = 240
 SIDE = 224
@@ -133,7 +138,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
-    parser.add_argument("--sides", default="endpoint,fastapi,predict,engine")
+    parser.add_argument("--sides", default="endpoint,fastapi,predict,engine,decoded,loop")
     arguments = parser.parse_args()
     sides = arguments.sides.split(",")
     if shutil.which("wrk") is None:
@@ -143,7 +148,7 @@ def main() -> None:
         bundle, picture = build_bundle(work)
         _key(work)
         print(f"picture: {picture.stat().st_size:,} bytes; cores: {len(os.sched_getaffinity(0))}")
-        servers = {name: stack.enter_context(start_server(name, bundle, work)) for name in sides if name != "engine"}
+        servers = {name: stack.enter_context(start_server(name, bundle, work)) for name in sides if name not in BARE}
         results: dict[tuple[str, int], list[Load]] = {}
         for turn in range(arguments.rounds + 1):
             for connections in CONNECTIONS:
@@ -151,10 +156,11 @@ def main() -> None:
                     load = run_load(url, pid, picture, connections=connections, seconds=arguments.seconds)
                     if turn:  # the first turn warms up
                         results.setdefault((name, connections), []).append(load)
-            if "engine" in sides:
-                rate = engine_rate(bundle, seconds=arguments.seconds)
-                if turn:
-                    results.setdefault(("engine", 0), []).append(rate)
+            for name in BARE:
+                if name in sides:
+                    seen = bare_load(name, bundle, picture, seconds=arguments.seconds)
+                    if turn:
+                        results.setdefault((name, 0), []).append(seen)
         report(results)
 
 
@@ -248,18 +254,20 @@ def run_load(url: str, pid: int, picture: Path, *, connections: int, seconds: in
     return Load(rate=count / elapsed_s, p50_ms=p50_ms, p99_ms=p99_ms, cpu_ms=1000 * cpu_s / count, failures=failures)
 
 
-def engine_rate(bundle: Path, *, seconds: int) -> Load:
-    """The model alone, single pictures on as many threads as there are cores."""
+def bare_load(name: str, bundle: Path, picture: Path, *, seconds: int) -> Load:
+    """The model in this process, single pictures."""
     import numpy as np
 
+    from graftwork.preprocess.image import ImageSpec, decode_image
     from graftwork_serving.engine import EngineOptions, OpenVinoEngine
     from graftwork_serving.network import read_network
 
-    threads = len(os.sched_getaffinity(0))
-    options = EngineOptions(threads=threads, max_batch_size=1)
-    images = np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8)
+    cores = len(os.sched_getaffinity(0))
+    options = EngineOptions(threads=cores, max_batch_size=1)
+    image = np.zeros((SIDE, SIDE, 3), dtype=np.uint8)
     read = partial(read_network, bundle / "openvino/model.xml")
-    engine = OpenVinoEngine(read, row_shape=(SIDE, SIDE, 3), trial=images[0], options=options)
+    engine = OpenVinoEngine(read, row_shape=(SIDE, SIDE, 3), trial=image, options=options)
+    content, spec = picture.read_bytes(), ImageSpec(height=SIDE, width=SIDE)
     latencies: list[float] = []
     over = time.perf_counter() + seconds
     before = _cpu_seconds([psutil.Process()])
@@ -267,10 +275,11 @@ def engine_rate(bundle: Path, *, seconds: int) -> Load:
     def work() -> None:
         while time.perf_counter() < over:
             started = time.perf_counter()
-            engine.predict(images)
+            pixels = image if name == "engine" else decode_image(content, spec, max_pixels=10**7)
+            engine.predict(pixels[None], alone=name == "loop")
             latencies.append(time.perf_counter() - started)
 
-    workers = [threading.Thread(target=work) for _ in range(threads)]
+    workers = [threading.Thread(target=work) for _ in range(1 if name == "loop" else cores)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -302,6 +311,14 @@ def report(results: dict[tuple[str, int], list[Load]]) -> None:
         failed = sum(load.failures for load in results[name, connections])
         shown = str(connections) if connections else "-"
         print(f"{name:10}{shown:>12}{rate:12.1f}{p50_ms:10.1f}{p99_ms:10.1f}{cpu_ms:12.2f}{failed:8}")
+    for name, _ in sorted(medians):
+        for connections in CONNECTIONS if name in BARE else ():
+            if ("endpoint", connections) in medians:
+                rate, p50_ms, *_ = medians["endpoint", connections]
+                print(
+                    f"endpoint at {connections} / {name}: {rate / medians[name, 0][0]:.2f} times the requests, "
+                    f"p50 {p50_ms - medians[name, 0][1]:+.1f} ms"
+                )
     for (name, connections), (rate, *_, cpu_ms) in sorted(medians.items()):
         ours = medians.get(("endpoint", connections))
         if ours is not None and name != "endpoint":
