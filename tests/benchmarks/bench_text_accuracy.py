@@ -27,8 +27,9 @@ from graftwork.settings import child_environment
 
 TEST_ROWS = 2000
 CLEAR = 0.5
+LAYER_DECAY = 0.8
 PHASES = {
-    "tuned": {"epochs": 4, "unfreeze": "all", "learningRate": 5e-5, "schedule": "cosine", "warmupEpochs": 0.5},
+    "tuned": {"epochs": 4, "unfreeze": "all", "learningRate": 2e-4, "schedule": "cosine", "warmupEpochs": 0.5},
     "frozen": {"epochs": 60, "unfreeze": "none", "learningRate": 3e-3, "schedule": "cosine"},
 }
 
@@ -62,7 +63,13 @@ def job_spec(side: str, preset: Path, folder: Path, epochs: int, seed: int) -> d
             },
             "head": {"dropout": 0.1},
             "phases": [phase],
-            "training": {"batchSize": 16, "optimizer": "adamw", "weightDecay": 0.01, "seed": seed},
+            "training": {
+                "batchSize": 16,
+                "optimizer": "adamw",
+                "weightDecay": 0.01,
+                "seed": seed,
+                **({"layerDecay": LAYER_DECAY} if side == "tuned" else {}),
+            },
             "scaling": {"workers": 1, "cpusPerWorker": 2},
             "evaluation": {"baseline": "random-weights"} if side == "tuned" else {},
         },
