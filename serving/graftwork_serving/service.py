@@ -20,7 +20,7 @@ from graftwork.preprocess.text import TextError
 from graftwork_serving.explain.waiting import ExplanationQueue
 from graftwork_serving.routing import Arm, RoutedModel, route_models
 from graftwork_serving.served_model import ServedModel
-from graftwork_serving.work_pool import PoolFullError, WorkPool
+from graftwork_serving.work_pool import ExampleError, PoolFullError, WorkPool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,17 +149,24 @@ class PredictionService:
         started = time.perf_counter()
         try:
             scores = await self._pool.predict(model, examples)
-        except ImageTooLargeError as error:
-            raise RequestError(413, f"{_sentence(error)} Send a smaller picture.") from error
-        except ImageError as error:
-            raise RequestError(400, f"{_sentence(error)} Send a picture file such as JPEG, PNG or WebP.") from error
-        except TextError as error:
-            raise RequestError(400, f"{_sentence(error)} Send text in UTF-8.") from error
+        except ExampleError as error:
+            raise _refused(error, examples=len(examples)) from error
         except PoolFullError as error:
             raise OverloadedError(retry_after_s=1) from error
         return Prediction(model=model, scores=scores, seconds=time.perf_counter() - started, examples=examples)
 
 
-def _sentence(error: Exception) -> str:
-    text = str(error)
-    return f"{text[:1].upper()}{text[1:]}."
+def _refused(error: ExampleError, *, examples: int) -> Exception:
+    """What a client hears of an example that cannot be used."""
+    why = str(error)
+    # As in the paths that other errors name: from 0.
+    said = f"{why[:1].upper()}{why[1:]}." if examples == 1 else f"Example [{error.index}] of {examples}: {why}."
+    match error.__cause__:
+        case ImageTooLargeError():
+            return RequestError(413, f"{said} Send a smaller picture.")
+        case ImageError():
+            return RequestError(400, f"{said} Send a picture file such as JPEG, PNG or WebP.")
+        case TextError():
+            return RequestError(400, f"{said} Send text in UTF-8.")
+        case _:
+            return error

@@ -10,8 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from graftwork.errors import GraftworkError
-from graftwork.preprocess.image import ImageError
-from graftwork.preprocess.text import TextError
 from graftwork_serving.comparison import Comparison, compare
 from graftwork_serving.work_pool import PoolFullError
 
@@ -73,7 +71,7 @@ class Shadows:
             comparison = compare(prediction.model, prediction.scores, shadow, scores)
         except PoolFullError:
             record.lost(shadow, len(examples), "dropped")
-        except (ImageError, TextError, GraftworkError, RuntimeError, ValueError) as error:
+        except (GraftworkError, RuntimeError, ValueError) as error:
             _LOGGER.warning("Shadow %s %s failed: %s", shadow.name, shadow.version, error)
             record.lost(shadow, len(examples), "failed")
         else:

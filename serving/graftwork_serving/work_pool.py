@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from graftwork.errors import GraftworkError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -53,6 +55,18 @@ class Work(Protocol):
 
 # Examples that may wait for the pool to have nothing else to do.
 _MAX_IDLE = 64
+
+
+class ExampleError(GraftworkError):
+    """An example of a request cannot be decoded; its cause says why.
+
+    Attributes:
+        index: which of them, from 0.
+    """
+
+    def __init__(self, index: int, why: str) -> None:
+        self.index = index
+        super().__init__(why)
 
 
 class PoolFullError(Exception):
@@ -155,7 +169,7 @@ class WorkPool:
 
         Raises:
             PoolFullError: too many requests wait already.
-            ImageError: an example cannot be decoded.
+            ExampleError: an example cannot be decoded.
         """
         request = _new_request(model, len(examples))
         with self._wake:
@@ -178,7 +192,7 @@ class WorkPool:
 
         Raises:
             PoolFullError: there has been something else to do for too long.
-            ImageError: an example cannot be decoded.
+            ExampleError: an example cannot be decoded.
         """
         request = _new_request(model, len(examples), is_idle=True)
         with self._wake:
@@ -274,7 +288,10 @@ class WorkPool:
 
     def _decode(self, example: _Example) -> None:
         if isinstance(example.data, bytes):
-            example.data = example.request.model.decode(example.data)
+            try:
+                example.data = example.request.model.decode(example.data)
+            except GraftworkError as error:
+                raise ExampleError(example.index, str(error)) from error
         with self._wake:
             if example.request.is_idle:
                 self._idle.appendleft(example)

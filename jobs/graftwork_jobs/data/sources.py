@@ -441,7 +441,7 @@ def _unreadable_table(source: Source, kind: TableKind, where: str, error: Except
         where=f"{where}.uri",
         received=f"{source.uri}, which is no readable {kind} file ({error})",
         expected=expected[kind],
-        fix="Check the file, or set format.",
+        fix="Mend the file (save it as UTF-8), or set format.",
     )
 
 

@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+# No column can be called so: a header has no line break at its end.
+_SURPLUS = "\n"
+_OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "bars": "|"}
+_SHORT = 60
+
 TableKind = Literal["csv", "jsonl", "parquet"]
 """How a table is stored."""
 
@@ -77,21 +82,43 @@ def _read_csv(file: Path, wanted: Sequence[str]) -> Table:
     csv.field_size_limit(sys.maxsize)
     # utf-8-sig: spreadsheets put a byte-order mark in front.
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream)
+        reader = csv.DictReader(stream, restkey=_SURPLUS)
         try:
             columns = tuple(column.strip() for column in reader.fieldnames or [])
             reader.fieldnames = columns
             if not set(wanted) <= set(columns):
+                _check_separator(columns)
                 return Table(columns=columns, rows=())
             rows = tuple(
                 TableRow(number=reader.line_num, values=tuple(_text(row.get(name)) for name in wanted))
-                for row in reader
+                for row in _as_wide_as_the_header(reader, len(columns))
             )
         except csv.Error as error:
             raise TableError(f"line {reader.line_num}: {error}") from error
         except UnicodeDecodeError as error:
             raise TableError(_not_utf8(file)) from error
     return Table(columns=columns, rows=rows)
+
+
+def _check_separator(columns: Sequence[str]) -> None:
+    """A header without commas is one cell."""
+    if not columns:
+        raise TableError("it is empty. Its first line names the columns")
+    for name, separator in _OTHER_SEPARATORS.items():
+        if len(columns) == 1 and separator in columns[0]:
+            raise TableError(f"its columns are separated by {name}: {columns[0][:_SHORT]!r}. Save it with commas")
+
+
+def _as_wide_as_the_header(reader: csv.DictReader[str], width: int) -> Iterator[dict[str, Any]]:
+    """Rows; in one with too many cells, some hold what belongs to another column."""
+    for row in reader:
+        surplus = row.pop(_SURPLUS, ())
+        if any(cell.strip() for cell in surplus):
+            raise TableError(
+                f"line {reader.line_num}: {width + len(surplus)} cells, the header has {width}. "
+                "Quote values that hold commas"
+            )
+        yield row
 
 
 def _read_jsonl(file: Path, wanted: Sequence[str]) -> Table:

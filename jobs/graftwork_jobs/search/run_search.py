@@ -100,7 +100,7 @@ def trial_line(record: TrialRecord, metric: str) -> str:
         case "failed":
             came_to = f"failed: {record.message.splitlines()[0] if record.message else 'no reason given'}"
         case "stopped":
-            came_to = f"{metric} {record.score:.4f}, ended after {len(record.history)} epochs: others are better"
+            came_to = f"{metric} {record.score:.4f}, ended after epoch {len(record.history)}: others are better"
         case "finished":
             came_to = f"{metric} {record.score:.4f}"
     return f"trial {record.number}: {what}: {came_to}"

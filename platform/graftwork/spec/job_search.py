@@ -18,6 +18,7 @@ from graftwork.spec.base import (
     exactly_one,
     refuse_if_any,
 )
+from graftwork.spec.target_metrics import Monitor
 
 NumberPair = Annotated[list[float], Field(min_length=2, max_length=2)]
 IntegerPair = Annotated[list[int], Field(min_length=2, max_length=2)]
@@ -76,7 +77,7 @@ class Search(SpecModel):
     max_concurrent: PositiveInt | None = None
     """How many to train at the same time; each takes `scaling.cpusPerWorker` and `scaling.gpusPerWorker`. Default: as
     many as there is room for."""
-    metric: Literal["val_loss", "val_accuracy"] = "val_loss"
+    metric: Monitor = "val_loss"
     """What decides which is the best: a figure of the validation data at the epoch whose weights a trial ends with. The
     test set is not touched."""
     scheduler: Literal["asha", "none"] = "asha"
@@ -94,4 +95,4 @@ class Search(SpecModel):
     @property
     def higher_is_better(self) -> bool:
         """The direction of the metric."""
-        return self.metric == "val_accuracy"
+        return self.metric != "val_loss"

@@ -27,6 +27,7 @@ from graftwork.spec.yaml_text import Document, ValuePath, parse_documents, parse
 Spec = FineTuneJob | InferenceEndpoint
 _Kind = TypeVar("_Kind", FineTuneJob, InferenceEndpoint)
 
+_COMMANDS = {"FineTuneJob": "graft run", "InferenceEndpoint": "graft serve"}
 KINDS: dict[str, type[FineTuneJob | InferenceEndpoint]] = {
     "FineTuneJob": FineTuneJob,
     "InferenceEndpoint": InferenceEndpoint,
@@ -109,16 +110,21 @@ def load_only(path: Path | str, model: type[_Kind]) -> tuple[_Kind, LoadedSpec]:
     Raises:
         SpecError: the file is wrong, or does not hold exactly one object of the kind.
     """
-    found = [(spec.object, spec) for spec in load_specs([path]) if isinstance(spec.object, model)]
+    loaded = load_specs([path])
+    found = [(spec.object, spec) for spec in loaded if isinstance(spec.object, model)]
     if len(found) != 1:
         kind = model.__name__
+        fix = f"Put each {kind} into a file of its own."
+        if not found:
+            others = [f"`{_COMMANDS[spec.object.kind]}` takes the {spec.object.kind} that is there" for spec in loaded]
+            fix = f"Name a file with one{'; ' + others[0] if others else ''}."
         raise SpecError(
             Problem(
                 file=_STDIN_NAME if str(path) == STDIN else str(path),
                 where="kind",
                 received=f"{len(found)} objects of kind {kind}",
                 expected="exactly one",
-                fix=f"Put each {kind} into a file of its own." if found else f"Name a file with a {kind}.",
+                fix=fix,
             )
         )
     return found[0]

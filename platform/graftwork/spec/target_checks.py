@@ -97,11 +97,18 @@ def _settled(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
 
 def _monitors(spec: FineTuneJobSpec, kind: TargetKind) -> list[Inconsistency]:
     known = ("val_loss", f"val_{SCORES[kind]}")
-    rules = {"earlyStopping": spec.training.early_stopping, "reduceOnPlateau": spec.training.reduce_on_plateau}
+    training, search = spec.training, spec.search
+    watched: dict[tuple[str, ...], str] = {}
+    if training.early_stopping is not None:
+        watched["training", "earlyStopping", "monitor"] = training.early_stopping.monitor
+    if training.reduce_on_plateau is not None:
+        watched["training", "reduceOnPlateau", "monitor"] = training.reduce_on_plateau.monitor
+    if search is not None:
+        watched["search", "metric"] = search.metric
     return [
-        _out_of_place(spec, ("training", name, "monitor"), f"`{rule.monitor}`", " or ".join(known))
-        for name, rule in rules.items()
-        if rule is not None and rule.monitor not in known
+        _out_of_place(spec, at, f"`{figure}`", " or ".join(known))
+        for at, figure in watched.items()
+        if figure not in known
     ]
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,25 @@ def test_a_body_in_parts_is_put_together(metrics: ServingMetrics, tmp_path: Path
     pool.close()
     assert status == 200
     assert answer["predictions"] == [{"label": "no", "score": 0.5, "scores": {"no": 0.5, "yes": 0.5}}]
+
+
+def test_a_bad_example_among_others_is_named(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """By its place, from 0; of a lone one only what is wrong is said."""
+    pool = WorkPool(threads=1)
+    app = make_app(pool, metrics, tmp_path)
+    good, bad = (base64.b64encode(each).decode() for each in (picture_bytes(seed=1), b"hello"))
+
+    def refusal(*instances: str) -> tuple[int, str]:
+        body = json.dumps({"instances": [{"b64": each} for each in instances]}).encode()
+        status, _, answer = ask(app, body, path="/v1/models/m:predict")
+        return status, answer["error"]
+
+    assert refusal(good, bad, good) == (
+        400,
+        "Example [1] of 3: the bytes are no picture in a known format. Send a picture file such as JPEG, PNG or WebP.",
+    )
+    assert refusal(bad)[1].startswith("The bytes are no picture")
+    pool.close()
 
 
 def test_a_full_queue_is_503_with_retry_after(metrics: ServingMetrics, tmp_path: Path) -> None:

@@ -56,7 +56,10 @@ def test_the_only_object_of_a_kind_is_found(tmp_path: Path) -> None:
     job, place = load_only(file, FineTuneJob)
     assert (job.kind, place.document) == ("FineTuneJob", 1)
     file.write_text(yaml.safe_dump(ENDPOINT))
-    with pytest.raises(SpecError, match=r"0 objects of kind FineTuneJob.*Name a file with a FineTuneJob"):
+    with pytest.raises(
+        SpecError,
+        match=r"0 objects of kind FineTuneJob.*`graft serve` takes the Infer",
+    ):
         load_only(file, FineTuneJob)
     file.write_text(f"{yaml.safe_dump(JOB)}---\n{yaml.safe_dump(changed(JOB, ('metadata', 'name'), 'b'))}")
     with pytest.raises(SpecError, match=r"2 objects of kind FineTuneJob.*a file of its own"):

@@ -25,6 +25,8 @@ _NUMBERS = changed(
     [{"metric": "mae", "max": 3.5}, {"metric": "rmse", "notWorseThan": "champion"}],
 )
 
+_SPACE = {"head.dropout": {"choice": [0.1, 0.2]}}
+
 
 def test_a_regression_with_its_own_metrics_is_valid() -> None:
     """Columns, loss, gates and monitor of numbers."""
@@ -44,6 +46,8 @@ def test_a_regression_with_its_own_metrics_is_valid() -> None:
         (_NUMBERS, ("spec", "data", "targetColumns"), None, "no `targetColumns`"),
         (_NUMBERS, ("spec", "data", "targetColumns"), ["a", "a"], "stands there already"),
         (_NUMBERS, ("spec", "training", "earlyStopping"), {"monitor": "val_accuracy"}, "val_loss or val_r2"),
+        (_NUMBERS, ("spec", "search"), {"space": _SPACE, "metric": "val_accuracy"}, "val_loss or val_r2"),
+        (JOB, ("spec", "search"), {"space": _SPACE, "metric": "val_f1_macro"}, "val_loss or val_accuracy"),
         (_NUMBERS, ("spec", "training", "labelSmoothing"), 0.1, "0.1 in a job of image-regression"),
         (_NUMBERS, ("spec", "training", "classWeights"), "balanced", "`balanced` in a job"),
         (_NUMBERS, ("spec", "evaluation", "gates"), [{"metric": "accuracy", "min": 0.5}], "r2, mae, rmse"),

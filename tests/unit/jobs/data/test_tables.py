@@ -1,0 +1,41 @@
+"""Tables that are not quite tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graftwork_jobs.data.tables import TableError, read_table
+
+
+def _read(tmp_path: Path, text: str) -> list[tuple[str, ...]]:
+    file = tmp_path / "table.csv"
+    file.write_text(text)
+    return [row.values for row in read_table(file, "csv", ["text", "label"]).rows]
+
+
+def test_a_row_wider_than_the_header_is_refused(tmp_path: Path) -> None:
+    """Its values would go to the wrong columns: a text with a comma in it would lose its label."""
+    with pytest.raises(TableError, match=r"line 3: 3 cells, the header has 2\. Quote values"):
+        _read(tmp_path, "text,label\nfine,positive\nwell, no,negative\n")
+    assert _read(tmp_path, 'text,label\n"well, no",negative\n') == [("well, no", "negative")]
+
+
+def test_commas_at_the_end_of_rows_shift_nothing(tmp_path: Path) -> None:
+    """Spreadsheets write them."""
+    assert _read(tmp_path, "text,label\nfine,positive,,\n") == [("fine", "positive")]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("text;label\nfine;positive\n", "separated by semicolons: 'text;label'. Save it with commas"),
+        ("text\tlabel\nfine\tpositive\n", "separated by tabs"),
+        ("", "it is empty"),
+    ],
+)
+def test_other_separators_are_recognised(tmp_path: Path, text: str, said: str) -> None:
+    """Rather than missing the columns."""
+    with pytest.raises(TableError, match=said):
+        _read(tmp_path, text)
