@@ -68,7 +68,7 @@ def show(name: str, output: Output) -> None:
     screen.print(f"folder: {paths.root}")
     _print_metrics(run_paths.read_state(paths).result)
     if epochs:
-        keys = ["phase", "epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
+        keys = ["phase", "epoch", *epochs[0]["figures"], "learning_rate"]
         print_table(keys, [[_cell(event.get(key)) for key in keys] for event in epochs])
 
 

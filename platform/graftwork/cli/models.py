@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from graftwork.registry import Registry
     from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel
 
-# Told first, in this order, where there is room for only a few.
-_MAIN_METRICS = ("accuracy", "f1_macro", "loss")
+# Told first, in this order, where there is room for only a few: those that the models have.
+_MAIN_METRICS = ("accuracy", "f1_macro", "r2", "mae", "loss")
 
 
 @click.group()
@@ -40,9 +40,10 @@ def list_models(output: Output) -> None:
     elif not models:
         console().print("No model is registered yet. Train and register one with: graft run FILE")
     else:
+        metrics = _main_metrics([model.versions[0] for model in models])
         print_table(
-            ("model", "versions", "newest", "aliases", *_MAIN_METRICS, "created"),
-            [_list_row(model) for model in models],
+            ("model", "versions", "newest", "aliases", *metrics, "created"),
+            [_list_row(model, metrics) for model in models],
         )
 
 
@@ -146,10 +147,10 @@ def _model_content(model: RegisteredModel) -> dict[str, Any]:
     }
 
 
-def _list_row(model: RegisteredModel) -> tuple[object, ...]:
+def _list_row(model: RegisteredModel, metrics: Sequence[str]) -> tuple[object, ...]:
     newest = model.versions[0]
     aliases = ", ".join(f"{alias} -> {version}" for alias, version in model.aliases.items())
-    figures = (_figure(newest.metrics, metric) for metric in _MAIN_METRICS)
+    figures = (_figure(newest.metrics, metric) for metric in metrics)
     return (model.name, len(model.versions), newest.version, aliases or None, *figures, newest.created_at)
 
 
@@ -163,7 +164,12 @@ def _version_row(version: ModelVersion, metrics: tuple[str, ...]) -> tuple[objec
 def _common_metrics(model: RegisteredModel) -> tuple[str, ...]:
     """The main metrics, and accuracy on the further test sets."""
     further = {name for version in model.versions for name in version.metrics if name.endswith("/accuracy")}
-    return (*_MAIN_METRICS, *sorted(further))
+    return (*_main_metrics(model.versions), *sorted(further))
+
+
+def _main_metrics(versions: Sequence[ModelVersion]) -> tuple[str, ...]:
+    """Those of them that any of the versions has."""
+    return tuple(metric for metric in _MAIN_METRICS if any(metric in version.metrics for version in versions))
 
 
 def _print_manifest(content: Mapping[str, Any]) -> None:

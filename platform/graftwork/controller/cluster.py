@@ -42,6 +42,7 @@ _PLURALS: Final[Mapping[str, str]] = {
     "ServiceAccount": "serviceaccounts",
     "Workload": "workloads",
 }
+_NO_KUBECONFIG = "No configuration found"
 _TOO_MANY = 429
 _FIRST_SERVER_ERROR = 500
 _PAGE = 500
@@ -289,6 +290,11 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> tuple[
     except (ConfigException, OSError) as error:
         if kubeconfig is None and context is None and (ACCOUNT_DIR / "namespace").is_file():
             return connect_inside(), (ACCOUNT_DIR / "namespace").read_text().strip()
+        if _NO_KUBECONFIG in str(error):
+            raise PermanentError(
+                "There is no kubeconfig, so no cluster to ask. Set KUBECONFIG; jobs and endpoints of this machine "
+                "answer to `graft jobs` and `graft endpoints`."
+            ) from error
         raise PermanentError(f"{error} Set KUBECONFIG, or run `kubectl config use-context NAME`.") from error
     contexts, current = listed
     chosen = next((each for each in contexts if each["name"] == context), current)

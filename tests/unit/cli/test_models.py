@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,17 @@ def test_list_shows_aliases_and_figures_of_the_newest(monkeypatch: pytest.Monkey
     assert heading.split()[:3] == ["model", "versions", "newest"]
     assert row.split()[:6] == ["flowers", "2", "2", "champion", "->", "2"]
     assert "0.2000" in row
+
+
+def test_figures_are_those_the_models_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers have no accuracy; a column nobody fills tells nothing."""
+    numbers = replace(MODEL, versions=tuple(replace(each, metrics={"r2": 0.75}) for each in MODEL.versions))
+    monkeypatch.setattr(Registry, "list_models", lambda _self: (numbers,))
+    monkeypatch.setattr(Registry, "show_model", lambda _self, _name: numbers)
+    for told in (graft("list").stdout, graft("show", "flowers").stdout):
+        assert "r2" in told
+        assert "0.7500" in told
+        assert "accuracy" not in told
 
 
 def test_show_lists_versions_and_moves(monkeypatch: pytest.MonkeyPatch) -> None:
