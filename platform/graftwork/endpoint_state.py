@@ -43,6 +43,8 @@ class EndpointState(BaseModel):
     """Versions that aliases point to and that are not served, each with the reason."""
     takes_text: bool = False
     """Whether its first model takes texts; otherwise pictures."""
+    asks_for_key: bool = False
+    """Whether requests must bring an API key or a token."""
     ready: bool = False
     """Whether it answers requests."""
     revision: int = 0

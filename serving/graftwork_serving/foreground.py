@@ -18,6 +18,7 @@ from graftwork.endpoint_state import (
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.settings import Settings
+from graftwork.spec.endpoint_access import Access
 from graftwork.spec.inference_endpoint import GrpcListener
 from graftwork_serving.access.sources import local_access
 from graftwork_serving.endpoint_config import ModelConfig
@@ -168,4 +169,5 @@ def _state(loaded: EndpointFile, models: list[ModelConfig]) -> EndpointState:
         spec_file=str(loaded.file.absolute()),
         models=served_names(models),
         takes_text=bool(models) and models[0].takes_text,
+        asks_for_key=isinstance(loaded.endpoint.spec.auth, Access),
     )

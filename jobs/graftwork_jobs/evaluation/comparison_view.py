@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -132,7 +133,7 @@ def slice_tables(slices: Sequence[Slice], *, score: str, second: str, whole: flo
     tables = []
     for column in dict.fromkeys(each.column for each in slices):
         ordered = sorted(
-            (each for each in slices if each.column == column), key=lambda each: each.summary.get(score, 2.0)
+            (each for each in slices if each.column == column), key=lambda each: _strength(each, score, second)
         )
         tables.append(
             SliceTable(
@@ -144,6 +145,14 @@ def slice_tables(slices: Sequence[Slice], *, score: str, second: str, whole: flo
             )
         )
     return tables
+
+
+def _strength(each: Slice, score: str, second: str) -> float:
+    """What slices are ordered by; those without a figure come last."""
+    if score == "r2":
+        # It measures against the slice's own spread: where all examples are much alike, a small error looks bad.
+        return -each.summary.get(second, -math.inf)
+    return each.summary.get(score, math.inf)
 
 
 def _slice_row(each: Slice, score: str, second: str) -> SliceRow:

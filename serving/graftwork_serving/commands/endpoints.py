@@ -6,7 +6,7 @@ import click
 
 from graftwork.cli.console import make_reporter, print_json, print_table
 from graftwork.cli.options import Output, output_option
-from graftwork.endpoint_state import require_endpoint, running_endpoints
+from graftwork.endpoint_state import EndpointState, require_endpoint, running_endpoints
 from graftwork.settings import load_settings
 
 
@@ -41,9 +41,9 @@ def show(name: str, output: Output) -> None:
     if output == "json":
         print_json(state.model_dump(mode="json"))
         return
-    for key, value in state.model_dump(mode="json").items():
-        if value is not None:
-            click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    for key, value in _told(state).items():
+        if value:
+            click.echo(f"{key}: {value}")
 
 
 @command.command("stop")
@@ -75,3 +75,19 @@ def update(name: str, output: Output) -> None:
         print_json(state.model_dump(mode="json"))
     else:
         click.echo(f"Endpoint {name} now serves {', '.join(state.models)}.")
+
+
+def _told(state: EndpointState) -> dict[str, str | None]:
+    """What a person wants to know, in words; empty where there is nothing to say."""
+    return {
+        "name": state.name,
+        "state": "ready" if state.ready else "starting",
+        "url": state.url,
+        "gRPC": state.grpc,
+        "models": ", ".join(state.models),
+        "asks for": "a key or token" if state.asks_for_key else None,
+        "not served": "; ".join(state.given_up),
+        "last error": state.last_error,
+        "file": state.spec_file,
+        "process": str(state.pid),
+    }

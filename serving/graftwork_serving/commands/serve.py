@@ -56,8 +56,11 @@ def _announce(state: EndpointState, output: Output, reporter: Reporter, *, stop:
         return
     reporter.say(f"Endpoint {state.name} answers at {state.url} with {', '.join(state.models)}.")
     example = ("-H 'Content-Type: text/plain' -d 'some text'", "--text 'some text'") if state.takes_text else _PICTURE
-    reporter.say(f"  curl {example[0]} {state.url}/v1/endpoints/{state.name}/predict")
+    key = '-H "x-api-key: $GRAFT_API_KEY" ' if state.asks_for_key else ""
+    reporter.say(f"  curl {key}{example[0]} {state.url}/v1/endpoints/{state.name}/predict")
     if state.grpc is not None:
         reporter.say(f"  gRPC (Open Inference Protocol): {state.grpc}")
     reporter.say(f"  graft predict {state.name} {example[1]}")
+    if state.asks_for_key:
+        reporter.say("  It asks for a key: export GRAFT_API_KEY=... first.")
     reporter.say(f"Stop it with: graft endpoints stop {state.name}" if stop else "Stop it with Ctrl-C.")

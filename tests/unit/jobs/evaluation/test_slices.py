@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from graftwork_jobs.evaluation.comparison_view import slice_tables
 from graftwork_jobs.evaluation.slice_diagnosis import weak_slice
 from graftwork_jobs.evaluation.slices import MOST_SLICES, Slice, slices_of
 from graftwork_jobs.targets.classes import ClassTarget
@@ -85,3 +86,15 @@ def test_a_weak_slice_is_named_if_it_is_sure_and_clear(weakest: Slice, named: bo
 def test_the_only_slice_is_not_weaker_than_itself() -> None:
     """A column with one value says nothing."""
     assert weak_slice([_slice("phone", 0.5, 100, 0.01)], score="f1", words="F1", whole=0.9, examples=100) is None
+
+
+def test_slices_of_numbers_are_ordered_by_their_error() -> None:
+    """R2 is low where the truth hardly varies, however small the error; slices without a figure come last."""
+    parts = [
+        Slice(column="camera", value=value, examples=40, summary=summary, intervals={})
+        for value, summary in (("alike", {"r2": -3.7, "mae": 10.3}), ("far", {"r2": 0.2, "mae": 23.7}), ("none", {}))
+    ]
+    (table,) = slice_tables(parts, score="r2", second="mae", whole=0.5)
+    assert [row.slice.value for row in table.rows] == ["far", "alike", "none"]
+    (table,) = slice_tables(parts, score="mae", second="r2", whole=0.5)
+    assert table.rows[-1].slice.value == "none"
