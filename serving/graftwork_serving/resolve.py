@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -51,14 +51,20 @@ def resolve_models(
         resolved: `NAME/VERSION` behind each `NAME@ALIAS`, where somebody else has asked the registry already.
 
     Raises:
-        SpecError: no such model or bundle, or two models of one name.
+        SpecError: no such models or bundles, all of them, or two models of one name.
         BundleError: a bundle was changed.
     """
     told = resolved or {}
-    models = [
-        _resolve(model, told.get(model.model, model.model), base_dir=base_dir, settings=settings)
-        for model in endpoint.spec.models
-    ]
+    models: list[ModelConfig] = []
+    missing: list[Problem] = []
+    for number, model in enumerate(endpoint.spec.models):
+        try:
+            models.append(_resolve(model, told.get(model.model, model.model), base_dir=base_dir, settings=settings))
+        except SpecError as error:
+            where = f"spec.models[{number}].model"
+            missing += [replace(problem, where=f"{where}: {problem.where}") for problem in error.problems]
+    if missing:
+        raise SpecError(missing)
     # Names as they turned out: those of paths depend on where the paths lead.
     shares = [
         Share(name=model.name, reference=model.reference, traffic=served.traffic, shadow=served.shadow)
@@ -194,11 +200,15 @@ def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Se
 
 def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
     path = (base_dir / Path(reference).expanduser()).absolute()
-    if (path / MANIFEST_FILE).is_file() or not _looks_registered(reference):
-        name = path.parent.name if path.name == "bundle" else path.name
-        return _Source(name=name, version=None, bundle=open_bundle(path))
     from graftwork.registry import Registry
 
+    is_bundle = (path / MANIFEST_FILE).is_file()
+    if not is_bundle and not path.exists() and Path(reference).name == reference:
+        # A registered model without a version, or none at all: the registry says how to write it.
+        Registry(settings).resolve(reference)
+    if is_bundle or not _looks_registered(reference):
+        name = path.parent.name if path.name == "bundle" else path.name
+        return _Source(name=name, version=None, bundle=open_bundle(path))
     resolved = Registry(settings).resolve(reference)
     return _Source(
         name=resolved.name, version=str(resolved.version), bundle=resolved.bundle, alias=named_alias(reference)

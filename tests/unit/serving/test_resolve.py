@@ -1,0 +1,29 @@
+"""From the models of an endpoint's file to bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from graftwork.errors import SpecError
+from graftwork.settings import Settings
+from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork_serving.resolve import resolve_models
+from tests.support.small_bundles import make_small_bundle
+from tests.unit.spec.examples import ENDPOINT, changed
+
+
+def test_all_models_that_are_not_there_are_named_with_their_places(tmp_path: Path) -> None:
+    """One word to each, so that one look at the file mends them all."""
+    good = make_small_bundle(tmp_path / "good").path
+    models = [{"model": "rose"}, {"model": str(good)}, {"model": "nope@champion"}, {"model": str(tmp_path / "none")}]
+    endpoint = InferenceEndpoint.model_validate(changed(ENDPOINT, ("spec", "models"), models))
+    with pytest.raises(SpecError) as caught:
+        resolve_models(endpoint, base_dir=tmp_path, settings=Settings.at(tmp_path / "home"))
+    places = [problem.where.partition(":")[0] for problem in caught.value.problems]
+    assert places == [f"spec.models[{number}].model" for number in (0, 2, 3)]
+    first, second, third = map(str, caught.value.problems)
+    assert "the model name 'rose'" in first
+    assert "the model name 'nope'" in second
+    assert "no such directory" in third
