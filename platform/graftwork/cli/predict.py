@@ -182,5 +182,10 @@ def _rows(file: str, answer: dict[str, Any]) -> list[tuple[str, str, str]]:
     if "values" in answer:
         cells = [(name, f"{value:.6g}") for name, value in answer["values"].items()]
     else:
-        cells = [(label, f"{score:.4f}") for label, score in answer["scores"].items()]
+        # Of several labels, those at or above their thresholds are given.
+        given = set(answer.get("labels", ()))
+        cells = [
+            (label, f"{score:.4f} given" if label in given else f"{score:.4f}")
+            for label, score in answer["scores"].items()
+        ]
     return [(file if index == 0 else "", *cell) for index, cell in enumerate(cells)]
