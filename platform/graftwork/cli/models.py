@@ -12,6 +12,8 @@ import click
 
 from graftwork.cli.console import console, make_reporter, print_json, print_table
 from graftwork.cli.options import Output, output_option
+from graftwork.endpoint_state import running_endpoints
+from graftwork.errors import Problem, SpecError
 from graftwork.settings import load_settings
 
 if TYPE_CHECKING:
@@ -117,6 +119,39 @@ def export(reference: str, destination: Path, output: Output) -> None:
         print_json({"reference": reference, "path": str(bundle.path), "digest": bundle.digest})
     else:
         console().print(f"{reference} is in {bundle.path}")
+
+
+@command.command("remove")
+@click.argument("reference", metavar="NAME/VERSION")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output_option
+def remove(reference: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
+    """Delete a version and its bundle for good; not one that an alias points to or that is served here."""
+    from graftwork.registry.references import VersionReference, parse_reference
+
+    parsed = parse_reference(reference)
+    if not isinstance(parsed, VersionReference):
+        raise SpecError(
+            Problem(where=reference, received="no version", expected="NAME/VERSION", fix="See: graft models show NAME.")
+        )
+    for endpoint in running_endpoints(load_settings().endpoints_dir):
+        if f"{parsed.name} {parsed.version}" in endpoint.models:
+            raise SpecError(
+                Problem(
+                    where=reference,
+                    received=f"a version that endpoint {endpoint.name} serves",
+                    expected="one that is not served",
+                    fix=f"Stop it first: graft endpoints stop {endpoint.name}.",
+                )
+            )
+    registry = _registry(output)
+    if not yes:
+        click.confirm(f"Delete {reference} and its bundle for good?", abort=True, err=True)
+    registry.remove(parsed.name, parsed.version)
+    if output == "json":
+        print_json({"name": parsed.name, "version": parsed.version, "removed": True})
+    else:
+        console().print(f"{reference} is deleted")
 
 
 def _registry(output: Output) -> Registry:

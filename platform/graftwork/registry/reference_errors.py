@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from graftwork.errors import Problem, SpecError
 from graftwork.near_names import did_you_mean
-from graftwork.registry.records import RegisteredModel
+from graftwork.registry.records import ModelVersion, RegisteredModel
 
 
 def no_alias(where: str, model: RegisteredModel, alias: str) -> SpecError:
@@ -28,5 +28,18 @@ def bare_name(reference: str, model: RegisteredModel) -> SpecError:
             received="a model name alone",
             expected="NAME@ALIAS, NAME/VERSION or the path of a bundle directory",
             fix=f"Write {' or '.join(choices)}.",
+        )
+    )
+
+
+def still_named(version: ModelVersion) -> SpecError:
+    """A version that something may be served by."""
+    alias = version.aliases[0]
+    return SpecError(
+        Problem(
+            where=f"{version.name}/{version.version}",
+            received=f"a version that {', '.join(version.aliases)} points to",
+            expected="one that no alias points to",
+            fix=f"Move the alias first: graft models alias {version.name} {alias} VERSION.",
         )
     )

@@ -24,7 +24,7 @@ from graftwork.progress import SilentReporter
 from graftwork.registry.alias_history import AliasMove, read_moves, version_before
 from graftwork.registry.mlflow_client import RegistryError, connect, is_missing, is_taken, registry_errors
 from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel, Registration, ResolvedModel
-from graftwork.registry.reference_errors import bare_name, no_alias
+from graftwork.registry.reference_errors import bare_name, no_alias, still_named
 from graftwork.registry.references import (
     AliasReference,
     PathReference,
@@ -234,6 +234,23 @@ class Registry:
             )
         with self._errors():
             return self._move_alias(name, alias, before, "rollback")
+
+    def remove(self, name: str, number: int) -> None:
+        """Delete a version for good: the version first, so that none is ever left without its bundle.
+
+        Raises:
+            SpecError: there is no such version, or an alias points to it.
+        """
+        version = self._known_version(name, number, where=f"{name}/{number}")
+        if version.aliases:
+            raise still_named(version)
+        with self._errors():
+            run = str(self._client.get_model_version(name, str(number)).run_id)
+            if len(self.show_model(name).versions) == 1:
+                self._client.delete_registered_model(name)
+            else:
+                self._client.delete_model_version(name, str(number))
+            self._tracking.delete_artifacts(run, version.source.rpartition("/")[2])
 
     def export(self, reference: str, destination: Path) -> Bundle:
         """Copy a bundle out of the registry.

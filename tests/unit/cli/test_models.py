@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from graftwork.cli.main import cli
+from graftwork.endpoint_state import EndpointState, process_started_at, write_state
 from graftwork.errors import Problem, SpecError
 from graftwork.registry import Registry
 from graftwork.registry.alias_history import AliasMove
@@ -109,6 +111,34 @@ def test_alias_that_pointed_there_already(monkeypatch: pytest.MonkeyPatch) -> No
     change = AliasChange(name="flowers", alias="champion", before=2, after=2)
     monkeypatch.setattr(Registry, "set_alias", lambda _self, _name, _alias, _version: change)
     assert "already" in graft("alias", "flowers", "champion", "2").stdout
+
+
+def test_a_version_is_removed_once_it_is_confirmed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never an alias, never without a word; `--yes` is the word."""
+    removed: list[tuple[str, int]] = []
+    monkeypatch.setattr(Registry, "remove", lambda _self, name, version: removed.append((name, version)))
+    assert graft("remove", "flowers@champion", "--yes").exit_code == 2
+    assert graft("remove", "flowers/1").exit_code != 0
+    assert removed == []
+    assert graft("remove", "flowers/1", "--yes").stdout == "flowers/1 is deleted\n"
+    assert removed == [("flowers", 1)]
+
+
+def test_a_version_that_is_served_here_is_not_removed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its endpoint may need the bundle again."""
+    monkeypatch.setattr(Registry, "remove", lambda *_: pytest.fail("was removed"))
+    mine = EndpointState(
+        name="garden",
+        url="",
+        pid=os.getpid(),
+        process_started_at=process_started_at(os.getpid()),
+        spec_file="",
+        models=["flowers 1"],
+    )
+    write_state(home / "endpoints", mine)
+    result = graft("remove", "flowers/1", "--yes")
+    assert result.exit_code == 2
+    assert "graft endpoints stop garden" in result.stderr
 
 
 def test_unknown_model_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,6 +165,39 @@ def test_unusable_names_are_refused_first(registry: Registry, tmp_path: Path, na
     assert registry.list_models() == ()
 
 
+# Removing
+
+
+def test_a_removed_version_is_gone_with_its_bundle(two_versions: Registry, settings: Settings) -> None:
+    """The other one stays, with its alias and its files."""
+    two_versions.remove("colours", 1)
+    model = two_versions.show_model("colours")
+    assert [version.version for version in model.versions] == [2]
+    assert two_versions.resolve("colours@champion").version == 2
+    assert list(settings.artifacts_dir.rglob("manifest.json")) == [
+        two_versions.resolve("colours/2").path / "manifest.json"
+    ]
+    with pytest.raises(SpecError, match="version 1, expected one of the versions of colours: 2"):
+        two_versions.remove("colours", 1)
+
+
+def test_what_an_alias_points_to_is_not_removed(two_versions: Registry, settings: Settings) -> None:
+    """Something may be served by it."""
+    before = state(two_versions, settings)
+    with pytest.raises(SpecError, match=r"champion points to.*graft models alias colours champion VERSION"):
+        two_versions.remove("colours", 2)
+    assert state(two_versions, settings) == before
+
+
+def test_a_model_goes_with_its_last_version(registry: Registry, tmp_path: Path) -> None:
+    """Rather than staying as a name without anything; the name can be used again."""
+    bundle = make_small_bundle(tmp_path / "b")
+    registry.register(bundle, "colours", None)
+    registry.remove("colours", 1)
+    assert registry.list_models() == ()
+    assert registry.register(bundle, "colours", "champion").version == 1
+
+
 # All or nothing
 
 
