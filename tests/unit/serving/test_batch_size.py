@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,15 +23,15 @@ def test_a_batch_grows_while_it_pays(seconds: dict[int, float], expected: int) -
     assert best_batch_size(seconds.__getitem__, sorted(seconds)) == expected
 
 
-def test_one_undisturbed_pass_is_enough() -> None:
+def test_one_undisturbed_pass_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short passes are timed until one of them is not disturbed."""
-    calls = 0
+    now, calls = 0.0, 0
 
     def run(batch: np.ndarray) -> np.ndarray:
-        nonlocal calls
+        nonlocal now, calls
         calls += 1
-        if calls != 8:
-            time.sleep(1e-3)
+        now += 1e-4 if calls == 8 else 1e-3
         return np.zeros((len(batch), 1), np.float32)
 
-    assert seconds_an_example(run, np.zeros(3, np.uint8), 2) < 0.4e-3
+    monkeypatch.setattr("graftwork_serving.batch_size.time", SimpleNamespace(perf_counter=lambda: now))
+    assert seconds_an_example(run, np.zeros(3, np.uint8), 2) == pytest.approx(0.5e-4)
