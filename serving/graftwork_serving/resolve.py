@@ -202,11 +202,10 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
     path = (base_dir / Path(reference).expanduser()).absolute()
     from graftwork.registry import Registry
 
-    is_bundle = (path / MANIFEST_FILE).is_file()
-    if not is_bundle and not path.exists() and Path(reference).name == reference:
-        # A registered model without a version, or none at all: the registry says how to write it.
-        Registry(settings).resolve(reference)
-    if is_bundle or not _looks_registered(reference):
+    if (path / MANIFEST_FILE).is_file() or not _looks_registered(reference):
+        if not path.exists() and Path(reference).name == reference:
+            # A registered model without a version, or none at all: the registry says how to write it.
+            Registry(settings).resolve(reference)
         name = path.parent.name if path.name == "bundle" else path.name
         return _Source(name=name, version=None, bundle=open_bundle(path))
     resolved = Registry(settings).resolve(reference)

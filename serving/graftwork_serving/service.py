@@ -156,7 +156,7 @@ class PredictionService:
         return Prediction(model=model, scores=scores, seconds=time.perf_counter() - started, examples=examples)
 
 
-def _refused(error: ExampleError, *, examples: int) -> Exception:
+def _refused(error: ExampleError, *, examples: int) -> RequestError:
     """What a client hears of an example that cannot be used."""
     why = str(error)
     # As in the paths that other errors name: from 0.
@@ -169,4 +169,4 @@ def _refused(error: ExampleError, *, examples: int) -> Exception:
         case TextError():
             return RequestError(400, f"{said} Send text in UTF-8.")
         case _:
-            return error
+            raise error
