@@ -212,7 +212,7 @@ def _plan_scanned(
     # Where rows of a batch depend on each other, the preflight goes through all of them on one worker.
     compares = spec.scaling.preflight == "auto" and backbone_trains_as_in_training(spec)
     rows_per_worker = batches.micro_rows if compares else batches.rows_per_rank
-    with reporter.task("estimate time", None):
+    with reporter.task("time the network", None):
         seconds_each = _forward_seconds(network, trial_batch(inputs, texts, _TRIAL_ROWS))
     # The trial ran on all cores of this machine; the workers may use fewer.
     slower = max(1.0, _cores() / (spec.scaling.workers * spec.scaling.cpus_per_worker))

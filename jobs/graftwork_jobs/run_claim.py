@@ -22,6 +22,8 @@ from graftwork_jobs.run_paths import RunPaths, RunState
 if TYPE_CHECKING:
     from graftwork.settings import Settings
 
+_REMOVED = ".removed-"
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedRun:
@@ -72,6 +74,28 @@ def claimed_run(
         yield ClaimedRun(paths=paths, earlier=earlier)
     finally:
         os.close(stream)
+
+
+def remove_run(settings: Settings, paths: RunPaths) -> None:
+    """Delete a run with all its files; what is registered stays. If this is cut off, the next removal goes on with it.
+
+    Args:
+        settings: where runs are.
+        paths: of the run.
+
+    Raises:
+        JobBusyError: a process works on it.
+    """
+    folder = run_paths.job_dir(settings, paths.job)
+    with _locked(folder / ".lock"):
+        stream = _open(paths.lock_file)
+        try:
+            _take(stream, paths, wait=False)
+            paths.root.rename(folder / f"{_REMOVED}{paths.run_id}")
+        finally:
+            os.close(stream)
+        for left in folder.glob(f"{_REMOVED}*"):
+            shutil.rmtree(left)
 
 
 def _sweep(paths: RunPaths) -> None:

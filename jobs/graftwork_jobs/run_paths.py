@@ -147,7 +147,8 @@ def runs_of(settings: Settings, job: str) -> list[RunPaths]:
     folder = job_dir(settings, job)
     if not folder.is_dir():
         return []
-    return [RunPaths(root=root) for root in sorted(folder.iterdir(), reverse=True) if (root / "state.json").is_file()]
+    roots = (root for root in sorted(folder.iterdir(), reverse=True) if not root.name.startswith("."))
+    return [RunPaths(root=root) for root in roots if (root / "state.json").is_file()]
 
 
 def all_runs(settings: Settings) -> Iterator[RunPaths]:

@@ -113,6 +113,30 @@ def stop(name: str, output: Output) -> None:
         console().print(f"stopped {paths.job}/{paths.run_id}")
 
 
+@command.command("remove")
+@click.argument("name", metavar="JOB/RUN")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@output_option
+def remove(name: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
+    """Delete a run with its checkpoints, report and log for good; a model it registered stays."""
+    from graftwork_jobs.run_claim import remove_run
+
+    settings = load_settings()
+    paths = find_run(settings, name)
+    full = f"{paths.job}/{paths.run_id}"
+    if name != full:
+        raise SpecError(
+            Problem(where="JOB/RUN", received=name, expected="one run by its whole name", fix=f"Such as: {full}")
+        )
+    if not yes:
+        click.confirm(f"Delete {full} ({_row(paths)['status']}) and all its files for good?", abort=True, err=True)
+    remove_run(settings, paths)
+    if output == "json":
+        print_json({"job": paths.job, "run": paths.run_id, "removed": True})
+    else:
+        console().print(f"{full} is deleted")
+
+
 def find_run(settings: Settings, name: str) -> RunPaths:
     """The run a user means.
 

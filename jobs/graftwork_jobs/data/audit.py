@@ -17,7 +17,7 @@ from graftwork_jobs.data.sources import NOUNS, Listing
 SHOWN = 20
 _EXAMPLES = 3
 # From here on the rarest class is learnt noticeably worse unless it is weighed up; a convention, not a law.
-_IMBALANCE = 5.0
+IMBALANCE = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def imbalance(counts: Mapping[str, int]) -> float:
 def imbalance_warnings(counts: Mapping[str, int], what: InputKind) -> list[str]:
     """Whether one class outweighs another so much that it hurts."""
     ratio = imbalance(counts)
-    if ratio < _IMBALANCE:
+    if ratio < IMBALANCE:
         return []
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return [

@@ -47,6 +47,7 @@ PICTURE_SUFFIXES = frozenset(
         ".webp",
     ]
 )
+_TABLE_SUFFIXES: dict[str, TableKind] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _SHOWN = 20
 
 NOUNS: dict[InputKind, str] = {"image": "picture", "text": "text"}
@@ -173,15 +174,11 @@ def list_source(
 def _format(source: Source) -> TableKind | Literal["image-folder"]:
     if source.format != "auto":
         return source.format
-    match PurePosixPath((source.uri or "").partition("::")[0]).suffix.lower():
-        case ".csv":
-            return "csv"
-        case ".jsonl" | ".ndjson":
-            return "jsonl"
-        case ".parquet":
-            return "parquet"
-        case _:
-            return "image-folder"
+    return _TABLE_SUFFIXES.get(_suffix((source.uri or "").partition("::")[0]), "image-folder")
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
 
 
 # Folders
@@ -202,7 +199,7 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     loose: list[str] = []
     for file in sorted(tree.files):
         folder, inside, _ = file.partition("/")
-        if PurePosixPath(file).suffix.lower() not in PICTURE_SUFFIXES:
+        if _suffix(file) not in PICTURE_SUFFIXES:
             ignored.append(file)
         elif not inside:
             loose.append(file)
@@ -359,10 +356,11 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, column
     slices = [cells.pop() for _ in columns.slices]
     weight = cells.pop() if columns.weight is not None else None
     uri = value if what == "text" else _beside_table(table, value)
+    place = f"{table} {row_word(kind)} {row.number}"
     return Example(
         input=uri,
         label=_clean(", ".join(cells)),
-        place=f"{table} {row_word(kind)} {row.number}" if what == "text" else uri,
+        place=place if what == "text" else f"{uri} ({place})",
         cells=tuple(_clean(cell) for cell in cells),
         weight=weight,
         slices=tuple(_clean(cell) for cell in reversed(slices)),
@@ -407,7 +405,9 @@ def _nearby(uri: str) -> str:
     path = Path(uri)
     while not path.parent.is_dir():
         path = path.parent
-    there = sorted(entry.name for entry in path.parent.iterdir())
+    there = sorted(
+        entry.name for entry in path.parent.iterdir() if entry.is_dir() or _suffix(entry.name) in _TABLE_SUFFIXES
+    )
     near = [f"`{path.parent / name}`" for name in near_names(path.name, there)]
     return f"Did you mean {' or '.join(near)}?" if near else ""
 

@@ -82,22 +82,32 @@ def _read_csv(file: Path, wanted: Sequence[str]) -> Table:
     csv.field_size_limit(sys.maxsize)
     # utf-8-sig: spreadsheets put a byte-order mark in front.
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, restkey=_SURPLUS)
+        # Strict: otherwise a quote that is never closed makes one cell of the rest of the file.
+        reader = csv.DictReader(stream, restkey=_SURPLUS, strict=True)
+        read = 0
         try:
             columns = tuple(column.strip() for column in reader.fieldnames or [])
             reader.fieldnames = columns
+            read = reader.line_num
             if not set(wanted) <= set(columns):
                 _check_separator(columns)
                 return Table(columns=columns, rows=())
-            rows = tuple(
-                TableRow(number=reader.line_num, values=tuple(_text(row.get(name)) for name in wanted))
-                for row in _as_wide_as_the_header(reader, len(columns))
-            )
+            rows = []
+            for row in _as_wide_as_the_header(reader, len(columns)):
+                read = reader.line_num
+                rows.append(TableRow(number=read, values=tuple(_text(row.get(name)) for name in wanted)))
         except csv.Error as error:
-            raise TableError(f"line {reader.line_num}: {error}") from error
+            raise TableError(_broken_quotes(error, first=read + 1, last=reader.reader.line_num)) from error
         except UnicodeDecodeError as error:
             raise TableError(_not_utf8(file)) from error
-    return Table(columns=columns, rows=rows)
+    return Table(columns=columns, rows=tuple(rows))
+
+
+def _broken_quotes(error: csv.Error, *, first: int, last: int) -> str:
+    """What Python's reader refuses, apart from rows that are too wide, are quotes that open or close where none may."""
+    if "unexpected end of data" in str(error):
+        return f"line {first}: a quote is opened and never closed. Close it, or write a quote inside a value twice"
+    return f"line {last}: {error}. Write a quote inside a quoted value twice"
 
 
 def _check_separator(columns: Sequence[str]) -> None:

@@ -73,6 +73,11 @@ def against_too_few_epochs(epochs: int, phase: str) -> tuple[str, ...]:
     return (f"epochs {epochs * 2} with training.earlyStopping {{patience: 3}} in phase {phase}",)
 
 
+def for_the_score(key: str) -> tuple[str, ...]:
+    """Keep the epoch with the best answers rather than the one with the lowest loss."""
+    return (f"training.earlyStopping {{monitor: val_{key}}}, if the answers count more than how sure they are",)
+
+
 def against_imbalance(spec: FineTuneJobSpec | None) -> tuple[str, ...]:
     """Give rare classes more weight."""
     balanced = spec is not None and spec.training.class_weights == "balanced"

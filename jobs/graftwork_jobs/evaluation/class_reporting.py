@@ -48,8 +48,8 @@ class ClassReporting:
     """One class of several."""
 
     second = "f1_macro"
-    score = "accuracy"
-    score_words = "accuracy"
+    score = slice_score = "accuracy"
+    score_words = slice_words = "accuracy"
     details = "Classes and calibration"
     template = "classes.html.j2"
     titles: Mapping[str, str] = {

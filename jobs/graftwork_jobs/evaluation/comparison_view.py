@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from graftwork.spec.target_metrics import RANGES
 from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotCompared, amount, verdict
 from graftwork_jobs.evaluation.resampling import Interval
-from graftwork_jobs.evaluation.slices import Slice
+from graftwork_jobs.evaluation.slices import Slice, strength
 
 SLICE_ROWS: Final = 20
 """A table of slices shows at most this many of a column, the weakest first."""
@@ -121,19 +120,22 @@ def _rows(comparison: Comparison, titles: Mapping[str, str]) -> tuple[Difference
     )
 
 
-def slice_tables(slices: Sequence[Slice], *, score: str, second: str, whole: float) -> list[SliceTable]:
+def slice_tables(
+    slices: Sequence[Slice], *, score: str, second: str, slice_score: str, whole: float
+) -> list[SliceTable]:
     """What the page shows of the slices, a table a column.
 
     Args:
         slices: of the test set.
         score: the leading figure.
         second: the one beside it.
+        slice_score: the one to order by.
         whole: the leading figure of all of the test set.
     """
     tables = []
     for column in dict.fromkeys(each.column for each in slices):
         ordered = sorted(
-            (each for each in slices if each.column == column), key=lambda each: _strength(each, score, second)
+            (each for each in slices if each.column == column), key=lambda each: strength(each, slice_score)
         )
         tables.append(
             SliceTable(
@@ -145,14 +147,6 @@ def slice_tables(slices: Sequence[Slice], *, score: str, second: str, whole: flo
             )
         )
     return tables
-
-
-def _strength(each: Slice, score: str, second: str) -> float:
-    """What slices are ordered by; those without a figure come last."""
-    if score == "r2":
-        # It measures against the slice's own spread: where all examples are much alike, a small error looks bad.
-        return -each.summary.get(second, -math.inf)
-    return each.summary.get(score, math.inf)
 
 
 def _slice_row(each: Slice, score: str, second: str) -> SliceRow:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.data.audit import IMBALANCE
 from graftwork_jobs.evaluation import advice
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.metrics import ClassificationMetrics, ClassMetrics
@@ -25,7 +26,7 @@ DOMAIN_DROP: Final = 0.05
 OVERCONFIDENCE: Final = 0.05
 # A class is weak only if its recall is far from that of the others, not merely below them.
 WEAK_RECALL_GAP: Final = 0.15
-# A class with less than half the training examples of the middle class is rare.
+# A class with less than half the training examples of the middle class is rare, as is one that the plan warns of.
 RARE_SHARE: Final = 0.5
 _CLASSES_NAMED = 5
 
@@ -95,7 +96,13 @@ def _weak_classes(
         return None
     weak.sort(key=lambda row: (row.recall or 0.0, row.label))
     middle = median(train_counts.values()) if train_counts else 0
-    rare = [row for row in weak if train_counts.get(row.label, middle) < RARE_SHARE * middle]
+    largest = max(train_counts.values(), default=0)
+    rare = [
+        row
+        for row in weak
+        if (count := train_counts.get(row.label)) is not None
+        and (count < RARE_SHARE * middle or count * IMBALANCE <= largest)
+    ]
     named = "; ".join(_describe(row, test, train_counts) for row in weak[:_CLASSES_NAMED])
     more = f"; and {len(weak) - _CLASSES_NAMED} more" if len(weak) > _CLASSES_NAMED else ""
     evidence = f"Of all test examples {accuracy:.3f} are right, but {named}{more}."
@@ -104,7 +111,7 @@ def _weak_classes(
             code="class_imbalance",
             severity="warning",
             title="Rare classes are often missed" if len(rare) > 1 else "A rare class is often missed",
-            evidence=f"{evidence} The middle class has {middle:g} training examples.",
+            evidence=f"{evidence} The middle class has {middle:g} training examples, the largest {largest:,}.",
             advice=advice.against_imbalance(spec),
         )
     return Finding(

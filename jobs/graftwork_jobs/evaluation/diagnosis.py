@@ -69,6 +69,7 @@ def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
             kept_epochs=given.kept_epochs,
             guess=given.reporting.guess(given),
             score=given.reporting.score_words,
+            score_key=given.reporting.score,
             train_examples=given.train_examples or sum(given.train_counts.values()),
             validation_examples=given.validation_examples,
             spec=given.spec,
@@ -85,9 +86,9 @@ def _weak_slices(given: DiagnosisInput) -> list[Finding]:
     reporting, test = given.reporting, given.test
     found = weak_slice(
         given.slices,
-        score=reporting.score,
-        words=reporting.score_words,
-        whole=test.summary[reporting.score],
+        score=reporting.slice_score,
+        words=reporting.slice_words,
+        whole=test.summary[reporting.slice_score],
         examples=test.examples,
     )
     return [] if found is None else [found]

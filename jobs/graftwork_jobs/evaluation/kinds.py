@@ -72,6 +72,16 @@ class Reporting(Protocol):
         ...
 
     @property
+    def slice_score(self) -> str:
+        """Key of the figure that slices are compared by: one that does not depend on how a slice's truths spread."""
+        ...
+
+    @property
+    def slice_words(self) -> str:
+        """That figure in a sentence."""
+        ...
+
+    @property
     def titles(self) -> Mapping[str, str]:
         """Titles of the summary's figures, in the order to show them."""
         ...

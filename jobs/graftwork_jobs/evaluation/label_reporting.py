@@ -33,8 +33,8 @@ class LabelView:
 class LabelReporting:
     """Any number of labels."""
 
-    score = "f1_macro"
-    score_words = "macro F1"
+    score = slice_score = "f1_macro"
+    score_words = slice_words = "macro F1"
     second = "map"
     details = "Labels"
     template = "labels.html.j2"

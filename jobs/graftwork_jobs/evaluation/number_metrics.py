@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,5 +110,12 @@ def number_metrics(
         rows=rows,
         predictions=predictions,
         truths=truths,
-        notes=(f"R2 is not defined for {', '.join(constant)}: all true values are the same.",) if constant else (),
+        notes=tuple(_notes(names, constant)),
     )
+
+
+def _notes(names: Sequence[str], constant: Sequence[str]) -> Iterator[str]:
+    if constant:
+        yield f"R2 is not defined for {', '.join(constant)}: all true values are the same."
+    if len(names) > 1:
+        yield f"MAE and RMSE are means over {len(names)} numbers: they say something where all have the same unit."

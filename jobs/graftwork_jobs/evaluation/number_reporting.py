@@ -21,6 +21,8 @@ class NumberReporting:
     score = "r2"
     score_words = "R²"
     second = "mae"
+    slice_score = "mae"
+    slice_words = "mean absolute error"
     details = "Numbers"
     template = "numbers.html.j2"
     titles: Mapping[str, str] = {"r2": "R²", "mae": "Mean absolute error", "rmse": "Root mean squared error"}

@@ -32,6 +32,8 @@ DIVERGENCE_RATIO: Final = 1.5
 STILL_IMPROVING: Final = 0.02
 # As many epochs as twice the default patience of early stopping.
 PLATEAU_EPOCHS: Final = 6
+# A score higher by less than this, or than one standard error, is no reason to prefer another epoch.
+HIGHER_SCORE: Final = 0.03
 _TREND_EPOCHS = 2
 
 
@@ -45,6 +47,7 @@ class _Phase:
     is_last: bool
     guess: Guess
     score: str
+    score_key: str
     train_examples: int
     validation_examples: int
     spec: FineTuneJobSpec | None
@@ -65,6 +68,7 @@ def phase_findings(
     kept_epochs: Mapping[str, int],
     guess: Guess,
     score: str,
+    score_key: str,
     train_examples: int,
     validation_examples: int,
     spec: FineTuneJobSpec | None,
@@ -76,6 +80,7 @@ def phase_findings(
         kept_epochs: the epoch whose weights each phase ended with.
         guess: what guessing reaches.
         score: the figure beside the loss, in words.
+        score_key: its key.
         train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 when unknown.
         spec: the job's spec, for the advice.
@@ -90,6 +95,7 @@ def phase_findings(
             is_last=index == len(phases) - 1,
             guess=guess,
             score=score,
+            score_key=score_key,
             train_examples=train_examples,
             validation_examples=validation_examples,
             spec=spec,
@@ -105,7 +111,7 @@ def _judge(phase: _Phase) -> list[Finding]:
             return [finding]
     if finding := _overfitting(phase):
         return [finding]
-    found = [_still_improving(phase) or _underfitting(phase), _plateau(phase)]
+    found = [_still_improving(phase) or _underfitting(phase), _plateau(phase), _higher_score(phase)]
     return [finding for finding in found if finding is not None]
 
 
@@ -283,6 +289,26 @@ def _plateau(phase: _Phase) -> Finding | None:
         evidence=f"In the {len(idle)} epochs after it the validation loss stayed at {phase.kept.val_loss:.3g} and the "
         f"training loss at {phase.kept.loss:.3g}.",
         advice=("training.earlyStopping {patience: 3}, which saves this time",),
+        phase=phase.name,
+    )
+
+
+def _higher_score(phase: _Phase) -> Finding | None:
+    """Another epoch had the better answers, though not the lower loss: what counts may be the answers."""
+    scored = [(record, record.val_score) for record in phase.epochs if record.val_score is not None]
+    if not scored or not phase.is_last or phase.kept.val_score is None:
+        return None
+    best, highest = max(scored, key=lambda pair: pair[1])
+    kept = phase.kept.val_score
+    if highest - kept < max(HIGHER_SCORE, standard_error(kept, phase.validation_examples)):
+        return None
+    return Finding(
+        code="higher_score",
+        severity="note",
+        title=f"Epoch {best.epoch} of phase {phase.name} had the higher validation {phase.score}",
+        evidence=f"The validation {phase.score} was {highest:.3f} in epoch {best.epoch} and {kept:.3f} in epoch "
+        f"{phase.kept.epoch}, whose weights were kept for the lowest validation loss.",
+        advice=advice.for_the_score(phase.score_key),
         phase=phase.name,
     )
 

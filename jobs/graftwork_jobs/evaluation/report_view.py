@@ -91,6 +91,7 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
             content.slices,
             score=content.reporting.score,
             second=content.reporting.second,
+            slice_score=content.reporting.slice_score,
             whole=content.tests[0].metrics.summary[content.reporting.score],
         ),
         search_paths=sorted({path for trial in _trials(content) for path in trial.values}),

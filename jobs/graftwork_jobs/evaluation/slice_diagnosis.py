@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Final
 
+from graftwork.spec.target_metrics import LOWER_IS_BETTER
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.resampling import Interval
-from graftwork_jobs.evaluation.slices import Slice
+from graftwork_jobs.evaluation.slices import Slice, strength
 from graftwork_jobs.evaluation.uncertainty import CONFIDENCE
 
-# Weaker by less is not worth acting on, however sure it is.
+# Weaker by less is not worth acting on, however sure it is: points of a share; part of an error on all examples.
 _CLEAR_DROP: Final = 0.05
+_CLEAR_RISE: Final = 0.25
 _ERRORS_IN_INTERVAL: Final = 2 * NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
@@ -22,7 +24,7 @@ def weak_slice(slices: Sequence[Slice], *, score: str, words: str, whole: float,
 
     Args:
         slices: of the test set.
-        score: key of the leading figure, of which more is better.
+        score: key of the figure they are compared by.
         words: its name in a sentence.
         whole: of the test set.
         examples: size of the test set.
@@ -32,18 +34,22 @@ def weak_slice(slices: Sequence[Slice], *, score: str, words: str, whole: float,
         return None
     # As many comparisons as slices: each is held to a level that much stricter (Bonferroni).
     strictness = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * len(judged)))
-    weak = [each for each in judged if _drop(each, score, whole) > max(_CLEAR_DROP, strictness * _error(each, score))]
+    sign, least = (-1.0, _CLEAR_RISE * whole) if score in LOWER_IS_BETTER else (1.0, _CLEAR_DROP)
+    weak = [
+        each for each in judged if sign * (whole - each.summary[score]) > max(least, strictness * _error(each, score))
+    ]
     if not weak:
         return None
-    worst = min(weak, key=lambda each: (each.summary[score], each.value))
+    worst = min(weak, key=lambda each: (strength(each, score), each.value))
     low, high = worst.intervals[score]
     others = f" So are {len(weak) - 1} more slices." if weak[1:] else ""
     return Finding(
         code="weak_slice",
         severity="warning",
         title=f"Weaker where {worst.column} is {worst.value}",
-        evidence=f"The {words} is {worst.summary[score]:.3f} ({low:.3f} to {high:.3f}) on the {worst.examples:,} test "
-        f"examples where {worst.column} is {worst.value}, and {whole:.3f} on all.{others}",
+        evidence=f"The {words} is {_figure(score, worst.summary[score])} "
+        f"({_figure(score, low)} to {_figure(score, high)}) on the {worst.examples:,} test "
+        f"examples where {worst.column} is {worst.value}, and {_figure(score, whole)} on all.{others}",
         advice=(
             f"more training examples where {worst.column} is {worst.value}",
             "a gate on these slices (evaluation.gates with `slice`), so that no model that is worse goes live",
@@ -51,8 +57,9 @@ def weak_slice(slices: Sequence[Slice], *, score: str, words: str, whole: float,
     )
 
 
-def _drop(each: Slice, score: str, whole: float) -> float:
-    return whole - each.summary[score]
+def _figure(score: str, value: float) -> str:
+    """Shares have three places; errors are in the user's units, of any size."""
+    return f"{value:.3f}" if score not in LOWER_IS_BETTER else f"{value:.3g}"
 
 
 def _error(each: Slice, score: str) -> float:

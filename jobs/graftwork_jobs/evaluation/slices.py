@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.spec.target_metrics import LOWER_IS_BETTER
 from graftwork_jobs.evaluation.resampling import Interval, intervals, resampled
 
 if TYPE_CHECKING:
@@ -51,6 +52,14 @@ class Slice:
     def as_dict(self) -> dict[str, Any]:
         """The slice as plain JSON-ready values."""
         return vars(self).copy()
+
+
+def strength(each: Slice, metric: str) -> float:
+    """How good a slice's figure is, more being better; infinite where it has none."""
+    value = each.summary.get(metric)
+    if value is None:
+        return math.inf
+    return -value if metric in LOWER_IS_BETTER else value
 
 
 def slices_of(

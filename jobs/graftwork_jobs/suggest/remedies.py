@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from graftwork.spec.fine_tune_job import Augment, FineTuneJobSpec, Lora, Phase, Unfreeze
-from graftwork.spec.tasks import input_kind
+from graftwork.spec.target_metrics import SCORES
+from graftwork.spec.tasks import input_kind, target_kind
 
 # Strengths as in `advice`, which names their sources.
 _DROPOUTS = (0.3, 0.5)
@@ -152,6 +153,16 @@ def _plateau(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     yield from _stopping(spec, "epochs that change nothing are time lost")
 
 
+def _higher_score(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
+    monitor = f"val_{SCORES[target_kind(spec.task)]}"
+    reason = "the epoch with the best answers is kept, rather than the one with the lowest loss"
+    if spec.training.early_stopping is None:
+        stopping = {"monitor": monitor, "patience": phase.epochs}
+        yield Remedy(path="training.earlyStopping", value=stopping, reason=reason)
+    else:
+        yield Remedy(path="training.earlyStopping.monitor", value=monitor, reason=reason)
+
+
 def _imbalance(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     if spec.training.class_weights == "none":
         yield Remedy(
@@ -215,6 +226,7 @@ _BY_CODE: Final[dict[str, Callable[[FineTuneJobSpec, Phase], Iterator[Remedy]]]]
     "underfitting": _underfitting,
     "too_few_epochs": _too_few_epochs,
     "plateau": _plateau,
+    "higher_score": _higher_score,
     "class_imbalance": _imbalance,
     "overconfident": _overconfidence,
     "other_domain": _other_domain,

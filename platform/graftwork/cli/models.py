@@ -209,13 +209,13 @@ def _main_metrics(versions: Sequence[ModelVersion]) -> tuple[str, ...]:
 
 def _print_manifest(content: Mapping[str, Any]) -> None:
     manifest = content["manifest"]
-    lineage, image = manifest["lineage"], manifest["input"]
+    lineage = manifest["lineage"]
     rows = [
         ("bundle", content["path"]),
         ("digest", manifest["manifest_digest"]),
         ("created", manifest["created_at"]),
         ("task", manifest["task"]),
-        ("input", f"{image['height']} x {image['width']} pixels, {image['resize']}"),
+        ("input", _input_words(manifest["input"])),
         ("labels", ", ".join(manifest["output"]["labels"])),
         ("backbone", f"{manifest['backbone']['source']} ({manifest['backbone']['weights']})"),
         ("run", f"{lineage['job']}/{lineage['run_id']}"),
@@ -229,6 +229,12 @@ def _print_manifest(content: Mapping[str, Any]) -> None:
         ),
     ]
     print_table(("what", "value"), rows, title=f"{content['name']}/{content['version']}")
+
+
+def _input_words(signature: Mapping[str, Any]) -> str:
+    if signature["kind"] == "text":
+        return f"texts, up to {signature['max_tokens']} tokens"
+    return f"{signature['height']} x {signature['width']} pixels, {signature['resize']}"
 
 
 def _figure(metrics: Mapping[str, float], name: str) -> str | None:

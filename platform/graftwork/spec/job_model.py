@@ -19,7 +19,8 @@ class Backbone(SpecModel):
     preset: Text | None = None
     """A KerasHub preset, such as `resnet_50_imagenet` for pictures or `bert_tiny_en_uncased` for texts."""
     path: Uri | None = None
-    """A KerasHub preset directory, for pictures also a `.keras` file: a path or a URI."""
+    """A KerasHub preset directory, for pictures also a `.keras` file, for texts also the directory of a Hugging Face
+    checkpoint (BERT and its family): a path or a URI."""
     weights: Text = "imagenet"
     """`imagenet` (the pre-trained weights that belong to the backbone), `none` (random) or the path or URI of a
     `.weights.h5` file. A `path` backbone brings its own weights: `imagenet` then means those."""

@@ -68,6 +68,7 @@ async def answer_plain(service: PredictionService, route: Route, read: Read, out
             404, f"There is no endpoint {route.name!r} here. Use /v1/endpoints/{service.endpoint}/predict."
         )
     request = await read()
+    plain.refuse_misspelled(request)
     outcome.version = model = service.find(request.last("model"), request.last("version"), key=outcome.key)
     top = plain.parse_top(request, labels=len(model.answers.labels))
     wanted = explanations.parse_wanted(service, model, request.last("explain"), request.last("label"))

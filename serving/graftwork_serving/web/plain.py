@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from graftwork.errors import RequestError
+from graftwork.near_names import did_you_mean
 from graftwork_serving.service import Prediction
 from graftwork_serving.web.messages import HttpRequest
 
 DEFAULT_TOP = 5
+_PARAMETERS = ("model", "version", "top", "explain", "label")
 # What `curl --data-binary @cat.jpg` sends unless told otherwise; browsers never send pictures that way.
 UNSPECIFIC_TYPES = frozenset(
     {"", "application/octet-stream", "application/x-www-form-urlencoded", "binary/octet-stream"}
@@ -49,6 +51,17 @@ def parse_files(request: HttpRequest) -> list[UploadedFile]:
             400, "The request body is empty. Send a picture file, for example with curl --data-binary @cat.jpg URL."
         )
     return [UploadedFile(name="", data=request.body)]
+
+
+def refuse_misspelled(request: HttpRequest) -> None:
+    """Refuse a query parameter whose name is nearly one of ours; others are left alone, as proxies add some.
+
+    Raises:
+        RequestError: there is one (400).
+    """
+    for name in request.query.keys() - set(_PARAMETERS):
+        if question := did_you_mean(name, _PARAMETERS):
+            raise RequestError(400, f"Query parameter {name[:40]!r} is not known here. {question}")
 
 
 def parse_top(request: HttpRequest, *, labels: int) -> int:

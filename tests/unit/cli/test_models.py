@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from graftwork.bundle.manifest import TextSignature
 from graftwork.cli.main import cli
 from graftwork.endpoint_state import EndpointState, process_started_at, write_state
 from graftwork.errors import Problem, SpecError
 from graftwork.registry import Registry
 from graftwork.registry.alias_history import AliasMove
-from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel
+from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel, ResolvedModel
+from tests.support.small_bundles import make_small_bundle
 
 VERSIONS = tuple(
     ModelVersion(
@@ -159,3 +161,13 @@ def test_export_of_a_path(tmp_path: Path) -> None:
     result = graft("export", str(tmp_path / "nothing"), str(tmp_path / "out"))
     assert result.exit_code == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_version_for_texts_is_shown_by_its_tokens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Texts have no height and width."""
+    bundle = make_small_bundle(tmp_path / "bundle")
+    texts = TextSignature(tokenizer="tokenizer.json", pad_id=0, max_tokens=128)
+    bundle = replace(bundle, manifest=bundle.manifest.model_copy(update={"input": texts}))
+    found = ResolvedModel(name="films", version=1, alias=None, bundle=bundle)
+    monkeypatch.setattr(Registry, "resolve", lambda _self, _name: found)
+    assert "texts, up to 128 tokens" in graft("show", "films/1").stdout

@@ -10,7 +10,7 @@ import pytest
 from graftwork.settings import Settings, child_environment
 from graftwork_jobs import run_paths
 from graftwork_jobs.earlier_runs import JobBusyError
-from graftwork_jobs.run_claim import claimed_run
+from graftwork_jobs.run_claim import claimed_run, remove_run
 from graftwork_jobs.run_paths import RunPaths, RunState
 
 _DRIVERS = 6
@@ -117,3 +117,25 @@ def test_a_finished_run_answers_unless_forced(force: bool, fresh: bool, settings
     with claimed_run(settings, "flowers", "f", force=force) as claimed:
         assert (claimed.paths != finished) == fresh
         assert (claimed.earlier is None) == fresh
+
+
+def test_a_removed_run_is_gone_and_the_others_stay(settings: Settings) -> None:
+    """With all its files, and with what a removal that was cut off has left; the next run starts afresh."""
+    with claimed_run(settings, "flowers", "f") as claimed, claimed_run(settings, "flowers", "g") as other:
+        (claimed.paths.root / "report").mkdir()
+    cut_off = claimed.paths.root.parent / ".removed-20260101-000000-0000"
+    cut_off.mkdir()
+    (cut_off / "state.json").write_text("{}")
+    assert {paths.root for paths in run_paths.runs_of(settings, "flowers")} == {claimed.paths.root, other.paths.root}
+    remove_run(settings, claimed.paths)
+    assert [path.name for path in sorted(other.paths.root.parent.iterdir())] == [".lock", other.paths.run_id]
+    with claimed_run(settings, "flowers", "f") as again:
+        assert again.earlier is None
+
+
+def test_a_run_that_is_worked_on_is_not_removed(settings: Settings) -> None:
+    """Its files are in use."""
+    with claimed_run(settings, "flowers", "f") as claimed:
+        with pytest.raises(JobBusyError, match="graft jobs stop flowers"):
+            remove_run(settings, claimed.paths)
+        assert claimed.paths.state_file.is_file()

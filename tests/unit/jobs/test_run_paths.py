@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from graftwork.errors import SpecError
 from graftwork.settings import Settings
 from graftwork_jobs import run_paths
+from graftwork_jobs.commands import jobs as jobs_command
 from graftwork_jobs.commands.jobs import find_run
+from graftwork_jobs.run_claim import claimed_run
 from graftwork_jobs.run_paths import RunPaths, RunState
 
 
@@ -128,3 +131,20 @@ def test_an_unknown_run_in_an_empty_home(settings: Settings) -> None:
     """There is nothing it could be."""
     with pytest.raises(SpecError, match="the name of a run, and there are none yet"):
         find_run(settings, "flowers")
+
+
+def test_removing_asks_for_the_whole_name_and_for_consent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's newest run is not deleted by naming the job."""
+    monkeypatch.setattr(jobs_command, "load_settings", lambda: settings)
+    with claimed_run(settings, "flowers", "f") as claimed:
+        pass
+    paths = claimed.paths
+    run = f"flowers/{paths.run_id}"
+    invoke = CliRunner().invoke
+    refused = invoke(jobs_command.command, ["remove", "flowers", "--yes"])
+    assert isinstance(refused.exception, SpecError)
+    assert run in str(refused.exception)
+    assert invoke(jobs_command.command, ["remove", run], input="n\n").exit_code == 1
+    assert paths.root.is_dir()
+    assert "is deleted" in invoke(jobs_command.command, ["remove", run], input="y\n").stdout
+    assert not paths.root.exists()

@@ -4,7 +4,7 @@ import pytest
 
 from graftwork.errors import RequestError
 from graftwork_serving.web.messages import HttpRequest
-from graftwork_serving.web.plain import parse_files, parse_top
+from graftwork_serving.web.plain import parse_files, parse_top, refuse_misspelled
 
 FORM = (
     b'--b\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
@@ -63,3 +63,10 @@ def test_a_top_that_is_no_count_is_refused(text: str) -> None:
     """Only whole numbers from 1 on are counts."""
     with pytest.raises(RequestError, match="top"):
         parse_top(request(b"", top=text), labels=10)
+
+
+def test_a_misspelled_parameter_is_refused() -> None:
+    """It would otherwise have no effect, without a word; what others add to a URL is left alone."""
+    with pytest.raises(RequestError, match=r"'modle' is not known here\. Did you mean `model`\?"):
+        refuse_misspelled(request(b"", modle="cats"))
+    refuse_misspelled(request(b"", model="cats", top="3", utm_source="mail"))

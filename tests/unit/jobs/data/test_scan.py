@@ -327,7 +327,15 @@ class TestBadPictures:
         ]
         (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines, "gone.png,dog"]))
         problem = only_problem_of(tmp_path, train={"uri": "list.csv"})
-        assert "gone.png: there is no such file" in problem.received
+        assert "gone.png" in problem.received
+        assert "list.csv line 10): there is no such file" in problem.received
+
+    def test_a_missing_table_is_not_taken_for_a_file_of_another_kind(self, tmp_path: Path) -> None:
+        """Names of specs and scripts beside it are no proposals."""
+        (tmp_path / "pictures.yaml").write_text("")
+        assert "Check the path" in only_problem_of(tmp_path, train={"uri": "pictures.csv"}).fix
+        (tmp_path / "picture.csv").write_text("path,label\n")
+        assert "picture.csv" in only_problem_of(tmp_path, train={"uri": "pictures.csv"}).fix
 
 
 class TestWarnings:

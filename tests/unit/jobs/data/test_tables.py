@@ -33,9 +33,11 @@ def test_commas_at_the_end_of_rows_shift_nothing(tmp_path: Path) -> None:
         ("text;label\nfine;positive\n", "separated by semicolons: 'text;label'. Save it with commas"),
         ("text\tlabel\nfine\tpositive\n", "separated by tabs"),
         ("", "it is empty"),
+        ('text,label\nfine,good\n"well,bad\nyes,good\n', "line 3: a quote is opened and never closed"),
+        ('text,label\nfine,good\n"so "nice"",good\n', "line 3: .* Write a quote inside a quoted value twice"),
     ],
 )
-def test_other_separators_are_recognised(tmp_path: Path, text: str, said: str) -> None:
-    """Rather than missing the columns."""
+def test_other_separators_and_broken_quotes_are_recognised(tmp_path: Path, text: str, said: str) -> None:
+    """Rather than missing the columns, or taking the rest of the file for one cell."""
     with pytest.raises(TableError, match=said):
         _read(tmp_path, text)

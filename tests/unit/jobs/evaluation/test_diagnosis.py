@@ -192,6 +192,29 @@ def test_a_rare_class_that_is_missed_is_blamed_on_its_rarity() -> None:
     assert "training.classWeights balanced" in finding.advice
 
 
+def test_where_most_classes_are_rare_the_largest_says_so() -> None:
+    """The class in the middle is as rare as the one that is missed."""
+    counts = {**dict.fromkeys(_CLASSES, 20), "a": 400}
+    findings = diagnose(_given(*_TUNE, kept={"tune": 4}, test=_one_weak_class(), train_counts=counts))
+    finding = next(finding for finding in findings if finding.code == "class_imbalance")
+    assert "The middle class has 20 training examples, the largest 400" in finding.evidence
+
+
+@pytest.mark.parametrize(("examples", "said"), [(2000, True), (20, False)])
+def test_a_later_epoch_with_better_answers_is_pointed_out(examples: int, said: bool) -> None:
+    """The loss was lowest in epoch 2; where the answers count, epoch 4 is the better one, unless chance explains it."""
+    records = epochs(
+        "tune", [0.6, 0.5, 0.45, 0.42], [0.5, 0.44, 0.45, 0.46], [0.8, 0.82, 0.84, 0.85], [0.7, 0.8, 0.82, 0.86]
+    )
+    given = _given(*records, kept={"tune": 2}, validation_examples=examples)
+    found = next((finding for finding in diagnose(given) if finding.code == "higher_score"), None)
+    assert (found is not None) == said
+    if found is not None:
+        assert found.severity == "note"
+        assert "was 0.860 in epoch 4 and 0.800 in epoch 2" in found.evidence
+        assert "training.earlyStopping {monitor: val_accuracy}" in found.advice[0]
+
+
 def test_a_frequent_class_that_is_missed_is_not() -> None:
     """With as many training examples as the others its labels are to be looked at."""
     findings = diagnose(_given(*_TUNE, kept={"tune": 4}, test=_one_weak_class()))

@@ -44,6 +44,14 @@ def test_a_number_that_never_changes_has_no_r2() -> None:
     assert np.isfinite(metrics.summary["r2"])
 
 
+def test_means_over_several_numbers_say_what_they_are() -> None:
+    """Degrees and kilograms have no common mean; one number has its own."""
+    assert number_metrics(SAID, TRUTHS, NAMES).notes == (
+        "MAE and RMSE are means over 2 numbers: they say something where all have the same unit.",
+    )
+    assert number_metrics(SAID[:, :1], TRUTHS[:, :1], NAMES[:1]).notes == ()
+
+
 def test_answers_that_are_no_numbers_are_refused() -> None:
     """As many as there are, with what to do."""
     broken = SAID.copy()

@@ -94,7 +94,21 @@ def test_slices_of_numbers_are_ordered_by_their_error() -> None:
         Slice(column="camera", value=value, examples=40, summary=summary, intervals={})
         for value, summary in (("alike", {"r2": -3.7, "mae": 10.3}), ("far", {"r2": 0.2, "mae": 23.7}), ("none", {}))
     ]
-    (table,) = slice_tables(parts, score="r2", second="mae", whole=0.5)
+    (table,) = slice_tables(parts, score="r2", second="mae", slice_score="mae", whole=0.5)
     assert [row.slice.value for row in table.rows] == ["far", "alike", "none"]
-    (table,) = slice_tables(parts, score="mae", second="r2", whole=0.5)
-    assert table.rows[-1].slice.value == "none"
+    (table,) = slice_tables(parts, score="accuracy", second="r2", slice_score="r2", whole=0.5)
+    assert [row.slice.value for row in table.rows] == ["alike", "far", "none"]
+
+
+@pytest.mark.parametrize(("half", "named"), [(0.9, True), (4.0, False)])
+def test_a_slice_of_numbers_is_weak_by_its_error(half: float, named: bool) -> None:
+    """Higher is worse, and in the user's own units."""
+    slices = [
+        Slice(column="camera", value=value, examples=80, summary={"mae": error}, intervals={"mae": (low, high)})
+        for value, error, low, high in (("phone", 2.0, 1.5, 2.5), ("drone", 5.25, 5.25 - half, 5.25 + half))
+    ]
+    found = weak_slice(slices, score="mae", words="mean absolute error", whole=3.0, examples=160)
+    assert (found is not None) == named
+    if found is not None:
+        assert found.title == "Weaker where camera is drone"
+        assert "The mean absolute error is 5.25 (4.35 to 6.15)" in found.evidence

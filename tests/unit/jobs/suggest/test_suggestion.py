@@ -35,6 +35,7 @@ def paths(content: dict[str, Any], *codes: str, phase: str = "tune") -> list[str
         ("other_domain", ["augment"]),
         ("validation_above_test", ["data.validation.fraction"]),
         ("plateau", []),
+        ("higher_score", []),
         ("class_imbalance", []),
         ("weak_classes", []),
         ("healthy", []),
@@ -49,6 +50,7 @@ def test_what_the_spec_already_does_is_not_proposed_again() -> None:
     """Early stopping and class weights are in the example; without them they are proposed."""
     bare = without(without(JOB, ("spec", "training", "earlyStopping")), ("spec", "training", "classWeights"))
     assert paths(bare, "plateau") == ["training.earlyStopping"]
+    assert paths(bare, "higher_score") == ["training.earlyStopping"]
     assert paths(bare, "class_imbalance") == ["training.classWeights"]
 
 
