@@ -66,7 +66,11 @@ def start_local_ray(
             f"spec.scaling.workers: {max(1, int(cores / cpus_per_worker))} would fit."
         )
     folder = make_folder(_FOLDER_PREFIX)
-    with environment_set({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(write_token(folder))}):
+    # Ray ends its processes without letting them delete their temporary files, of which TensorFlow writes many.
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    own = {"RAY_AUTH_TOKEN_PATH": str(write_token(folder)), "TMPDIR": str(scratch)}
+    with environment_set({**_ENVIRONMENT, **own}):
         try:
             with interrupts_held_back(), signals_left_alone():
                 start_ray(
