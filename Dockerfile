@@ -15,7 +15,7 @@ WORKDIR /src
 # A network that looks into TLS passes its certificate as a secret: --secret id=ca,src=FILE
 RUN printf '#!/bin/sh\n[ ! -e /run/ca.crt ] || export PIP_CERT=/run/ca.crt SSL_CERT_FILE=/run/ca.crt\nexec "$@"\n' \
     >/usr/local/bin/trusting && chmod 755 /usr/local/bin/trusting
-RUN --mount=type=secret,id=ca,target=/run/ca.crt trusting pip install --no-cache-dir "uv>=0.9,<1"
+RUN --mount=type=secret,id=ca,target=/run/ca.crt trusting pip install --no-cache-dir "uv>=0.10,<1"
 COPY pyproject.toml uv.lock ./
 RUN --mount=type=secret,id=ca,target=/run/ca.crt --mount=type=cache,target=/root/.cache/uv \
     UV_PROJECT_ENVIRONMENT=/opt/sbom trusting uv sync --frozen --no-install-project --only-group sbom

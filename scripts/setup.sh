@@ -27,7 +27,7 @@ if ! .uv/bin/uv --version >/dev/null 2>&1; then
         echo "The module venv does not work. On Debian and Ubuntu: apt-get install python3-venv" >&2
         exit 1
     fi
-    .uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+    .uv/bin/python -m pip install --quiet --disable-pip-version-check 'uv>=0.10,<1'
 fi
 
 echo "== install Graftwork into .venv (the first time takes minutes: TensorFlow, Ray and OpenVINO are large)"

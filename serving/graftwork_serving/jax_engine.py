@@ -196,6 +196,8 @@ def _set_up(options: EngineOptions) -> None:
     if loaded is not None and loaded.backend.backend() != "jax":
         raise PermanentError(f"Keras runs on {loaded.backend.backend()} in this process already.")
     os.environ["KERAS_BACKEND"] = "jax"  # noqa: TID251 (Keras takes it from there; nothing is read)
+    # KerasHub takes it for tokenizers and preprocessing, which no model here has: 560 MB and seconds of every start.
+    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]  # what Python refuses to import
     # Other replicas may have a share of the same GPU.
     set_process_defaults({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
     if not options.on_gpu:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,7 @@ from graftwork_serving.jax_engine import JaxEngine
 OPTIONS = EngineOptions(threads=2, max_batch_size=16, engine="jax")
 PADDING = 0
 LENGTHS = (4, 8, 11)
+TOKENS = np.array([[3, 5, 7, 11, 2, 0, 0, 0], [1, 2, 3, 4, 5, 6, 7, 8]], np.int32)
 
 
 def _compilations(engine: JaxEngine) -> int:
@@ -75,6 +77,38 @@ def texts(folder: Path) -> dict[str, Any]:
     return {"difference": max(differences), "compiled_later": _compilations(engine) - compiled}
 
 
+def keras_hub_layers(folder: Path) -> dict[str, Any]:
+    """Scores of a KerasHub backbone, from the engine in a process where TensorFlow could be loaded."""
+    import keras
+    import keras_hub
+
+    backbone = keras_hub.models.BertBackbone(
+        vocabulary_size=20, num_layers=1, num_heads=2, hidden_dim=8, intermediate_dim=16, max_sequence_length=16
+    )
+    given = keras.Input((None,), dtype="int32")
+    taken = {
+        "token_ids": given,
+        "padding_mask": keras.ops.cast(keras.ops.not_equal(given, PADDING), "int32"),
+        "segment_ids": keras.ops.zeros_like(given),
+    }
+    network = keras.Model(given, keras.layers.Dense(2)(backbone(taken)["pooled_output"]))
+    file = folder / "hub.keras"
+    network.save(file)
+    expected = np.asarray(network(TOKENS, training=False))
+    command = [sys.executable, "-m", "tests.unit.serving.jax_engine_run", str(file)]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {"difference": float(np.abs(np.array(found["scores"]) - expected).max()), "loaded": found["loaded"]}
+
+
+def scores_of_keras_hub(file: Path) -> dict[str, Any]:
+    """What an engine says of `TOKENS`, and which TensorFlow it loaded for that."""
+    engine = JaxEngine(
+        file, libraries=["keras", "keras_hub"], lengths=LENGTHS, padding=PADDING, trial=TOKENS[0], options=OPTIONS
+    )
+    loaded = [name for name in ("tensorflow", "tensorflow_text") if sys.modules.get(name) is not None]
+    return {"scores": engine.predict(TOKENS).tolist(), "loaded": loaded}
+
+
 def no_gpu(folder: Path) -> str:
     """What an engine says that was promised one."""
     options = EngineOptions(threads=1, max_batch_size=1, engine="jax", on_gpu=True)
@@ -86,10 +120,13 @@ def no_gpu(folder: Path) -> str:
     return ""
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and len(sys.argv) > 1:
+    sys.stdout.write(json.dumps(scores_of_keras_hub(Path(sys.argv[1]))))
+elif __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "jax"  # noqa: TID251 (the models to compare with are made before any engine)
     # An image that serves on GPUs need not have it.
     sys.modules["tensorflow"] = None  # type: ignore[assignment]  # what makes `import tensorflow` fail
     with tempfile.TemporaryDirectory() as name:
-        found = {"pictures": pictures(Path(name)), "texts": texts(Path(name)), "no_gpu": no_gpu(Path(name))}
+        runs = (pictures, texts, keras_hub_layers, no_gpu)
+        found = {run.__name__: run(Path(name)) for run in runs}
     sys.stdout.write(json.dumps(found))

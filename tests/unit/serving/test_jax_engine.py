@@ -42,6 +42,12 @@ def test_no_request_waits_for_the_compiler(runs: dict[str, Any], kind: str) -> N
     assert runs[kind]["compiled_later"] == 0
 
 
+def test_layers_of_keras_hub_need_no_tensorflow(runs: dict[str, Any]) -> None:
+    """KerasHub would load it where it is installed, and make every replica larger by half a gigabyte."""
+    assert runs["keras_hub_layers"]["difference"] < 1e-5
+    assert runs["keras_hub_layers"]["loaded"] == []
+
+
 def test_a_gpu_that_is_not_there_is_missed(runs: dict[str, Any]) -> None:
     """Rather than computing on CPU without a word."""
     assert runs["no_gpu"].startswith("PermanentError: JAX sees no GPU")
