@@ -13,7 +13,8 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -137,8 +138,9 @@ class _Network:
                 "JAX sees no GPU in this process. Install its CUDA libraries (pip install 'graftwork[serve-gpu]') and "
                 "look with `graft doctor` whether the driver works, or remove `resources.gpus`."
             )
-        for library in libraries:
-            importlib.import_module(library)
+        with _without_tensorflow():
+            for library in libraries:
+                importlib.import_module(library)
         self._model = _load(file)
         self._values = [variable.value for variable in self._model.variables]
         self._programs: dict[tuple[int, ...], Any] = {}
@@ -163,6 +165,22 @@ class _Network:
         taken = keras.ops.cast(rows, self._model.inputs[0].dtype)
         with keras.StatelessScope(state_mapping=list(zip(self._model.variables, values, strict=True))):
             return keras.ops.cast(self._model(taken, training=False), "float32")
+
+
+@contextmanager
+def _without_tensorflow() -> Iterator[None]:
+    """Where it is installed, KerasHub loads it for tokenizers and preprocessing, which no model here has.
+
+    That is half a gigabyte and seconds of every start. Keras asks later whether it was loaded, so nothing is left.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]  # what Python refuses to import
+    try:
+        yield
+    finally:
+        del sys.modules["tensorflow"]
 
 
 def _load(file: Path) -> keras.Model:
@@ -196,8 +214,6 @@ def _set_up(options: EngineOptions) -> None:
     if loaded is not None and loaded.backend.backend() != "jax":
         raise PermanentError(f"Keras runs on {loaded.backend.backend()} in this process already.")
     os.environ["KERAS_BACKEND"] = "jax"  # noqa: TID251 (Keras takes it from there; nothing is read)
-    # KerasHub takes it for tokenizers and preprocessing, which no model here has: 560 MB and seconds of every start.
-    sys.modules.setdefault("tensorflow", None)  # type: ignore[arg-type]  # what Python refuses to import
     # Other replicas may have a share of the same GPU.
     set_process_defaults({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
     if not options.on_gpu:
