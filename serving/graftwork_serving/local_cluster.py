@@ -47,6 +47,8 @@ _POLL_S = 0.1
 _ANSWER_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
 _PREPARE_TIMEOUT_S = 600.0
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_ERROR_LINE = re.compile(r"(\w+\.)*\w*(Error|Exception)\b.*: ")
 _FOLDER_PREFIX = "graft-"
 
 
@@ -309,11 +311,15 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
 def _reason(application: ApplicationStatusOverview) -> str:
     """What the replica said, without the tracebacks of the processes between it and us."""
     messages = [*(deployment.message for deployment in application.deployments.values()), application.message]
-    lines = [line for message in messages for line in message.splitlines()]
-    named = [line for line in lines if re.match(r"^\s*(\w+\.)*\w*(Error|Exception)\b.*: ", line)]
+    lines = [_COLOURS.sub("", line).strip() for message in messages for line in message.splitlines()]
+    named = [place for place, line in enumerate(lines) if _ERROR_LINE.match(line)]
     if not named:
         return f"The endpoint could not start: {application.message}"
-    return f"The endpoint could not start: {named[-1].strip().partition(': ')[2]}"
+    said = lines[named[-1]].partition(": ")[2]
+    if said.startswith("Exception encountered when calling"):
+        # Keras names the layer first; why it failed stands below.
+        said = " ".join([said, *filter(None, lines[named[-1] + 1 :])][:2])
+    return f"The endpoint could not start: {said}"
 
 
 def _stop(folder: Path, log_dir: Path) -> None:

@@ -67,5 +67,10 @@ def test_what_a_replica_said_is_told_without_its_traceback() -> None:
     )
     application: Any = SimpleNamespace(deployments={"d": SimpleNamespace(message=replica)}, message="It failed.")
     assert _reason(application) == "The endpoint could not start: /b: golden example differs."
+    layer = (
+        "ValueError: Exception encountered when calling Dense.call().\n\n\x1b[1mShapes differ.\x1b[0m\n\nArguments: ..."
+    )
+    application.deployments["d"].message = layer
+    assert _reason(application).endswith("when calling Dense.call(). Shapes differ.")
     silent: Any = SimpleNamespace(deployments={}, message="It failed.")
     assert _reason(silent) == "The endpoint could not start: It failed."
