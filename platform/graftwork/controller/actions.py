@@ -34,14 +34,14 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True)
 class Delete:
-    """See that there is no such object.
+    """See that there is no such object; one that is not ours stays.
 
     Attributes:
         api_version: such as `ray.io/v1`.
         kind: such as `RayJob`.
         namespace: where.
         name: which.
-        uid: delete this one only, not a later namesake; None for whichever there is.
+        uid: delete this one only, not a later namesake; None for whichever is ours.
     """
 
     api_version: str

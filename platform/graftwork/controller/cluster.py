@@ -263,6 +263,10 @@ def _error_of(status: int, body: bytes, what: str) -> Exception:
             return _NotFoundError(f"{what}: {message}")
         case 409:
             return ConflictError(f"{what}: {message}", delay_s=1)
+        case 403 if "exceeded quota" in message:
+            return PermanentError(f"{message}. Free some of it, or have the namespace's quota raised.")
+        case 403 if "denied the request" in message:
+            return PermanentError(message)  # an admission webhook's own words
         case 401 | 403:
             return PermanentError(f"{message}. Ask whoever runs the cluster for the right, or use another context.")
         case _ if status == _TOO_MANY or status >= _FIRST_SERVER_ERROR:

@@ -17,6 +17,7 @@ from graftwork.controller.conditions import Finding, conditions_after, plain
 from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, endpoint_objects
 from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
 from graftwork.controller.exposure import url as external_url
+from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import check_access, essential, problem_words, read_object
 from graftwork.errors import SpecError
@@ -29,7 +30,7 @@ Object = Mapping[str, Any]
 _NO_KUBERAY_RETRY_S = 60.0
 _FOREIGN_RETRY_S = 30.0
 _ALIAS_LOOK_S = 30.0
-_TO_BE_MENDED = frozenset({"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound"})
+_TO_BE_MENDED = frozenset({"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound", "RegistryUnreachable"})
 _ALIAS = re.compile(r"^[^/@]+@[^/@]+$")
 
 
@@ -42,6 +43,7 @@ class EndpointObserved:
         ray_service: the RayService of its name, if there is one.
         resolved: `NAME/VERSION` of the aliases that could be looked up.
         unresolved: why the others could not, by `NAME@ALIAS`.
+        registry_is_silent: whether that is for want of an answer, rather than of the model.
         has_kuberay: whether the cluster knows RayServices.
         has_gateway_api: whether it knows HTTPRoutes; asked only where that matters.
     """
@@ -50,6 +52,7 @@ class EndpointObserved:
     ray_service: Object | None = None
     resolved: Mapping[str, str] = field(default_factory=dict)
     unresolved: Mapping[str, str] = field(default_factory=dict)
+    registry_is_silent: bool = False
     has_kuberay: bool = True
     has_gateway_api: bool = True
 
@@ -89,7 +92,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
         message = "The cluster does not know RayServices. Install KubeRay 1.4 or newer beside Graftwork."
         state = _not_ready("Pending", "KubeRayMissing", message)
         return [*_report(observed, status, state, now, {}), Again(after_s=_NO_KUBERAY_RETRY_S)]
-    if observed.ray_service is not None and not _owns(observed.ray_service, metadata["uid"]):
+    if observed.ray_service is not None and not owns(observed.ray_service, metadata["uid"]):
         name = observed.ray_service["metadata"]["name"]
         message = f"There is a RayService {name} that this endpoint did not make. Delete it, or rename the endpoint."
         state = _not_ready("Pending", "NameTaken", message)
@@ -133,10 +136,6 @@ def _next_look_s(endpoint: InferenceEndpoint) -> float:
     return _ALIAS_LOOK_S if follow == "none" else min(_ALIAS_LOOK_S, seconds_of(follow))
 
 
-def _owns(thing: Object, uid: str) -> bool:
-    return any(owner.get("uid") == uid for owner in thing["metadata"].get("ownerReferences", ()))
-
-
 def _wanted(ray_service: Object | None, run: EndpointRun) -> list[Action]:
     objects = endpoint_objects(run)
     if ray_service is not None:
@@ -168,7 +167,7 @@ def _not_ready(phase: EndpointPhase, reason: str, message: str) -> _State:
 
 def _unresolved(observed: EndpointObserved, missing: list[str]) -> _State:
     words = " ".join(f"{alias}: {observed.unresolved.get(alias, 'not looked up yet.')}" for alias in missing)
-    return _not_ready("Pending", "ModelNotFound", words)
+    return _not_ready("Pending", "RegistryUnreachable" if observed.registry_is_silent else "ModelNotFound", words)
 
 
 def _stale_models(observed: EndpointObserved, state: _State) -> _State:
@@ -254,12 +253,15 @@ def _report(
     }
     if run is not None:
         first, grpc = run.endpoint.spec.models[0].model, run.endpoint.spec.grpc is not None
-        exposure = run.endpoint.spec.kubernetes.expose
+        exposure, is_made = run.endpoint.spec.kubernetes.expose, observed.ray_service is not None
         update |= {
             "ray_service": run.name,
-            "url": f"http://{names.serve_host(name, run.namespace)}:{PORT}",
-            "grpc_address": f"{names.grpc_service_name(name)}.{run.namespace}:{GRPC_PORT}" if grpc else None,
-            "external_url": None if exposure is None else external_url(exposure),
+            # Where nothing has been made yet, nothing answers.
+            "url": f"http://{names.serve_host(name, run.namespace)}:{PORT}" if is_made else None,
+            "grpc_address": f"{names.grpc_service_name(name)}.{run.namespace}:{GRPC_PORT}"
+            if grpc and is_made
+            else None,
+            "external_url": external_url(exposure) if exposure is not None and is_made else None,
             "models": models,
             "model": resolved.get(first, first),
             "max_replicas": run.endpoint.spec.autoscaling.max_replicas,

@@ -17,6 +17,7 @@ from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, Set
 from graftwork.controller.conditions import Finding, conditions_after, moment_of, plain, time_text
 from graftwork.controller.decide_schedule import decide_schedule
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
+from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
@@ -29,6 +30,7 @@ Object = Mapping[str, Any]
 
 _FOREIGN_RETRY_S = 30.0
 _NO_KUBERAY_RETRY_S = 60.0
+_REPLACED_RETRY_S = 2.0
 _LOOK_AGAIN_S = 300.0
 _ENDED = frozenset({"Succeeded", "Failed"})
 
@@ -89,7 +91,8 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
     if job.spec.schedule is not None:
         # Its runs train; what it trained itself before it had a schedule goes.
         return [*_stale(observed, run, kept=None), *decide_schedule(job, observed.job, observed.runs, now=now)]
-    if status.spec_digest == run.digest and status.phase in _ENDED:
+    mended = status.phase == "Failed" and status.placement_digest not in {None, run.placement}
+    if status.spec_digest == run.digest and status.phase in _ENDED and not mended:
         return [*_stale(observed, run, kept=run.name), *_after_the_end(observed, status, run, now)]
     return _go_on(observed, status, run, now)
 
@@ -97,6 +100,9 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
 def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime) -> list[Action]:
     if status.spec_digest not in {None, run.digest} or status.schedule_digest is not None:
         # Another spec is another run: nothing of the old one, or of those of a schedule, is true of it.
+        status = JobStatus()
+    tries_again = status.phase == "Failed"
+    if tries_again:
         status = JobStatus()
     if not observed.has_kuberay:
         outcome = _Outcome(
@@ -107,12 +113,14 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
         )
         return [*_report(observed, status, run, outcome, now), Again(after_s=_NO_KUBERAY_RETRY_S)]
     ray_job = next((each for each in observed.ray_jobs if each["metadata"]["name"] == run.name), None)
-    if ray_job is not None and not _owns(ray_job, run.uid):
+    if ray_job is not None and not owns(ray_job, run.uid):
         return _taken(observed, status, run, now)
     if ray_job is not None and ray_job["metadata"].get("deletionTimestamp"):
         # It is going; what replaces it comes when it is gone.
         outcome = _Outcome(phase="Pending", reason="Deleting", message="Waiting for the RayJob to be deleted.")
         return [*_report(observed, status, run, outcome, now), Again(after_s=_FOREIGN_RETRY_S)]
+    if _is_placed_otherwise(ray_job, run) or (tries_again and ray_job is None and observed.progress is not None):
+        return _replaced(observed, status, run, ray_job, now)
     outcome = _outcome(ray_job, _report_of(observed), run)
     actions = [*_stale(observed, run, kept=run.name)]
     if outcome.phase not in _ENDED:
@@ -120,8 +128,28 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
     return [*actions, *_report(observed, status, run, outcome, now, ray_job), Again(after_s=_LOOK_AGAIN_S)]
 
 
-def _owns(thing: Object, uid: str) -> bool:
-    return any(owner.get("uid") == uid for owner in thing["metadata"].get("ownerReferences", ()))
+def _is_placed_otherwise(ray_job: Object | None, run: JobRun) -> bool:
+    """Whether a RayJob has to go: KubeRay keeps the pods that it made for it, whatever its spec says by now.
+
+    One that runs goes on, and takes the new placement with its next cluster.
+    """
+    if ray_job is None:
+        return False
+    placement = ray_job["metadata"].get("annotations", {}).get(names.PLACEMENT_ANNOTATION, run.placement)
+    at_work = ray_job.get("status", {}).get("jobDeploymentStatus", "") in {"Running", "Complete"}
+    return bool(placement != run.placement) and not at_work
+
+
+def _replaced(
+    observed: JobObserved, status: JobStatus, run: JobRun, ray_job: Object | None, now: datetime
+) -> list[Action]:
+    outcome = _waiting("Pending", "PlacementChanged", "Its pods are made anew, as spec.kubernetes says now.")
+    # What the failed try reported is not true of the next one. It goes first: the RayJob tells what is left to do.
+    gone = [Delete(api_version="v1", kind="ConfigMap", namespace=run.namespace, name=names.progress_name(run.name))]
+    if ray_job is not None:
+        uid = ray_job["metadata"]["uid"]
+        gone.append(Delete(api_version="ray.io/v1", kind="RayJob", namespace=run.namespace, name=run.name, uid=uid))
+    return [*gone, *_report(observed, status, run, outcome, now), Again(after_s=_REPLACED_RETRY_S)]
 
 
 def _wanted(observed: JobObserved, ray_job: Object | None, run: JobRun) -> list[Action]:
@@ -140,7 +168,7 @@ def _stale(observed: JobObserved, run: JobRun, *, kept: str | None) -> list[Acti
     actions: list[Action] = []
     for ray_job in observed.ray_jobs:
         metadata = ray_job["metadata"]
-        if metadata["name"] == kept or not _owns(ray_job, run.uid) or metadata.get("deletionTimestamp"):
+        if metadata["name"] == kept or not owns(ray_job, run.uid) or metadata.get("deletionTimestamp"):
             continue
         actions += [
             Delete(api_version=version, kind=kind, namespace=run.namespace, name=name)
@@ -242,6 +270,7 @@ def _report(
             "message": outcome.message,
             "ray_job": run.name,
             "spec_digest": run.digest,
+            "placement_digest": run.placement,
             "start_time": status.start_time or (time_text(now) if running else None),
             "completion_time": status.completion_time or (time_text(now) if ended else None),
             "attempts": _failed_clusters(ray_job) if ray_job is not None else status.attempts,

@@ -46,6 +46,11 @@ class JobRun:
         return names.job_digest(self.content)
 
     @property
+    def placement(self) -> str:
+        """Digest of how it is run on the cluster."""
+        return names.placement_digest(self.content)
+
+    @property
     def name(self) -> str:
         """Of the RayJob and what belongs to it."""
         return names.run_name(self.job.metadata.name, self.digest)
@@ -87,7 +92,10 @@ def ray_job(run: JobRun) -> dict[str, Any]:
     if placement.queue is not None and placement.priority_class is not None:
         metadata["labels"][names.PRIORITY_LABEL] = placement.priority_class
     manifest = {"apiVersion": "ray.io/v1", "kind": "RayJob", "metadata": metadata, "spec": spec}
-    metadata["annotations"] = {names.APPLIED_ANNOTATION: names.digest_of(manifest)}
+    metadata["annotations"] = {
+        names.APPLIED_ANNOTATION: names.digest_of(manifest),
+        names.PLACEMENT_ANNOTATION: run.placement,
+    }
     return manifest
 
 

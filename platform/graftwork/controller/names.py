@@ -21,10 +21,12 @@ MANAGED_BY: Final = "graftwork"
 QUEUE_LABEL: Final = "kueue.x-k8s.io/queue-name"
 PRIORITY_LABEL: Final = "kueue.x-k8s.io/priority-class"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
+PLACEMENT_ANNOTATION: Final = f"{GROUP}/placement"
 RAY_CLUSTER_LABEL: Final = "ray.io/cluster"
 RAY_NODE_TYPE_LABEL: Final = "ray.io/node-type"
 
 _DIGEST_LENGTH = 8
+_NOT_OF_A_TRY = frozenset({"suspend", "queue", "ttlAfterFinished"})
 
 
 def digest_of(content: Any, *, length: int = 16) -> str:
@@ -37,6 +39,13 @@ def job_digest(spec: Mapping[str, Any]) -> str:
     """Digest of what a job trains: all of its spec but when, and how it is placed on the cluster."""
     trained = {key: value for key, value in spec.items() if key not in {"kubernetes", "schedule"}}
     return digest_of(trained, length=_DIGEST_LENGTH)
+
+
+def placement_digest(spec: Mapping[str, Any]) -> str:
+    """Digest of how a job is run on the cluster: its pods, and what time and tries they have."""
+    placement = spec.get("kubernetes") or {}
+    of_a_try = {key: value for key, value in placement.items() if key not in _NOT_OF_A_TRY}
+    return digest_of(of_a_try, length=_DIGEST_LENGTH)
 
 
 def run_name(job: str, digest: str) -> str:

@@ -17,9 +17,11 @@ from graftwork.controller.conditions import time_text
 from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint
 from graftwork.controller.decide_job import JobObserved, decide_job
 from graftwork.controller.exposure import GATEWAY_API
+from graftwork.controller.ownership import owns, refuse_foreign
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import essential, read_object
-from graftwork.errors import GraftworkError, SpecError
+from graftwork.controller.refusal import tell_refusal
+from graftwork.errors import GraftworkError, PermanentError, SpecError, TransientError
 from graftwork.spec.base import API_VERSION
 from graftwork.spec.fine_tune_job import FineTuneJob
 
@@ -75,8 +77,13 @@ class Reconciler:
         if found is None:
             return None
         actions = self._decide(key, found)
-        # Objects first and the status last: a status never tells of what was not done.
-        return self._carry_out(found, actions)
+        try:
+            # Objects first and the status last: a status never tells of what was not done.
+            return self._carry_out(found, actions)
+        except PermanentError as error:
+            # Tried again all the same: what stands in the way may be taken away.
+            self._carry_out(found, tell_refusal(found, error, now=self.clock()))
+            raise
 
     def _decide(self, key: Key, found: Object) -> Sequence[Action]:
         if key.kind == "FineTuneJob":
@@ -104,17 +111,19 @@ class Reconciler:
 
     def _see_endpoint(self, key: Key, found: Object) -> EndpointObserved:
         ray_service = self.cluster.get(RAY, "RayService", key.namespace, names.service_name(key.name))
-        resolved, unresolved = {}, {}
+        resolved, unresolved, is_silent = {}, {}, False
         for alias in aliases_of(found):
             try:
                 resolved[alias] = self.resolve(alias)
             except GraftworkError as error:
                 unresolved[alias] = str(error)
+                is_silent = is_silent or isinstance(error, TransientError)
         return EndpointObserved(
             endpoint=found,
             ray_service=ray_service,
             resolved=resolved,
             unresolved=unresolved,
+            registry_is_silent=is_silent,
             has_kuberay=ray_service is not None or self.cluster.knows(RAY),
             has_gateway_api=not _wants_gateway(found) or self.cluster.knows(GATEWAY_API),
         )
@@ -126,11 +135,14 @@ class Reconciler:
                 return None
             match action:
                 case Apply(manifest=manifest):
+                    metadata = manifest["metadata"]
+                    where = (manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])
+                    refuse_foreign(self.cluster.get(*where), found)
                     self.cluster.apply(manifest)
                 case Create(manifest=manifest):
                     self.cluster.create(manifest)
                 case Delete():
-                    self.cluster.delete(action.api_version, action.kind, action.namespace, action.name, uid=action.uid)
+                    self._delete(found, action)
                 case SetStatus(status=status):
                     self.cluster.apply_status(_status_manifest(found, status))
                 case Emit():
@@ -138,6 +150,16 @@ class Reconciler:
                 case Again(after_s=after_s):
                     again.append(after_s)
         return min(again, default=None)
+
+    def _delete(self, found: Object, action: Delete) -> None:
+        where = (action.api_version, action.kind, action.namespace, action.name)
+        uid = action.uid
+        if uid is None:
+            standing = self.cluster.get(*where)
+            if standing is None or not owns(standing, found["metadata"]["uid"]):
+                return
+            uid = standing["metadata"]["uid"]
+        self.cluster.delete(*where, uid=uid)
 
 
 def _content(job: Object) -> Mapping[str, Any]:

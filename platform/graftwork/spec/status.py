@@ -60,6 +60,8 @@ class JobStatus(StatusModel):
     """The RayJob that trains."""
     spec_digest: str | None = None
     """Digest of what is trained; another one means a new RayJob."""
+    placement_digest: str | None = None
+    """Digest of how it is run on the cluster; after a failure another one means another try."""
     start_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None
     """When training was first seen running."""
     completion_time: Annotated[str, Field(json_schema_extra={"format": "date-time"})] | None = None

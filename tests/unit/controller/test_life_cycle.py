@@ -247,6 +247,103 @@ def test_placement_is_no_other_run(setting: Setting) -> None:
     assert setting.ray_job()["spec"]["suspend"] is False
 
 
+def test_other_pods_are_other_pods_also_before_they_run(setting: Setting) -> None:
+    """KubeRay keeps the pods it made: a corrected image would never be pulled. What runs goes on as it is."""
+    setting.submit(image="train:typo")
+    setting.settle()
+    setting.ray_status(jobDeploymentStatus="Initializing")
+    setting.settle()
+    first = setting.ray_job()["metadata"]["uid"]
+    setting.submit(image="train:1")
+    setting.settle()
+    second = setting.ray_job()["metadata"]["uid"]
+    assert first != second
+    assert "train:typo" not in json.dumps(setting.ray_job()["spec"])
+    assert "PlacementChanged" in setting.events()
+    setting.ray_status(jobDeploymentStatus="Running", jobStatus="RUNNING")
+    setting.submit(image="train:2")
+    setting.settle()
+    assert setting.ray_job()["metadata"]["uid"] == second
+    assert "train:2" in json.dumps(setting.ray_job()["spec"])
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_a_failed_job_is_tried_again_with_another_placement(setting: Setting, is_kept: bool) -> None:
+    """More memory is what helps a job that lacked it; the same spec as before is no other try."""
+    setting.submit(memory="1Gi")
+    setting.settle()
+    setting.driver_reports(outcome="running", reason="TrainingFailed", message="A worker was killed.")
+    setting.ray_status(jobDeploymentStatus="Failed", reason="AppFailed")
+    setting.settle()
+    assert setting.status()["phase"] == "Failed"
+    before = setting.ray_job()["metadata"]["uid"]
+    setting.submit(memory="1Gi")
+    setting.settle()
+    assert setting.status()["phase"] == "Failed"
+    if not is_kept:
+        del setting.cluster.objects["RayJob", "team", setting.ray_job()["metadata"]["name"]]
+    setting.submit(memory="4Gi")
+    setting.settle()
+    assert setting.ray_job()["metadata"]["uid"] != before
+    assert setting.status()["phase"] == "Starting"
+    setting.succeed()
+    setting.settle()
+    assert setting.status()["phase"] == "Succeeded"
+
+
+def test_what_somebody_else_made_is_left_alone(setting: Setting) -> None:
+    """Server-side apply would take it over and delete it with the endpoint: a condition says whose it is not."""
+    for kind in ("NetworkPolicy", "Ingress"):
+        manifest = {"kind": kind, "metadata": {"namespace": "team", "name": "flowers"}, "spec": {"theirs": True}}
+        setting.cluster.apply(manifest)
+    setting.submit(PLAIN_ENDPOINT)
+    for _ in range(3):
+        with pytest.raises(
+            PermanentError, match="There is a NetworkPolicy flowers that this InferenceEndpoint did not"
+        ):
+            setting.look(ENDPOINT_KEY)
+    assert setting.condition("Ready", "InferenceEndpoint")["reason"] == "NameTaken"
+    assert "NameTaken" in setting.events()
+    for kind in ("NetworkPolicy", "Ingress"):
+        theirs = setting.cluster.objects[kind, "team", "flowers"]
+        assert theirs["spec"] == {"theirs": True}
+        assert "ownerReferences" not in theirs["metadata"]
+    del setting.cluster.objects["NetworkPolicy", "team", "flowers"]
+    setting.settle(ENDPOINT_KEY)
+    assert setting.cluster.named("RayService") == ("flowers",)
+    assert setting.cluster.objects["Ingress", "team", "flowers"]["spec"] == {"theirs": True}
+    assert setting.condition("Ready", "InferenceEndpoint")["reason"] == "Starting"
+
+
+def test_what_the_cluster_refuses_is_a_condition(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quota or a webhook: told in the status and by an event, and tried again."""
+    apply = setting.cluster.apply
+
+    def refuse(manifest: Any) -> Any:
+        if manifest["kind"] == "ConfigMap":
+            raise PermanentError("exceeded quota: count/configmaps.")
+        return apply(manifest)
+
+    setting.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(setting.cluster, "apply", refuse)
+        for _ in range(2):
+            with pytest.raises(PermanentError):
+                setting.look()
+    assert setting.condition("Scheduled") | {"lastTransitionTime": ""} == {
+        "type": "Scheduled",
+        "status": "False",
+        "reason": "Refused",
+        "message": "exceeded quota: count/configmaps.",
+        "lastTransitionTime": "",
+        "observedGeneration": 1,
+    }
+    assert setting.status()["observedGeneration"] == 1
+    assert "Refused" in setting.events()
+    setting.settle()
+    assert setting.condition("Scheduled")["reason"] == "Starting"
+
+
 def test_a_queued_job_waits_for_kueue(setting: Setting) -> None:
     """Kueue suspends and resumes: the operator leaves the field alone."""
     setting.submit(queue="gpu")
