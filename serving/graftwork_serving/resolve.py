@@ -15,7 +15,7 @@ from graftwork.spec.amounts import bytes_of, seconds_of
 from graftwork.spec.endpoint_observation import PredictionLog
 from graftwork.spec.inference_endpoint import InferenceEndpoint, ServedModel
 from graftwork.spec.rollout import Rollback
-from graftwork.spec.traffic import WHOLE_PERCENT, Share, share_problems
+from graftwork.spec.traffic import WHOLE_PERCENT, Share, name_of_bundle, share_problems
 from graftwork_serving.endpoint_config import (
     AccessConfig,
     DriftConfig,
@@ -206,8 +206,7 @@ def _find(reference: str, *, base_dir: Path, settings: Settings) -> _Source:
         if not path.exists() and Path(reference).name == reference:
             # A registered model without a version, or none at all: the registry says how to write it.
             Registry(settings).resolve(reference)
-        name = path.parent.name if path.name == "bundle" else path.name
-        return _Source(name=name, version=None, bundle=open_bundle(path))
+        return _Source(name=name_of_bundle(path), version=None, bundle=open_bundle(path))
     resolved = Registry(settings).resolve(reference)
     return _Source(
         name=resolved.name, version=str(resolved.version), bundle=resolved.bundle, alias=named_alias(reference)

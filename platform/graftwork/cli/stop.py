@@ -28,6 +28,12 @@ def command(name: str, resume: bool, context: str | None, namespace: str | None,
         )
     short = found["metadata"]["name"]
     has_schedule = found["spec"].get("schedule") is not None
+    phase = (found.get("status") or {}).get("phase")
+    if phase in {"Succeeded", "Failed"} and not has_schedule:
+        fix = "Change its spec and submit it again, or `graft delete` and `graft submit` it."
+        raise SpecError(
+            Problem(where=name, received=f"a job that has {phase.lower()}", expected="one under way", fix=fix)
+        )
     place.cluster.merge(found, {"spec": {"schedule" if has_schedule else "kubernetes": {"suspend": not resume}}})
     if output == "json":
         print_json({"name": short, "suspend": not resume})

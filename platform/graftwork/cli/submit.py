@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,36 @@ from graftwork.cli.options import Output, output_option
 @output_option
 def command(files: tuple[Path, ...], context: str | None, namespace: str | None, output: Output) -> None:
     """Check FILES here, then apply their jobs and endpoints to the cluster of the current context."""
+    from graftwork.controller.read_spec import check_access, check_paths
+    from graftwork.spec.fine_tune_job import FineTuneJob
     from graftwork.spec.load import load_specs
 
     loaded = load_specs(files)
+    for each in loaded:
+        if isinstance(each.object, FineTuneJob):
+            check_paths(each.object)
+        else:
+            check_access(each.object)
     place = place_of(context, namespace)
     submitted = []
     for each in loaded:
         metadata: dict[str, Any] = {"namespace": place.namespace, **each.raw["metadata"]}
-        place.cluster.apply({**each.raw, "metadata": metadata}, manager="graft", strict=True)
+        applied = place.cluster.apply({**each.raw, "metadata": metadata}, manager="graft", strict=True)
         name, where = metadata["name"], metadata["namespace"]
         submitted.append({"kind": each.object.kind, "name": name, "namespace": where})
         if output == "text":
-            click.echo(f"{each.object.kind}/{name} submitted to {where}. Follow it with: graft status {name}")
+            click.echo(_told(applied, f"{each.object.kind}/{name}", where))
     if output == "json":
         print_json(submitted)
+
+
+def _told(applied: Mapping[str, Any], what: str, namespace: str) -> str:
+    """What becomes of it. A job that has ended and is as it was is not run again."""
+    name, status = applied["metadata"]["name"], applied.get("status") or {}
+    is_unchanged = status.get("observedGeneration") == applied["metadata"].get("generation")
+    if is_unchanged and status.get("phase") in {"Succeeded", "Failed"} and applied["kind"] == "FineTuneJob":
+        return (
+            f"{what} has {status['phase'].lower()} in {namespace} and is as it was, so it is not run again. Change it, "
+            f"or run `graft delete {name}` before."
+        )
+    return f"{what} submitted to {namespace}. Follow it with: graft status {name}"

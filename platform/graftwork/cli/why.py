@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -51,5 +52,6 @@ def cause_of(found: Object, cluster: Cluster) -> Cause | None:
             for event in cluster.list("v1", "Event", namespace)
             if event["involvedObject"].get("name", "").startswith(name)
         ],
+        now=datetime.now(UTC),
     )
     return why(evidence)

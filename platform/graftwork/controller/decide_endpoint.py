@@ -19,6 +19,7 @@ from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
 from graftwork.controller.exposure import url as external_url
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
+from graftwork.controller.ray_status import why_no_pods
 from graftwork.controller.read_spec import check_access, essential, problem_words, read_object
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
@@ -30,7 +31,9 @@ Object = Mapping[str, Any]
 _NO_KUBERAY_RETRY_S = 60.0
 _FOREIGN_RETRY_S = 30.0
 _ALIAS_LOOK_S = 30.0
-_TO_BE_MENDED = frozenset({"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound", "RegistryUnreachable"})
+_TO_BE_MENDED = frozenset(
+    {"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound", "RegistryUnreachable", "PodsRefused"}
+)
 _ALIAS = re.compile(r"^[^/@]+@[^/@]+$")
 
 
@@ -226,9 +229,12 @@ def _serving(ray_service: Object | None, endpoint: InferenceEndpoint) -> _State:
             replicas=replicas,
             findings=(Finding(type="Ready", holds=True, reason="Ready"), fine, current, progressing),
         )
-    message = "The Ray cluster and its replicas are starting."
-    not_yet = Finding(type="Ready", holds=False, reason="Starting", message=message)
-    return _State(phase="Starting", reason="Starting", message=message, findings=(not_yet, fine, current, progressing))
+    refused = why_no_pods(active) or why_no_pods(pending)
+    reason, message = "Starting", "The Ray cluster and its replicas are starting."
+    if refused is not None:
+        reason, message = "PodsRefused", refused
+    not_yet = Finding(type="Ready", holds=False, reason=reason, message=message)
+    return _State(phase="Starting", reason=reason, message=message, findings=(not_yet, fine, current, progressing))
 
 
 def _report(

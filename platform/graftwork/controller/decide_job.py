@@ -19,7 +19,8 @@ from graftwork.controller.decide_schedule import decide_schedule
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.read_spec import essential, problem_words, read_object
+from graftwork.controller.ray_status import why_no_pods
+from graftwork.controller.read_spec import check_paths, essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
@@ -33,6 +34,7 @@ _NO_KUBERAY_RETRY_S = 60.0
 _REPLACED_RETRY_S = 2.0
 _LOOK_AGAIN_S = 300.0
 _ENDED = frozenset({"Succeeded", "Failed"})
+_TO_BE_MENDED = frozenset({"KubeRayMissing", "NameTaken", "PodsRefused"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +81,7 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
     status = JobStatus.model_validate(observed.job.get("status") or {})
     try:
         job = read_object(observed.job, FineTuneJob)
+        check_paths(job)
     except SpecError as error:
         return _refused(observed, status, problem_words(error), now)
     run = JobRun(
@@ -279,7 +282,7 @@ def _report(
         }
     )
     kind: Literal["Normal", "Warning"]
-    kind = "Warning" if outcome.phase == "Failed" or outcome.reason in {"KubeRayMissing", "NameTaken"} else "Normal"
+    kind = "Warning" if outcome.phase == "Failed" or outcome.reason in _TO_BE_MENDED else "Normal"
     return _changed(before, after, Emit(type=kind, reason=outcome.reason, message=outcome.message))
 
 
@@ -328,20 +331,20 @@ def _outcome(ray_job: Object | None, report: RunReport | None, run: JobRun) -> _
             return _running(report)
         case "Retrying":
             return _waiting("Starting", "Retrying", "The cluster failed; a new one is being made.")
+        case _ if (words := why_no_pods(status)) is not None:
+            return _waiting("Starting", "PodsRefused", words)
         case _:
-            return _waiting("Starting", "Starting", "The Ray cluster is starting.", scheduled=False)
+            return _waiting("Starting", "Starting", "The Ray cluster is starting.")
 
 
-def _waiting(
-    phase: JobPhase, reason: str, message: str, *, queued: bool = False, scheduled: bool | None = None
-) -> _Outcome:
+def _waiting(phase: JobPhase, reason: str, message: str, *, queued: bool = False) -> _Outcome:
     return _Outcome(
         phase=phase,
         reason=reason,
         message=message,
         findings=[
             Finding(type="Queued", holds=queued, reason=reason if queued else "NotQueued"),
-            Finding(type="Scheduled", holds=scheduled or False, reason=reason),
+            Finding(type="Scheduled", holds=False, reason=reason, message=message if reason == "PodsRefused" else ""),
             Finding(type="Running", holds=False, reason=reason),
         ],
     )

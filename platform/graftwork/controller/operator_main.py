@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +30,7 @@ from graftwork.settings import OperatorSettings
 from graftwork.spec.crd import RESOURCES
 
 _LOOKS_AT_ONCE = 8
+_GRACE_S = 20.0
 _VERSION = "v1alpha1"
 # A RayJob, RayService or ConfigMap of ours names what it belongs to in a label.
 _OWNER_OF_LABEL = {names.JOB_LABEL: "FineTuneJob", names.ENDPOINT_LABEL: "InferenceEndpoint"}
@@ -84,20 +86,22 @@ class Operator:
         kopf_settings = kopf.OperatorSettings()
         kopf_settings.posting.enabled = False
         kopf_settings.scanning.disabled = self._settings.namespaces != ()
-        watching = kopf.operator(
-            registry=self.registry(),
-            settings=kopf_settings,
-            standalone=True,
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            liveness_endpoint=self._settings.liveness_url,
-        )
         async with asyncio.TaskGroup() as group:
             others = [
                 group.create_task(self._lead()),
                 group.create_task(self._queue.work(at_once=_LOOKS_AT_ONCE)),
             ]
-            await watching  # until a signal
+            ours = asyncio.all_tasks()
+            watches = await kopf.spawn_tasks(
+                registry=self.registry(),
+                settings=kopf_settings,
+                standalone=True,
+                clusterwide=not self._settings.namespaces,
+                namespaces=self._settings.namespaces,
+                liveness_endpoint=self._settings.liveness_url,
+            )
+            others.append(group.create_task(leave_if_stuck(watches, self.step_down)))
+            await kopf.run_tasks(watches, ignored=ours | set(others))  # until a signal, or until one of them fails
             for task in others:
                 task.cancel()
 
@@ -150,6 +154,35 @@ class Operator:
         self._metrics.looks.labels(key.kind, "failed" if error is not None else "succeeded").inc()
 
 
+async def leave_if_stuck(
+    watches: Collection[asyncio.Task[None]],
+    step_down: Callable[[], None],
+    *,
+    grace_s: float = _GRACE_S,
+    leave: Callable[[int], None] = os._exit,
+) -> None:
+    """End the process if kopf does not end after one of its watches did.
+
+    It waits for a login that will never come when the API takes away what it watches. An operator that sees nothing
+    must not go on leading.
+
+    Args:
+        watches: kopf's tasks, none of which ends while it works.
+        step_down: lets another operator lead.
+        grace_s: what they have to end together, in seconds.
+        leave: ends the process.
+    """
+    await asyncio.wait(watches, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.sleep(grace_s)
+    _logger.error(
+        "A watch ended, and the others did not within %.0f s: this process ends, the next one begins.", grace_s
+    )
+    try:
+        await asyncio.to_thread(step_down)
+    finally:
+        leave(1)
+
+
 def main() -> None:
     """Run the operator until it is told to stop."""
     from prometheus_client import start_http_server
@@ -160,6 +193,8 @@ def main() -> None:
     logging.Formatter.converter = time.gmtime
     # The kubelet's probes, every ten seconds.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    # One line a watch event, which names no object; what comes of it is told in events and metrics.
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
     settings = load_operator_settings()
     cluster = connect(settings.kubeconfig)[0] if settings.kubeconfig is not None else connect_inside()
     metrics = OperatorMetrics()

@@ -72,6 +72,40 @@ def check_access(endpoint: InferenceEndpoint) -> None:
     )
 
 
+def check_paths(job: FineTuneJob) -> None:
+    """Make sure that no path is relative: pods have none of the files beside the spec.
+
+    Raises:
+        SpecError: some are.
+    """
+    data, backbone = job.spec.data, job.spec.backbone
+    paths = {
+        "spec.data.train.uri": data.train.uri,
+        "spec.data.validation.uri": data.validation.uri,
+        "spec.data.test.uri": data.test.uri,
+        **{f"spec.data.extraTests[{place}].uri": each.uri for place, each in enumerate(data.extra_tests)},
+        "spec.backbone.path": backbone.path,
+        "spec.backbone.weights": backbone.weights if backbone.weights.endswith(".h5") else None,
+    }
+    relative = [(where, path) for where, path in paths.items() if path is not None and _is_relative(path)]
+    if relative:
+        raise SpecError(
+            [
+                Problem(
+                    where=where,
+                    received=f"the relative path `{path}`",
+                    expected="a place that pods on a cluster reach",
+                    fix="Use a URI such as s3://BUCKET/FOLDER, or a path on one of `kubernetes.volumes`.",
+                )
+                for where, path in relative
+            ]
+        )
+
+
+def _is_relative(path: str) -> bool:
+    return not ("://" in path or "::" in path or path.startswith(("/", "~")))
+
+
 def problem_words(error: SpecError) -> str:
     """What is wrong, for a condition's message."""
     return " ".join(

@@ -8,12 +8,53 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 Object = Mapping[str, Any]
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
 _CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError"})
+_NO_POD_REASONS = frozenset({"FailedToCreateHeadPod", "FailedToCreateWorkerPod", "FailedCreate"})
+# KubeRay tries again after a quarter of an hour at the latest.
+_FRESH = timedelta(minutes=20)
+_MEMORY_FIXES = {
+    "FineTuneJob": "Raise kubernetes.memory, or lower training.batchSize or use training.gradientAccumulation.",
+    "InferenceEndpoint": "Raise kubernetes.memory, or serve fewer models.",
+}
+# By words of the message; the first that fits. The last fits all.
+_NO_POD_FIXES = {
+    "service account": "Create the ServiceAccount, or correct kubernetes.serviceAccount.",
+    "PriorityClass": "Create the PriorityClass, or correct kubernetes.priorityClass.",
+    "": "Correct what it names in `kubernetes`, or show this to whoever runs the cluster.",
+}
+_DEATH_FIXES = {
+    "ExitCode:137": "Raise kubernetes.memory: it was killed, most likely for want of memory.",
+    "ExitCode:127": "Name an image of Graftwork in kubernetes.image: this one lacks the command.",
+    "": "Read its log while it lasts: kubectl logs -f POD. See that kubernetes.image is of the operator's version.",
+}
+_MOUNT_FIX = "Create the Secret, ConfigMap or volume that it names, or correct the spec (auth.apiKeys, kubernetes)."
+_TAINT_FIX = "Add kubernetes.tolerations for the nodes' taints, or choose others with kubernetes.nodeSelector."
+_CLAIM_FIX = "Create the PersistentVolumeClaim, or correct kubernetes.volumes."
+_NODES_FIX = "Correct kubernetes.nodeSelector, or label nodes so."
+_NO_NODE_FIXES = {
+    "FineTuneJob": {
+        "nvidia.com/gpu": "Ask for fewer GPUs (scaling.workers, scaling.gpusPerWorker), or add GPU nodes.",
+        "persistentvolumeclaim": _CLAIM_FIX,
+        "taint": _TAINT_FIX,
+        "Insufficient": "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes.",
+        "selector": _NODES_FIX,
+        "": "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes.",
+    },
+    "InferenceEndpoint": {
+        "nvidia.com/gpu": "Ask for fewer GPUs (resources.gpus, autoscaling.maxReplicas), or add GPU nodes.",
+        "persistentvolumeclaim": _CLAIM_FIX,
+        "taint": _TAINT_FIX,
+        "Insufficient": "Ask for less (resources.cpus, kubernetes.memory), or add nodes.",
+        "selector": _NODES_FIX,
+        "": "Ask for less (resources.cpus, kubernetes.memory), or add nodes.",
+    },
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +80,18 @@ class Evidence:
         target: the FineTuneJob or InferenceEndpoint.
         pods: its pods.
         events: events of it and of all its objects.
+        now: the time; events of long ago are left out. None keeps all.
     """
 
     target: Object
     pods: Sequence[Object] = ()
     events: Sequence[Object] = ()
+    now: datetime | None = None
 
 
 def why(evidence: Evidence) -> Cause | None:
     """The cause; None if nothing is wrong."""
-    for look in (_unseen, _refused, _quota, _pods, _queue, _condition):
+    for look in (_unseen, _refused, _admission, _pods, _deaths, _queue, _condition):
         if (cause := look(evidence)) is not None:
             return cause
     return None
@@ -80,9 +123,10 @@ def _refused(evidence: Evidence) -> Cause | None:
     return Cause(reason="InvalidSpec", what=validated["message"], fix="Correct the spec and apply it again.")
 
 
-def _quota(evidence: Evidence) -> Cause | None:
-    for event in evidence.events:
-        message = event.get("message", "")
+def _admission(evidence: Evidence) -> Cause | None:
+    """What kept pods from being made at all."""
+    for event in _news(evidence):
+        message, reason = event.get("message", ""), event.get("reason", "")
         if "exceeded quota" in message:
             return Cause(
                 reason="QuotaExceeded",
@@ -91,19 +135,55 @@ def _quota(evidence: Evidence) -> Cause | None:
             )
         if "violates PodSecurity" in message:
             return Cause(reason="PodSecurity", what=message, fix="Show this to whoever set the namespace's standard.")
+        if reason in _NO_POD_REASONS:
+            return Cause(reason="PodRefused", what=message, fix=_fix_of(message, _NO_POD_FIXES))
     return None
+
+
+def _deaths(evidence: Evidence) -> Cause | None:
+    """What pods died of that are gone, or cannot begin for; later looks say more where containers tell themselves."""
+    for event in _news(evidence):
+        message, reason = event.get("message", ""), event.get("reason", "")
+        if reason == "FailedMount":
+            what = f"{event['involvedObject'].get('name', 'A pod')}: {message}"
+            return Cause(reason="MountFailed", what=what, fix=_MOUNT_FIX)
+        if reason == "DeletedHeadPod" and "ExitCode:" in message:
+            return Cause(reason="PodDied", what=message, fix=_fix_of(message, _DEATH_FIXES))
+    return None
+
+
+def _news(evidence: Evidence) -> Iterator[Object]:
+    """Events that may still matter, the latest first: nothing that was overcome, and nothing of long ago."""
+    if _status(evidence).get("phase") in {"Running", "Ready", "Succeeded", "Suspended"}:
+        return
+    since = "" if evidence.now is None else (evidence.now - _FRESH).strftime("%Y-%m-%dT%H:%M:%SZ")
+    fresh = ((_seen_at(event), event) for event in evidence.events)
+    for at, event in sorted(fresh, key=lambda pair: pair[0], reverse=True):
+        if not at or at >= since:
+            yield event
+
+
+def _seen_at(event: Object) -> str:
+    """When an event was last seen, in UTC; empty where it does not say. Texts of this form sort by time."""
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
+
+
+def _fix_of(message: str, fixes: Mapping[str, str]) -> str:
+    return next(fix for words, fix in fixes.items() if words in message)
 
 
 def _pods(evidence: Evidence) -> Cause | None:
     ended = _status(evidence).get("phase") in {"Succeeded", "Ready", "Suspended"}
     if ended:
         return None
+    kind = evidence.target["kind"]
     for pod in evidence.pods:
         name = pod["metadata"]["name"]
         for container, state in _container_states(pod):
-            if (cause := _container(f"{name}/{container}", state)) is not None:
+            if (cause := _container(f"{name}/{container}", state, kind)) is not None:
                 return cause
-    return next((cause for pod in evidence.pods if (cause := _unschedulable(pod)) is not None), None)
+    return next((cause for pod in evidence.pods if (cause := _unschedulable(pod, kind)) is not None), None)
 
 
 def _container_states(pod: Object) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -113,7 +193,7 @@ def _container_states(pod: Object) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield each["name"], each
 
 
-def _container(name: str, status: Mapping[str, Any]) -> Cause | None:
+def _container(name: str, status: Mapping[str, Any], kind: str) -> Cause | None:
     waiting = (status.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     if reason in _PULL_REASONS:
@@ -134,25 +214,19 @@ def _container(name: str, status: Mapping[str, Any]) -> Cause | None:
             return Cause(
                 reason="OutOfMemory",
                 what=f"{name} needed more memory than it may have.",
-                fix="Raise kubernetes.memory, or lower training.batchSize or use training.gradientAccumulation.",
+                fix=_MEMORY_FIXES[kind],
             )
     if reason == "CrashLoopBackOff":
         return Cause(reason="CrashLoop", what=f"{name} ends again and again.", fix=f"Read its log: kubectl logs {name}")
     return None
 
 
-def _unschedulable(pod: Object) -> Cause | None:
+def _unschedulable(pod: Object, kind: str) -> Cause | None:
     for condition in (pod.get("status") or {}).get("conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
             message = condition.get("message", "")
             what = f"{pod['metadata']['name']} fits on no node: {message}"
-            if "nvidia.com/gpu" in message:
-                fix = "Ask for fewer GPUs (scaling.workers, scaling.gpusPerWorker), or add GPU nodes."
-            elif "taint" in message:
-                fix = "Add kubernetes.tolerations for the nodes' taints, or choose others with kubernetes.nodeSelector."
-            else:
-                fix = "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes."
-            return Cause(reason="Unschedulable", what=what, fix=fix)
+            return Cause(reason="Unschedulable", what=what, fix=_fix_of(message, _NO_NODE_FIXES[kind]))
     return None
 
 
@@ -178,6 +252,9 @@ _FIXES = {
     "ModelNotFound": "Register the model, or correct spec.models.",
     "RegistryUnreachable": "See that the MLflow server runs.",
     "NameTaken": "Delete the other object, or choose another name.",
+    "PodsRefused": "Correct what it names in `kubernetes`, or show this to whoever runs the cluster.",
+    "Refused": "Mend what it names, or show this to whoever runs the cluster; it is tried again by itself.",
+    "ReplicaFailed": "Read the log: graft logs NAME.",
 }
 
 

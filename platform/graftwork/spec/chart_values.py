@@ -171,6 +171,8 @@ class Metrics(_Values):
     """A ServiceMonitor for the operator and a PodMonitor for the pods of jobs and endpoints (Prometheus operator)."""
     alerts: bool = False
     """Alert rules (Prometheus operator)."""
+    labels: dict[str, str] = Field(default_factory=dict)
+    """Labels of monitors and alert rules by which a Prometheus finds them, such as `release: kube-prometheus-stack`."""
     dashboards: bool = False
     """Dashboards of endpoints and operator, as ConfigMaps that Grafana's sidecar takes up."""
 

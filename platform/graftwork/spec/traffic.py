@@ -34,8 +34,12 @@ def name_in_requests(reference: str) -> str:
     """The name that requests use for a model whose entry gives none: the registered one, or the bundle directory's."""
     if match := _REGISTERED.fullmatch(reference):
         return match[1]
-    path = PurePath(reference)
-    return path.parent.name if path.name == "bundle" else path.name
+    return name_of_bundle(PurePath(reference))
+
+
+def name_of_bundle(path: PurePath) -> str:
+    """What a bundle that is named by its path is called: a run's `bundle` folder after the run, others as they are."""
+    return path.parent.name or path.name if path.name == "bundle" else path.name
 
 
 def share_problems(shares: Sequence[Share]) -> list[Inconsistency]:

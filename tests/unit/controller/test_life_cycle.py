@@ -291,6 +291,25 @@ def test_a_failed_job_is_tried_again_with_another_placement(setting: Setting, is
     assert setting.status()["phase"] == "Succeeded"
 
 
+def test_pods_that_cannot_be_made_are_told(setting: Setting) -> None:
+    """As KubeRay's cluster says it: rather than starting for ever."""
+    refused = {
+        "conditions": [{"type": "ReplicaFailure", "status": "True", "message": "FailedCreateHeadPod\nno PriorityClass"}]
+    }
+    setting.submit()
+    setting.settle()
+    setting.ray_status(jobDeploymentStatus="Initializing", rayClusterStatus=refused)
+    setting.settle()
+    assert setting.status()["message"] == "Its pods cannot be made: FailedCreateHeadPod no PriorityClass"
+    assert setting.condition("Scheduled")["reason"] == "PodsRefused"
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    service = setting.cluster.objects["RayService", "team", "flowers"]
+    service["status"] = {"pendingServiceStatus": {"rayClusterName": "a", "rayClusterStatus": refused}}
+    setting.settle(ENDPOINT_KEY)
+    assert setting.condition("Ready", "InferenceEndpoint")["reason"] == "PodsRefused"
+
+
 def test_what_somebody_else_made_is_left_alone(setting: Setting) -> None:
     """Server-side apply would take it over and delete it with the endpoint: a condition says whose it is not."""
     for kind in ("NetworkPolicy", "Ingress"):

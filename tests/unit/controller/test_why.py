@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -7,9 +8,15 @@ import pytest
 from graftwork.controller.why import Evidence, why
 
 
-def _target(phase: str = "Starting", *, seen: int = 1, conditions: tuple[dict[str, str], ...] = ()) -> dict[str, Any]:
+def _target(
+    phase: str = "Starting",
+    *,
+    seen: int = 1,
+    conditions: tuple[dict[str, str], ...] = (),
+    kind: str = "FineTuneJob",
+) -> dict[str, Any]:
     return {
-        "kind": "FineTuneJob",
+        "kind": kind,
         "metadata": {"name": "flowers", "generation": 1},
         "spec": {"kubernetes": {"queue": "team"}},
         "status": {"observedGeneration": seen, "phase": phase, "conditions": list(conditions)},
@@ -22,6 +29,10 @@ def _pod(**status: Any) -> dict[str, Any]:
 
 def _container(**state: Any) -> dict[str, Any]:
     return _pod(containerStatuses=[{"name": "ray-head", "image": "train:9", **state}])
+
+
+def _event(reason: str, message: str, at: str = "2026-01-01T10:00:00Z") -> dict[str, Any]:
+    return {"reason": reason, "message": message, "lastTimestamp": at, "involvedObject": {"name": "flowers-x"}}
 
 
 def _condition(type_: str, status: str, reason: str, message: str = "because") -> dict[str, str]:
@@ -91,6 +102,69 @@ def _unschedulable(message: str) -> dict[str, Any]:
             "PodSecurity",
             "standard",
         ),
+        (
+            Evidence(
+                target=_target(),
+                events=[_event("FailedToCreateHeadPod", 'error looking up service account team/x: "x" not found')],
+            ),
+            "PodRefused",
+            "kubernetes.serviceAccount",
+        ),
+        (
+            Evidence(
+                target=_target(),
+                events=[_event("FailedToCreateWorkerPod", "no PriorityClass with name gold was found")],
+            ),
+            "PodRefused",
+            "kubernetes.priorityClass",
+        ),
+        (
+            Evidence(
+                target=_target(kind="InferenceEndpoint"),
+                events=[_event("FailedMount", 'MountVolume.SetUp failed for volume "keys": secret "k" not found')],
+            ),
+            "MountFailed",
+            "Create the Secret",
+        ),
+        (
+            Evidence(
+                target=_target(),
+                events=[_event("DeletedHeadPod", "Ray container terminated status: &{ExitCode:137,Reason:Error}")],
+            ),
+            "PodDied",
+            "kubernetes.memory",
+        ),
+        (
+            Evidence(target=_target(), pods=[_unschedulable('persistentvolumeclaim "data" not found.')]),
+            "Unschedulable",
+            "kubernetes.volumes",
+        ),
+        (
+            Evidence(target=_target(), pods=[_unschedulable("3 node(s) didn't match Pod's node affinity/selector.")]),
+            "Unschedulable",
+            "kubernetes.nodeSelector",
+        ),
+        (
+            Evidence(target=_target(kind="InferenceEndpoint"), pods=[_unschedulable("0/3 nodes: 3 Insufficient cpu.")]),
+            "Unschedulable",
+            "resources.cpus",
+        ),
+        (
+            Evidence(target=_target("Pending", conditions=(_condition("Scheduled", "False", "Refused"),))),
+            "Refused",
+            "tried again",
+        ),
+        (
+            Evidence(
+                target=_target(
+                    "Pending",
+                    kind="InferenceEndpoint",
+                    conditions=(_condition("Ready", "False", "RegistryUnreachable"),),
+                )
+            ),
+            "RegistryUnreachable",
+            "MLflow server runs",
+        ),
         (Evidence(target=_target("Queued")), "Queued", "workloads"),
         (
             Evidence(target=_target("Failed", conditions=(_condition("Succeeded", "False", "GateRefused"),))),
@@ -133,3 +207,25 @@ def test_the_deepest_cause_is_named() -> None:
     cause = why(Evidence(target=failed, pods=pods))
     assert cause is not None
     assert cause.reason == "ImagePull"
+
+
+def test_what_was_overcome_or_long_ago_is_no_cause() -> None:
+    """Events stay for an hour: a quota that was raised explains nothing of a job that trains, or waits for another."""
+    quota = _event("FailedCreate", "exceeded quota: team")
+    assert why(Evidence(target=_target("Running"), events=[quota])) is None
+    soon, late = datetime(2026, 1, 1, 10, 5, tzinfo=UTC), datetime(2026, 1, 1, 10, 40, tzinfo=UTC)
+    found = why(Evidence(target=_target(), events=[quota], now=soon))
+    assert found is not None
+    assert found.reason == "QuotaExceeded"
+    assert why(Evidence(target=_target(), events=[quota], now=late)) is None
+
+
+def test_the_latest_event_counts() -> None:
+    """The ServiceAccount was made since; now the PriorityClass is missing."""
+    events = [
+        _event("FailedToCreateHeadPod", "service account x not found", at="2026-01-01T10:00:00Z"),
+        _event("FailedToCreateHeadPod", "no PriorityClass with name gold", at="2026-01-01T10:01:00Z"),
+    ]
+    found = why(Evidence(target=_target(), events=events))
+    assert found is not None
+    assert "PriorityClass" in found.what

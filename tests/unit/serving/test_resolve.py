@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import pytest
 
 from graftwork.errors import SpecError
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.traffic import name_of_bundle
 from graftwork_serving.resolve import resolve_models
 from tests.support.small_bundles import make_small_bundle
 from tests.unit.spec.examples import ENDPOINT, changed
@@ -27,3 +28,10 @@ def test_all_models_that_are_not_there_are_named_with_their_places(tmp_path: Pat
     assert "the model name 'rose'" in first
     assert "the model name 'nope'" in second
     assert "no such directory" in third
+
+
+def test_a_bundle_folder_at_the_root_has_a_name() -> None:
+    """As it is mounted into a container."""
+    assert name_of_bundle(PurePath("/runs/flowers-1/bundle")) == "flowers-1"
+    assert name_of_bundle(PurePath("/bundle")) == "bundle"
+    assert name_of_bundle(PurePath("/models/flowers")) == "flowers"

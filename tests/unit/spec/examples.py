@@ -14,10 +14,10 @@ JOB: dict[str, Any] = {
         "backbone": {"name": "EfficientNetB0", "weights": "imagenet"},
         "input": {"imageSize": [224, 192], "resize": "pad"},
         "data": {
-            "train": {"uri": "train", "format": "image-folder"},
+            "train": {"uri": "/data/train", "format": "image-folder"},
             "validation": {"fraction": 0.2},
-            "test": {"uri": "test.csv", "pathColumn": "file", "labelColumn": "class"},
-            "extraTests": [{"name": "other-camera", "uri": "other"}],
+            "test": {"uri": "/data/test.csv", "pathColumn": "file", "labelColumn": "class"},
+            "extraTests": [{"name": "other-camera", "uri": "/data/other"}],
             "onBadImage": "skip",
         },
         "augment": [{"flip": "horizontal"}, {"rotate": 0.1}],
