@@ -38,11 +38,14 @@ class Helm:
 
     def __call__(self, *arguments: str) -> str:
         """Run it; what it printed."""
-        answer = subprocess.run(
-            [*self._command, *arguments], text=True, capture_output=True, check=False, timeout=_MOST_S
-        )
+        answer = self.attempt(*arguments)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         return answer.stdout
+
+    def attempt(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run what may fail."""
+        command = [*self._command, *arguments]
+        return subprocess.run(command, text=True, capture_output=True, check=False, timeout=_MOST_S)
 
 
 @pytest.fixture
@@ -96,6 +99,20 @@ def test_namespaced_mode_ends_at_its_namespaces(kubectl: Kubectl, helm: Helm, na
     assert _may(kubectl, account, "create", "rayjobs.ray.io", namespace)
     assert not _may(kubectl, account, "create", "rayjobs.ray.io", "default")
     assert not _may(kubectl, account, "list", "finetunejobs.graftwork.dev", "default")
+
+
+@pytest.mark.usefixtures("ray_crds")
+def test_what_could_not_work_is_refused_before_it_is_half_there(helm: Helm, namespace: str) -> None:
+    """A namespace that is missing, and a second operator for everything: nothing is installed, and the fix is named."""
+    missing = helm.attempt("install", "graft", str(CHART), "--set", "namespaces={no-such-place}")
+    assert missing.returncode != 0
+    assert "kubectl create namespace no-such-place" in missing.stderr
+    helm("install", "graft", str(CHART))
+    second = helm.attempt("install", "other", str(CHART), "--set", "crds.install=false")
+    assert second.returncode != 0
+    assert "release graft already looks after all namespaces" in second.stderr
+    helm("upgrade", "graft", str(CHART), "--force-conflicts")
+    helm("install", "other", str(CHART), "--set", f"crds.install=false,namespaces={{{namespace}}}", "--dry-run=server")
 
 
 def test_pods_are_admitted_under_the_restricted_standard(kubectl: Kubectl, helm: Helm, namespace: str) -> None:

@@ -109,6 +109,80 @@ def test_a_spec_only_the_operator_can_judge_is_a_condition(stage: Stage) -> None
         assert operator.is_running
 
 
+def test_what_somebody_else_made_is_left_alone(stage: Stage) -> None:
+    """A NetworkPolicy of the endpoint's name stays as it is, also when the endpoint goes; the status says so."""
+    theirs = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "shop"},
+        "spec": {"podSelector": {"matchLabels": {"app": "shop"}}, "policyTypes": ["Egress"]},
+    }
+    endpoint = {
+        "apiVersion": "graftwork.dev/v1alpha1",
+        "kind": "InferenceEndpoint",
+        "metadata": {"name": "shop"},
+        "spec": {"models": [{"model": "flowers/1"}], "auth": "none"},
+    }
+
+    def ready() -> dict[str, Any]:
+        conditions = stage.items("inferenceendpoints")[0].get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == "Ready"), {})
+
+    stage.kubectl.apply(theirs, "-n", stage.namespace)
+    with stage.operator() as operator:
+        stage.apply(endpoint)
+        eventually(lambda: ready().get("reason") == "NameTaken", f"a condition, log in {stage.log}")
+        assert "NetworkPolicy shop" in ready()["message"]
+        assert stage.kubectl("delete", "inferenceendpoint", "shop", "-n", stage.namespace).returncode == 0
+        eventually(
+            lambda: "shop" not in {each["metadata"]["name"] for each in stage.items("serviceaccounts")},
+            "garbage collection of what was its own",
+        )
+        (left,) = stage.items("networkpolicies")
+        assert left["spec"]["podSelector"] == {"matchLabels": {"app": "shop"}}
+        assert "ownerReferences" not in left["metadata"]
+        assert operator.is_running
+
+
+def test_what_the_api_server_refuses_is_told(stage: Stage) -> None:
+    """A quota on ConfigMaps: a condition, and the job goes on once there is room."""
+    quota = {
+        "apiVersion": "v1",
+        "kind": "ResourceQuota",
+        "metadata": {"name": "few"},
+        "spec": {"hard": {"count/configmaps": "0"}},
+    }
+
+    def scheduled() -> dict[str, Any]:
+        return next((each for each in stage.status().get("conditions", []) if each["type"] == "Scheduled"), {})
+
+    stage.kubectl.apply(quota, "-n", stage.namespace)
+    with stage.operator():
+        stage.apply()
+        eventually(lambda: scheduled().get("reason") == "Refused", f"a condition, log in {stage.log}")
+        assert "exceeded quota" in scheduled()["message"]
+        assert stage.items("rayjobs") == []
+        assert stage.kubectl("delete", "resourcequota", "few", "-n", stage.namespace).returncode == 0
+        stage.wait_for_ray_job()
+
+
+def test_a_corrected_image_reaches_pods_that_wait(stage: Stage) -> None:
+    """KubeRay keeps the pods it made: the RayJob is made anew."""
+
+    def images() -> set[str]:
+        heads = [each["spec"]["rayClusterSpec"]["headGroupSpec"] for each in stage.items("rayjobs")]
+        return {container["image"] for head in heads for container in head["template"]["spec"]["containers"]}
+
+    with stage.operator():
+        stage.apply(changed(SMALL_JOB, ("spec", "kubernetes"), {"image": "train:typo"}))
+        stage.kuberay_says(jobDeploymentStatus="Initializing")
+        (first,) = stage.items("rayjobs")
+        stage.apply(changed(SMALL_JOB, ("spec", "kubernetes"), {"image": "train:1"}))
+        eventually(lambda: images() == {"train:1"}, f"another RayJob, log in {stage.log}")
+        (second,) = stage.items("rayjobs")
+        assert first["metadata"]["uid"] != second["metadata"]["uid"]
+
+
 def test_a_schedule_starts_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every minute a job of its own, which is told with the time of the next one; stopped, it starts no more."""
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", stage.kubectl.kubeconfig)

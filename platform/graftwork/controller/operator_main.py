@@ -22,7 +22,7 @@ from graftwork.controller.aliases import MlflowAliases
 from graftwork.controller.cluster import KubernetesCluster, connect, connect_inside
 from graftwork.controller.leader import LEASE_S, RETRY_S, Leader
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.reconcile import Key, Reconciler
+from graftwork.controller.reconcile import RAY, Key, Reconciler
 from graftwork.controller.work_queue import WorkQueue
 from graftwork.errors import PermanentError
 from graftwork.metrics import OperatorMetrics
@@ -31,6 +31,7 @@ from graftwork.spec.crd import RESOURCES
 
 _LOOKS_AT_ONCE = 8
 _GRACE_S = 20.0
+_KUBERAY_LOOK_S = 15.0
 _VERSION = "v1alpha1"
 # A RayJob, RayService or ConfigMap of ours names what it belongs to in a label.
 _OWNER_OF_LABEL = {names.JOB_LABEL: "FineTuneJob", names.ENDPOINT_LABEL: "InferenceEndpoint"}
@@ -89,6 +90,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             others = [
                 group.create_task(self._lead()),
+                group.create_task(self._await_kuberay()),
                 group.create_task(self._queue.work(at_once=_LOOKS_AT_ONCE)),
             ]
             ours = asyncio.all_tasks()
@@ -137,6 +139,15 @@ class Operator:
             elif self._led and not leads:
                 raise PermanentError(f"{self._settings.identity} could not renew its Lease within {LEASE_S} s.")
             await asyncio.sleep(RETRY_S)
+
+    async def _await_kuberay(self) -> None:
+        """Begin anew when KubeRay comes: watches of named namespaces are those of what the API served at the start."""
+        if not self._settings.namespaces or await asyncio.to_thread(self._cluster.knows, RAY):
+            return
+        while True:
+            await asyncio.sleep(_KUBERAY_LOOK_S)
+            if await asyncio.to_thread(self._cluster.knows, RAY):
+                raise PermanentError("KubeRay was installed: this process ends, the next one watches its objects.")
 
     def _all_keys(self) -> list[Key]:
         """Everything there is: what was seen before this operator led was passed over."""
