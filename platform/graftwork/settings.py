@@ -101,6 +101,7 @@ class OperatorSettings:
         serve_image: default image of endpoints (`GRAFT_SERVE_IMAGE`).
         tracking_uri: MLflow server (`MLFLOW_TRACKING_URI`).
         env_from: Secrets all pods get (`GRAFT_OPERATOR_ENV_FROM`, separated by commas).
+        pull_secrets: Secrets with credentials for images of pods (`GRAFT_OPERATOR_PULL_SECRETS`, the same).
         metrics_host: where its metrics are (`GRAFT_OPERATOR_METRICS_HOST`).
         metrics_port: where its metrics are (`GRAFT_OPERATOR_METRICS_PORT`).
         liveness_url: where it says that it lives (`GRAFT_OPERATOR_LIVENESS`); None nowhere.
@@ -114,6 +115,7 @@ class OperatorSettings:
     serve_image: str
     tracking_uri: str | None
     env_from: tuple[str, ...]
+    pull_secrets: tuple[str, ...]
     metrics_host: str
     metrics_port: int
     liveness_url: str | None
@@ -131,6 +133,7 @@ def load_operator_settings() -> OperatorSettings:
         serve_image=environment.get("GRAFT_SERVE_IMAGE") or f"graftwork-serve:{__version__}",
         tracking_uri=environment.get("MLFLOW_TRACKING_URI") or None,
         env_from=_listed(environment.get("GRAFT_OPERATOR_ENV_FROM")),
+        pull_secrets=_listed(environment.get("GRAFT_OPERATOR_PULL_SECRETS")),
         metrics_host=environment.get("GRAFT_OPERATOR_METRICS_HOST") or "127.0.0.1",
         metrics_port=int(environment.get("GRAFT_OPERATOR_METRICS_PORT") or 9090),
         liveness_url=environment.get("GRAFT_OPERATOR_LIVENESS") or None,

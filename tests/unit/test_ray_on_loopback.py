@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from graftwork import ray_on_loopback
 from graftwork.errors import PermanentError
 from graftwork.progress import SilentReporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
@@ -40,6 +41,7 @@ def obeying_ray(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[str | Non
         vars(compiled).update(Config=SimpleNamespace(initialize=lambda _: None), AuthenticationTokenLoader=loader)
         monkeypatch.setitem(sys.modules, "ray", ray)
         monkeypatch.setitem(sys.modules, "ray._raylet", compiled)
+        monkeypatch.setattr(ray_on_loopback, "log_ray_messages", lambda: None)  # works on the real one
         return starts
 
     return place

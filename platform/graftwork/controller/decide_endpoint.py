@@ -257,8 +257,11 @@ def _report(
         "replicas": state.replicas,
         "conditions": conditions_after(status.conditions, (*valid, *state.findings), now=now, generation=generation),
     }
+    if state.reason != "InvalidSpec":
+        first = observed.endpoint["spec"]["models"][0]["model"]
+        update["model"] = resolved.get(first, first)
     if run is not None:
-        first, grpc = run.endpoint.spec.models[0].model, run.endpoint.spec.grpc is not None
+        grpc = run.endpoint.spec.grpc is not None
         exposure, is_made = run.endpoint.spec.kubernetes.expose, observed.ray_service is not None
         update |= {
             "ray_service": run.name,
@@ -269,7 +272,6 @@ def _report(
             else None,
             "external_url": external_url(exposure) if exposure is not None and is_made else None,
             "models": models,
-            "model": resolved.get(first, first),
             "max_replicas": run.endpoint.spec.autoscaling.max_replicas,
             "selector": f"{names.ENDPOINT_LABEL}={name}",
         }

@@ -61,6 +61,7 @@ class Operator:
                 serve_image=settings.serve_image,
                 tracking_uri=settings.tracking_uri,
                 env_from=settings.env_from,
+                pull_secrets=settings.pull_secrets,
             ),
             clock=lambda: datetime.now(UTC),
             resolve=MlflowAliases(settings.tracking_uri),
@@ -204,8 +205,9 @@ def main() -> None:
     logging.Formatter.converter = time.gmtime
     # The kubelet's probes, every ten seconds.
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
-    # One line a watch event, which names no object; what comes of it is told in events and metrics.
-    logging.getLogger("kopf.objects").setLevel(logging.WARNING)
+    # A line for each event of a watch and each question to the registry, none of which names an object.
+    for name in ("kopf.objects", "httpx"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     settings = load_operator_settings()
     cluster = connect(settings.kubeconfig)[0] if settings.kubeconfig is not None else connect_inside()
     metrics = OperatorMetrics()

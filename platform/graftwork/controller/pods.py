@@ -33,12 +33,14 @@ class PodDefaults:
         serve_image: image of endpoints.
         tracking_uri: MLflow server, as pods reach it; None without one.
         env_from: Secrets whose entries all pods get as environment variables, if the namespace has them.
+        pull_secrets: Secrets with credentials for images, besides those that a spec names.
     """
 
     train_image: str
     serve_image: str
     tracking_uri: str | None = None
     env_from: tuple[str, ...] = ()
+    pull_secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +117,8 @@ def pod_template(pod: Pod) -> dict[str, Any]:
             ),
         ],
     }
-    if placement.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in placement.image_pull_secrets]
+    if pull_secrets := dict.fromkeys([*pod.defaults.pull_secrets, *placement.image_pull_secrets]):
+        spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
     if placement.node_selector:
         spec["nodeSelector"] = dict(placement.node_selector)
     if placement.tolerations:

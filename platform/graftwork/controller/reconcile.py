@@ -5,6 +5,7 @@ If it is interrupted anywhere, the next look goes on: every action may be repeat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,6 +27,7 @@ from graftwork.spec.base import API_VERSION
 from graftwork.spec.fine_tune_job import FineTuneJob
 
 RAY = "ray.io/v1"
+_logger = logging.getLogger(__name__)
 Resolver = Callable[[str], str]
 """From `NAME@ALIAS` to `NAME/VERSION`; raises `GraftworkError` with the reason."""
 
@@ -133,6 +135,7 @@ class Reconciler:
         for action in actions:
             if not self.may_go_on():
                 return None
+            _log(found, action)
             match action:
                 case Apply(manifest=manifest):
                     metadata = manifest["metadata"]
@@ -160,6 +163,19 @@ class Reconciler:
                 return
             uid = standing["metadata"]["uid"]
         self.cluster.delete(*where, uid=uid)
+
+
+def _log(found: Object, action: Action) -> None:
+    """A line for everything that changes the cluster, and for which object it is."""
+    whose = f"{found['kind']} {found['metadata']['namespace']}/{found['metadata']['name']}"
+    match action:
+        case Apply(manifest=manifest) | Create(manifest=manifest):
+            what = "apply" if isinstance(action, Apply) else "create"
+            _logger.info("%s: %s %s %s", whose, what, manifest["kind"], manifest["metadata"]["name"])
+        case Delete():
+            _logger.info("%s: delete %s %s", whose, action.kind, action.name)
+        case Emit():
+            _logger.info("%s: %s: %s", whose, action.reason, action.message)
 
 
 def _content(job: Object) -> Mapping[str, Any]:

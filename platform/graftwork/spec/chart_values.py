@@ -135,8 +135,9 @@ class MlflowServer(_Values):
 class Mlflow(_Values):
     """Where the model registry is."""
 
-    tracking_uri: Annotated[str, Field(pattern="^(https?://.+)?$")] = ""
-    """A server there is. Empty: the one below, if it is enabled."""
+    tracking_uri: Annotated[str, Field(pattern="^(https?://[^/@]+(/.*)?)?$")] = ""
+    """A server there is, without credentials: these go into `podSecrets` (MLFLOW_TRACKING_USERNAME and _PASSWORD).
+    Empty: the one below, if it is enabled."""
     server: MlflowServer = MlflowServer()
     """A server of this release's own. Its volume outlives `helm uninstall`."""
 
@@ -201,6 +202,8 @@ class ChartValues(_Values):
     overrides."""
     image_pull_secrets: ObjectNames = Field(default_factory=list)
     """Secrets with credentials for the operator's registry."""
+    pod_image_pull_secrets: ObjectNames = Field(default_factory=list)
+    """Secrets with credentials for the images of all jobs and endpoints, in their own namespaces."""
     namespaces: ObjectNames = Field(default_factory=list)
     """Namespaces the operator looks at. Empty: all of them, with a ClusterRole; otherwise a Role in each, and none
     beyond."""

@@ -105,7 +105,7 @@ class Gate(SpecModel):
                 at=(key,),
                 received=f"{bound:g}",
                 expected=_range_words(self.metric, lowest, highest),
-                fix=f"Use {bound / 100:g}." if 1 < bound <= 100 else "Use a value the metric can take.",  # noqa: PLR2004
+                fix=f"Use {bound / 100:g}." if 2 <= bound <= 100 else "Use a value the metric can take.",  # noqa: PLR2004
                 involves=(("metric",),),
             )
             for key, bound in (("min", self.min), ("max", self.max))

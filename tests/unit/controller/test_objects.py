@@ -4,6 +4,7 @@ import ipaddress
 import json
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +315,15 @@ def test_objects_obey_the_kubernetes_schemas(objects: list[dict[str, Any]]) -> N
     for pod in _pods(objects):
         whole = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "pod"}, "spec": pod}
         kubernetes_validate.validate(whole, version, strict=True)
+
+
+def test_images_of_a_registry_of_ones_own_are_pulled_everywhere() -> None:
+    """With the credentials the operator was installed with, and those of the spec; none is named twice."""
+    content = changed(JOB, ("spec", "kubernetes"), {"imagePullSecrets": ["mine", "ours"]})
+    defaults = replace(DEFAULTS, pull_secrets=("ours",))
+    run = JobRun(
+        job=FineTuneJob.model_validate(content), uid="u", content=content["spec"], namespace="team", defaults=defaults
+    )
+    named = [pod["imagePullSecrets"] for pod in _pods(job_objects(run))]
+    assert named == [[{"name": "ours"}, {"name": "mine"}]] * len(named)
+    assert named

@@ -21,7 +21,7 @@ def _sections(values: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             yield from _sections(value, (*path, key))
 
 
-FREE = {("nodeSelector",), ("serviceAccount", "annotations")} | {
+FREE = {("nodeSelector",), ("serviceAccount", "annotations"), ("metrics", "labels")} | {
     path for path in _sections(DEFAULTS) if path[-1:] in {("requests",), ("limits",)}
 }
 CLOSED = [path for path in _sections(DEFAULTS) if path not in FREE]
