@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from graftwork.errors import PermanentError
 from graftwork_jobs import run_paths
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "head", "phases", "training", "search"})
 """Sections of the spec that decide the weights. The number of workers, gates, caches and registration do not."""
+_FIELDS_SHOWN: Final = 3
 # What computes the weights. Ray only starts it, and OpenVINO only serves it.
 # Of a search, what changes neither its trials nor which is the best.
 _SEARCH_SPEED = {"search": {"max_concurrent"}}
@@ -71,6 +73,67 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
         },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def opening(paths: RunPaths, earlier: EarlierRun | None) -> str:
+    """What a run begins with, for a person."""
+    if earlier is None:
+        return f"run {paths.run_id} in {paths.root}"
+    if earlier.is_finished:
+        return (
+            f"run {paths.run_id} had the same spec, data, backbone and libraries: nothing is trained "
+            "(--force trains again)"
+        )
+    return f"continuing the unfinished run {paths.run_id} (--restart starts over)"
+
+
+def why_not_continued(settings: Settings, fresh: RunPaths, job: FineTuneJob, planned: PlannedJob) -> str | None:
+    """Which unfinished run a fresh one does not go on with, and what is different; None if there is none.
+
+    Args:
+        settings: where runs are.
+        fresh: the run that begins.
+        job: its spec.
+        planned: its plan.
+    """
+    others = (paths for paths in run_paths.runs_of(settings, fresh.job) if paths.run_id < fresh.run_id)
+    before = next(others, None)
+    if before is None or run_paths.read_state(before).status in {"succeeded", "failed"} or run_paths.is_driven(before):
+        return None
+    try:
+        spec, plan = (json.loads(file.read_text()) for file in (before.spec_file, before.plan_file))
+    except (OSError, ValueError):
+        return None  # killed before it began
+    now = job.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]
+    fields = [
+        field
+        for section in sorted(DECIDING_SECTIONS)
+        for field in _differences(spec["spec"].get(section), now.get(section), section)
+    ]
+    if plan.get("data_digest") != planned.plan.data_digest and not any(field.startswith("data") for field in fields):
+        fields.append("the data")
+    if plan.get("backbone", {}).get("digest") != planned.plan.backbone["digest"]:
+        fields.append("the backbone's file")
+    changed = ", ".join(fields[:_FIELDS_SHOWN]) or "the installed libraries"
+    more = f" and {len(fields) - _FIELDS_SHOWN} more" if len(fields) > _FIELDS_SHOWN else ""
+    return (
+        f"the unfinished run {before.run_id} is not continued, because its weights would be others: {changed}{more} "
+        "changed since. Put that back to go on with it."
+    )
+
+
+def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
+    """Paths of what is not the same, such as `phases[1].epochs (4, now 2)`."""
+    match before, now:
+        case dict(), dict():
+            for key in dict.fromkeys([*before, *now]):
+                yield from _differences(before.get(key), now.get(key), f"{path}.{key}")
+        case list(), list() if len(before) == len(now):
+            for place, (old, new) in enumerate(zip(before, now, strict=True)):
+                yield from _differences(old, new, f"{path}[{place}]")
+        case _ if before != now:
+            plain = not isinstance(before, dict | list) and not isinstance(now, dict | list)
+            yield f"{path} ({before}, now {now})" if plain else path
 
 
 def find_earlier_run(settings: Settings, job: str, wanted: str) -> EarlierRun | None:

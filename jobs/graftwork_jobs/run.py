@@ -29,7 +29,7 @@ from graftwork_jobs.assessment import (
 )
 from graftwork_jobs.champion import Newcomer, compare_with_registered
 from graftwork_jobs.data.fetch import local_path
-from graftwork_jobs.earlier_runs import EarlierRun, fingerprint
+from graftwork_jobs.earlier_runs import EarlierRun, fingerprint, opening, why_not_continued
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
 from graftwork_jobs.evaluation.gates import GateFacts, GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
@@ -126,7 +126,10 @@ def run_job(
     identity = fingerprint(job, planned)
     with claimed_run(settings, job.metadata.name, identity, restart=restart, force=force) as claimed:
         paths, earlier = claimed.paths, claimed.earlier
-        reporter.say(_opening(paths, earlier))
+        reporter.say(opening(paths, earlier))
+        skipped = why_not_continued(settings, paths, job, planned) if earlier is None and not restart else None
+        if skipped is not None:
+            reporter.warn(skipped)
         if earlier is not None and earlier.is_finished:
             answer = _standing_answer(job, earlier, Registry(settings, reporter))
             if answer is not None:
@@ -137,17 +140,6 @@ def run_job(
                 paths.source_file.write_text(written)
             outcome = _Run(job, base_dir, settings, reporter, paths, planned, record).to_the_end()
     return replace(outcome, reused=earlier is not None and earlier.is_finished)
-
-
-def _opening(paths: RunPaths, earlier: EarlierRun | None) -> str:
-    if earlier is None:
-        return f"run {paths.run_id} in {paths.root}"
-    if earlier.is_finished:
-        return (
-            f"run {paths.run_id} had the same spec, data, backbone and libraries: nothing is trained "
-            "(--force trains again)"
-        )
-    return f"continuing the unfinished run {paths.run_id} (--restart starts over)"
 
 
 def _standing_answer(job: FineTuneJob, earlier: EarlierRun, registry: Registry) -> RunOutcome | None:

@@ -47,11 +47,14 @@ class _Text:
 )
 @output_option
 def command(name: str, write: Path | None, output: Output) -> None:
-    """Propose the next spec from a finished run: NAME is a job (its newest run) or JOB/RUN.
+    """Propose the next spec from a finished run: NAME is a job (its newest run with a report) or JOB/RUN.
 
     Each change has its reason in what the run's curves and test figures show.
     """
-    paths = find_run(load_settings(), name)
+    settings = load_settings()
+    paths = find_run(settings, name)
+    if "/" not in name:
+        paths = next((each for each in run_paths.runs_of(settings, name) if _has_report(each)), paths)
     findings = _findings(paths)
     content = json.loads(paths.spec_file.read_text())
     source = _source(paths, content)
@@ -70,6 +73,12 @@ def command(name: str, write: Path | None, output: Output) -> None:
     _tell(paths, findings, changes, source.text, text)
     if write is not None and changes:
         console().print(f"written to {write}; run it with: graft run {write}")
+
+
+def _has_report(paths: RunPaths) -> bool:
+    return (paths.report_dir / "metrics.json").is_file() or _DIVERGED.search(
+        run_paths.read_state(paths).message
+    ) is not None
 
 
 def _findings(paths: RunPaths) -> list[dict[str, Any]]:

@@ -60,6 +60,16 @@ def listing_problems(listing: Listing) -> list[Problem]:
     return problems
 
 
+def alike_warnings(listings: Iterable[Listing]) -> list[str]:
+    """Sources whose class folders all hold the same sub-folders, which may be the classes."""
+    return [
+        f"{listing.where}: every class folder holds the same sub-folders ({shorten(listing.alike)}). The classes are "
+        "the folders right below; if these are meant, name the folder above them instead."
+        for listing in listings
+        if listing.alike
+    ]
+
+
 def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what: InputKind) -> list[Problem]:
     """Examples that cannot be read: the first ones each, then how many more."""
     noun = NOUNS[what]

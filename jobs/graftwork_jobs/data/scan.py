@@ -214,6 +214,7 @@ def _assemble(
     leaks = audit.find_leaks(rows)
     warnings = [
         *_ignored_warnings(listings),
+        *audit.alike_warnings(listings.values()),
         *audit.left_out_warnings(len(unreadable)),
         *audit.leak_warnings(leaks, what),
         *audit.duplicate_warnings(rows, what),

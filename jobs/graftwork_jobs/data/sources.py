@@ -5,9 +5,8 @@ Lists only; no picture is opened here. Everything that is wrong with a source co
 
 from __future__ import annotations
 
-import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal, TypeAlias
@@ -16,14 +15,8 @@ from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean, near_names
 from graftwork.spec.fine_tune_job import DataSource, SplitSource
 from graftwork.spec.tasks import InputKind
-from graftwork_jobs.data.fetch import (
-    FetchError,
-    MissingFileError,
-    absolute_uri,
-    is_remote,
-    local_path,
-    open_file_system,
-)
+from graftwork_jobs.data.fetch import FetchError, MissingFileError, absolute_uri, is_remote, local_path
+from graftwork_jobs.data.folder_tree import below, folder_tree
 from graftwork_jobs.data.tables import TableError, TableKind, TableRow, read_table, row_word
 
 PICTURE_SUFFIXES = frozenset(
@@ -49,6 +42,10 @@ PICTURE_SUFFIXES = frozenset(
 )
 _TABLE_SUFFIXES: dict[str, TableKind] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _SHOWN = 20
+# What folders are called that hold parts of a data set; a class is hardly called so, and all of them never are.
+_SPLIT_WORDS = frozenset(
+    ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "holdout"]
+)
 
 NOUNS: dict[InputKind, str] = {"image": "picture", "text": "text"}
 """What an example is called in messages."""
@@ -122,6 +119,7 @@ class Listing:
         where: YAML path of the source, such as `spec.data.train`.
         examples: in a fixed order: by path for a folder, by row for a table.
         empty_classes: class folders without a picture.
+        alike: sub-folders that each of the class folders has, if all pictures are in these: they may be the classes.
         ignored: files that were left out because they are no pictures or lie outside the class folders.
         problems: what keeps the source from being used.
     """
@@ -129,6 +127,7 @@ class Listing:
     where: str
     examples: tuple[Example, ...] = ()
     empty_classes: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 
@@ -184,16 +183,8 @@ def _suffix(name: str) -> str:
 # Folders
 
 
-@dataclass(frozen=True)
-class _Tree:
-    """Folders right below the root, and all visible files as paths relative to the root."""
-
-    folders: list[str]
-    files: list[str]
-
-
 def _list_folder(uri: str, given: str, where: str) -> Listing:
-    tree, join = (_remote_tree(uri), _remote_join) if is_remote(uri) else (_local_tree(uri), os.path.join)
+    tree = folder_tree(uri)
     kept: dict[str, list[str]] = {folder: [] for folder in sorted(tree.folders)}
     ignored: list[str] = []
     loose: list[str] = []
@@ -208,6 +199,8 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     problems = []
     if not kept:
         problems.append(_no_class_folders(given, where, len(loose)))
+    elif len(kept) > 1 and _SPLIT_WORDS.issuperset(folder.lower() for folder in kept):
+        problems.append(_splits_for_classes(given, where, sorted(kept)))
     elif not any(kept.values()):
         problems.append(
             Problem(
@@ -220,13 +213,34 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     return Listing(
         where=where,
         examples=tuple(
-            Example(input=join(uri, file), label=_clean(folder), place=join(uri, file))
+            Example(input=below(uri, file), label=_clean(folder), place=below(uri, file))
             for folder, files in kept.items()
             for file in files
         ),
         empty_classes=tuple(_clean(folder) for folder, files in kept.items() if not files),
+        alike=_alike(kept),
         ignored=tuple(ignored + loose),
         problems=tuple(problems),
+    )
+
+
+def _alike(kept: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Sub-folders that all class folders share, two or more, with all pictures inside."""
+    below = [{file.split("/")[1] if file.count("/") > 1 else "" for file in files} for files in kept.values()]
+    shared = below[0] if below else set()
+    is_alike = len(below) > 1 and len(shared) > 1 and "" not in shared and all(each == shared for each in below)
+    return tuple(sorted(shared)) if is_alike else ()
+
+
+def _splits_for_classes(given: str, where: str, folders: Sequence[str]) -> Problem:
+    train = next((folder for folder in folders if folder.lower().startswith("train")), folders[-1])
+    base = given.rstrip("/")
+    return Problem(
+        where=f"{where}.uri",
+        received=f"{given}, whose folders are called {' and '.join(folders)}",
+        expected="one sub-folder a class, with its pictures inside",
+        fix="These look like parts of a data set. Name each where it belongs: "
+        f"`train: {{uri: {base}/{train}}}`, and the others under `validation` and `test`.",
     )
 
 
@@ -238,65 +252,6 @@ def _no_class_folders(given: str, where: str, loose: int) -> Problem:
         expected="one sub-folder a class, with its pictures inside",
         fix="Sort the pictures into sub-folders named after their classes, or name a table (CSV, JSON Lines, Parquet).",
     )
-
-
-def _local_tree(uri: str) -> _Tree:
-    root = Path(uri)
-    if not root.exists():
-        raise MissingFileError(uri)
-    if not root.is_dir():
-        raise NotADirectoryError(f"{uri} is a file, not a folder")
-    folders = [entry.name for entry in os.scandir(root) if entry.is_dir() and not _hidden(entry.name)]
-    return _Tree(folders, list(_walk(root, "", frozenset())))
-
-
-def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
-    """Visible files below a folder. Links are followed, except back up."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
-    for entry in os.scandir(folder):
-        if _hidden(entry.name):
-            continue
-        if entry.is_dir():
-            yield from _walk(folder / entry.name, f"{prefix}{entry.name}/", above | {real})
-        else:
-            yield prefix + entry.name
-
-
-def _remote_tree(uri: str) -> _Tree:
-    file_system, root = open_file_system(uri)
-    try:
-        base = root.rstrip("/") + "/" if root else ""
-        # Drivers differ in leading slashes of what they list.
-        strip = len(base.lstrip("/"))
-        folders = [
-            entry["name"].strip("/")[strip:]
-            for entry in file_system.ls(root, detail=True)
-            if entry["type"] == "directory"
-        ]
-        files = [path.lstrip("/")[strip:] for path in file_system.find(root)]
-    except FileNotFoundError as error:
-        raise MissingFileError(uri) from error
-    except Exception as error:
-        raise FetchError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
-    if not folders and not files:
-        # Object stores and archives know no empty folders, and some drivers list what does not exist as empty.
-        raise MissingFileError(uri)
-    return _Tree(
-        [folder for folder in folders if not _hidden(folder)],
-        [file for file in files if not any(_hidden(part) for part in file.split("/"))],
-    )
-
-
-def _remote_join(uri: str, file: str) -> str:
-    """The URI of a file below a folder's URI; for a chained URI the first part is the one with the folder."""
-    head, chain, rest = uri.partition("::")
-    return f"{head if head.endswith('/') else head + '/'}{file}{chain}{rest}"
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
 
 
 # Tables

@@ -144,7 +144,7 @@ def _load(path: Path) -> keras.Model:
         with zipfile.ZipFile(path) as archive:
             foreign = foreign_classes(json.loads(archive.read("config.json")))
     except (zipfile.BadZipFile, KeyError, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise (_only_weights(path) if path.suffix in {".h5", ".hdf5"} else _unreadable(path, error)) from error
     if foreign:
         raise SpecError(
             Problem(
@@ -161,6 +161,19 @@ def _load(path: Path) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise _unreadable(path, TypeError(f"holds a {type(model).__name__}, not a model"))
     return model
+
+
+def _only_weights(path: Path) -> SpecError:
+    """Files of HDF5 hold weights without the network, or a whole model as Keras 2 wrote it."""
+    return SpecError(
+        Problem(
+            where="spec.backbone.path",
+            received=f"{path}, a file of HDF5",
+            expected="a model saved by Keras 3 with model.save('name.keras')",
+            fix="If it holds weights (.weights.h5), name the network with backbone.name, or a .keras file in "
+            "backbone.path, and this file in backbone.weights. If it holds a model of Keras 2, save it again as .keras.",
+        )
+    )
 
 
 def _unreadable(path: Path, error: BaseException) -> SpecError:

@@ -5,6 +5,7 @@ Ray must have been started (`local_ray.start_local_ray`, or a cluster).
 
 from __future__ import annotations
 
+import shutil
 import threading
 from dataclasses import replace
 from functools import partial
@@ -47,14 +48,14 @@ def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool =
         PermanentError: training failed for good; the text says why.
     """
     if request.result_file.is_file():
-        return TrainResult.from_json(request.result_file.read_text())
+        return _result(request)
     scaling = request.job.spec.scaling
     if not cluster_may_grow:
         _check_room(request)
     request = replace(request, driver_node=this_node())
     for stalls in range(scaling.max_failures + 1):
         if _train_once(request, reporter):
-            return TrainResult.from_json(request.result_file.read_text())
+            return _result(request)
         if stalls < scaling.max_failures:
             reporter.warn(
                 f"no progress for {scaling.stall_timeout_seconds:g} s (scaling.stallTimeoutSeconds): the workers are "
@@ -65,6 +66,13 @@ def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool =
         "If an epoch or its validation can take so long, raise scaling.stallTimeoutSeconds; see the workers' logs in "
         f"{request.run_dir} otherwise. Run the job again to go on from the last checkpoint."
     )
+
+
+def _result(request: TrainRequest) -> TrainResult:
+    """What training came to. Its checkpoints are of no use any more, and the largest part of a run's folder."""
+    result = TrainResult.from_json(request.result_file.read_text())
+    shutil.rmtree(request.checkpoints_dir, ignore_errors=True)
+    return result
 
 
 def _train_once(request: TrainRequest, reporter: Reporter) -> bool:

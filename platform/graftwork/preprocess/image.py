@@ -222,6 +222,8 @@ def _fit(image: Image.Image, target: tuple[int, int], resize: ResizeMode) -> Ima
 def _to_rgb(image: Image.Image) -> Image.Image:
     from PIL import Image
 
+    if image.mode == "F":
+        raise ValueError("its numbers are floating-point, of no known range; save it with 8 or 16 bits a channel")
     if image.mode in _SIXTEEN_BIT_GREY:
         # Pillow clips 16-bit grey to 255 on conversion; keep the high byte instead.
         values = np.asarray(image).astype(np.int64)

@@ -11,15 +11,19 @@ from graftwork.settings import Settings
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import earlier_runs, run_paths
 from graftwork_jobs.assessment import library_versions
-from graftwork_jobs.earlier_runs import find_earlier_run, fingerprint
+from graftwork_jobs.earlier_runs import find_earlier_run, fingerprint, why_not_continued
 from graftwork_jobs.run_paths import RunPaths, RunState
 from tests.unit.jobs.example_jobs import job_with
 from tests.unit.spec.examples import JOB
 
 
+def planned(*, data: str = "d1", backbone: str = "b1") -> Any:
+    """As far as it decides the weights."""
+    return SimpleNamespace(plan=SimpleNamespace(data_digest=data, backbone={"digest": backbone}))
+
+
 def digest(job: FineTuneJob, *, data: str = "d1", backbone: str = "b1") -> str:
-    plan = SimpleNamespace(data_digest=data, backbone={"digest": backbone})
-    return fingerprint(job, SimpleNamespace(plan=plan))  # type: ignore[arg-type]
+    return fingerprint(job, planned(data=data, backbone=backbone))
 
 
 @pytest.mark.parametrize(
@@ -144,3 +148,37 @@ def test_the_newest_run_speaks(settings: Settings) -> None:
     earlier = find_earlier_run(settings, "flowers", "f")
     assert earlier is not None
     assert not earlier.is_finished
+
+
+@pytest.mark.parametrize(
+    ("change", "data", "said"),
+    [
+        ({"phases": [{**_SPEC["phases"][0], "epochs": 11}, _SPEC["phases"][1]]}, "d1", "phases[0].epochs (10, now 11)"),
+        ({"head": {**_SPEC["head"], "dropout": 0.1}}, "d2", "head.dropout (0.2, now 0.1), the data changed"),
+        ({}, "d1", "the installed libraries changed"),
+    ],
+    ids=["spec", "spec and data", "libraries"],
+)
+def test_an_unfinished_run_that_is_not_continued_is_told(
+    settings: Settings, change: dict[str, Any], data: str, said: str
+) -> None:
+    """With what changed since: somebody thinks it goes on."""
+    before = _run(settings, "20260101-000000-0000", "stopped")
+    fresh = _run(settings, "20260102-000000-0000", "planned")
+    told = why_not_continued(settings, fresh, job_with(**change), planned(data=data))
+    assert told is not None
+    assert before.run_id in told
+    assert said in told
+    run_paths.write_state(before, RunState(status="succeeded", fingerprint="f", pid=0))
+    assert why_not_continued(settings, fresh, job_with(**change), planned(data=data)) is None
+
+
+def _run(settings: Settings, run_id: str, status: Any) -> RunPaths:
+    """A run of the example job on the data `d1`."""
+    job = job_with()
+    paths = RunPaths(root=run_paths.job_dir(settings, job.metadata.name) / run_id)
+    paths.root.mkdir(parents=True)
+    run_paths.write_state(paths, RunState(status=status, fingerprint="f", pid=0))
+    run_paths.write_json(paths.spec_file, job.model_dump(mode="json", by_alias=True, exclude_none=True))
+    run_paths.write_json(paths.plan_file, {"data_digest": "d1", "backbone": {"digest": "b1"}})
+    return paths

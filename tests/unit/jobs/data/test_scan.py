@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from graftwork.errors import Problem, SpecError
 from graftwork_jobs.data import fingerprint
@@ -337,9 +339,31 @@ class TestBadPictures:
         (tmp_path / "picture.csv").write_text("path,label\n")
         assert "picture.csv" in only_problem_of(tmp_path, train={"uri": "pictures.csv"}).fix
 
+    def test_parts_of_a_data_set_are_no_classes(self, tmp_path: Path) -> None:
+        """A root with train/ and test/ would train a model that tells the two apart."""
+        for part in ("Train", "test"):
+            write_folder(tmp_path / "all" / part, {"cat": 8, "dog": 8}, first=100 * len(part))
+        problem = only_problem_of(tmp_path, train={"uri": "all"})
+        assert "Train and test" in problem.received
+        assert "`train: {uri: all/Train}`" in problem.fix
+
+    def test_floating_point_numbers_are_no_picture(self, tmp_path: Path) -> None:
+        """Their range is anyone's guess; taken for 0..255 they are black."""
+        write_folder(tmp_path / "train", COUNTS)
+        Image.fromarray(np.random.default_rng(0).random((8, 8), np.float32)).save(tmp_path / "train" / "cat" / "x.tiff")
+        assert "8 or 16 bits a channel" in only_problem_of(tmp_path, train={"uri": "train"}).received
+
 
 class TestWarnings:
     """What a user should know although training can start."""
+
+    def test_sub_folders_that_may_be_the_classes(self, tmp_path: Path) -> None:
+        """Every class folder with the same ones is told; folders below only some of them are nobody's business."""
+        for place, shop in enumerate(("north", "south")):
+            write_folder(tmp_path / "shops" / shop, {"cat": 8, "dog": 8}, first=100 * place)
+        assert any("(cat, dog)" in warning for warning in scan(tmp_path, train={"uri": "shops"}).warnings)
+        write_folder(tmp_path / "shops" / "west", {"cat": 8, "bird": 8}, first=300)
+        assert not any("same sub-folders" in warning for warning in scan(tmp_path, train={"uri": "shops"}).warnings)
 
     def test_leak_between_sources(self, tmp_path: Path) -> None:
         """A file that is in training and test data is a leak, whatever its name."""
