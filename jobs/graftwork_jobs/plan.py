@@ -193,6 +193,7 @@ def plan_variant(
 def _plan_scanned(
     job: FineTuneJob, scan: DataScan, *, base_dir: Path, settings: Settings, reporter: Reporter
 ) -> PlannedJob:
+    from graftwork_jobs.model.cut import end_of
     from graftwork_jobs.model.for_input import backbone_trains_as_in_training
 
     spec = job.spec
@@ -229,6 +230,7 @@ def _plan_scanned(
             "weights": backbone.weights,
             "preprocessing": backbone.preprocessing,
             "digest": backbone.digest,
+            "head_grows_on": end_of(backbone.model),
         },
         image_size=(inputs.height, inputs.width) if isinstance(inputs, ImageSpec) else None,
         texts=texts,

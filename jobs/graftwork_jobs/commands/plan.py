@@ -54,7 +54,7 @@ def print_plan(plan: Plan) -> None:
     )
     screen.print(
         f"backbone: {plan.backbone['source']}, weights {plan.backbone['weights'][:12]}, "
-        f"preprocessing {plan.backbone['preprocessing']}"
+        f"preprocessing {plan.backbone['preprocessing']}; the head grows on {plan.backbone['head_grows_on']}"
     )
     print_table(
         ["class" if plan.counts["train"] else "", *plan.counts],

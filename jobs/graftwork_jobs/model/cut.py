@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -11,20 +12,29 @@ from graftwork.near_names import did_you_mean
 
 _POOLING_LAYERS = (keras.layers.GlobalAveragePooling2D, keras.layers.GlobalMaxPooling2D)
 _MAP_RANK = 4
+_USABLE_RANKS = frozenset({2, 3, _MAP_RANK})
 
 
 def cut_at(model: keras.Model, output_layer: str | None) -> keras.Model:
-    """A model without what comes after its feature map.
+    """A model without what comes after its feature map, or after tokens or a vector, which become such a map.
 
     Args:
         model: flat and functional.
         output_layer: layer whose output to end at; None finds the last feature map before global pooling.
 
     Raises:
-        SpecError: no such layer (with near names), or it gives no feature map.
+        SpecError: no such layer (with near names), or it gives nothing that a head can grow on.
     """
-    end = _output_of(model, output_layer) if output_layer is not None else _last_feature_map(model)
+    end = (
+        _as_map(_output_of(model, output_layer), output_layer) if output_layer is not None else _last_feature_map(model)
+    )
     return keras.Model(model.inputs[0], end, name=model.name)
+
+
+def end_of(model: keras.Model) -> str:
+    """The layer that a cut model ends with and what it gives, such as `out_relu, 7 x 7 x 1280`."""
+    output = model.outputs[0]
+    return f"{output._keras_history.operation.name}, {shape_text(output.shape[1:])}"  # noqa: SLF001 (the only way)
 
 
 def _output_of(model: keras.Model, name: str) -> Any:
@@ -40,15 +50,31 @@ def _output_of(model: keras.Model, name: str) -> Any:
                 fix=did_you_mean(name, maps) or f"The last ones that give a feature map are {', '.join(maps[-5:])}.",
             )
         )
-    if not _is_map(output):
+    if not hasattr(output, "shape") or len(output.shape) not in _USABLE_RANKS or None in output.shape[1:]:
         raise SpecError(
             Problem(
                 where="spec.backbone.outputLayer",
                 received=f"{name}, which gives shape {shape_text(getattr(output, 'shape', ()))}",
-                expected="a layer that gives a feature map (batch, height, width, channels)",
-                fix=f"The last ones that do are {', '.join(maps[-5:])}.",
+                expected="a layer that gives a feature map (batch, height, width, channels), tokens (batch, tokens, "
+                "channels) or a vector (batch, channels), of known size",
+                fix=f"The last ones that give a feature map are {', '.join(maps[-5:])}.",
             )
         )
+    return output
+
+
+def _as_map(output: Any, layer: str) -> Any:
+    """Tokens as a map, a square one if there are so many, as of a transformer's patches; a vector as one of one place.
+
+    Average pooling over it is the mean of the tokens, and the vector itself.
+    """
+    match tuple(output.shape[1:]):
+        case (int(tokens), int(channels)):
+            side = math.isqrt(tokens)
+            grid = (side, side) if side * side == tokens else (tokens, 1)
+            return keras.layers.Reshape((*grid, channels), name=f"{layer}_as_map")(output)
+        case (int(channels),):
+            return keras.layers.Reshape((1, 1, channels), name=f"{layer}_as_map")(output)
     return output
 
 

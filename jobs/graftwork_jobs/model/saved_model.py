@@ -171,7 +171,7 @@ def _only_weights(path: Path) -> SpecError:
             received=f"{path}, a file of HDF5",
             expected="a model saved by Keras 3 with model.save('name.keras')",
             fix="If it holds weights (.weights.h5), name the network with backbone.name, or a .keras file in "
-            "backbone.path, and this file in backbone.weights. If it holds a model of Keras 2, save it again as .keras.",
+            "backbone.path, and this file in backbone.weights. A model of Keras 2 has to be saved again as .keras.",
         )
     )
 

@@ -25,7 +25,8 @@ class Backbone(SpecModel):
     """`imagenet` (the pre-trained weights that belong to the backbone), `none` (random) or the path or URI of a
     `.weights.h5` file. A `path` backbone brings its own weights: `imagenet` then means those."""
     output_layer: Text | None = None
-    """Pictures: layer whose output the head grows on. Default: the last feature map before global pooling."""
+    """Pictures: layer whose output the head grows on: a feature map, tokens (of a transformer) or a vector (as of a
+    dense layer). Default: the last feature map before global pooling. What comes after it is left out."""
     preprocessing: Literal["auto", "none", "zero-to-one", "minus-one-to-one", "imagenet", "caffe"] = "auto"
     """Pictures: how RGB 0..255 is scaled for the backbone. `auto`: what it was trained with; for a `.keras`
     file that is `none`, because such a file holds its own scaling or takes 0..255."""

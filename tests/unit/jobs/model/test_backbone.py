@@ -112,11 +112,35 @@ def test_the_output_layer_can_be_chosen(load: Load, small_file: Path) -> None:
     assert load(name="MobileNetV2", weights="none", output_layer="block_6_expand_relu").model.output_shape[1] == 4
 
 
-@pytest.mark.parametrize(("layer", "expected"), [("blok1_relu", "`block1_relu`"), ("classes", "feature map")])
-def test_an_impossible_output_layer_is_refused(load: Load, small_file: Path, layer: str, expected: str) -> None:
-    """Unknown layers list near names; layers without a feature map say so."""
+@pytest.mark.parametrize("tokens", [16, 17])
+def test_tokens_and_vectors_become_maps(load: Load, tmp_path: Path, tokens: int) -> None:
+    """A transformer of one's own, and the dense layers of a plain network: pooled over, they are what they were."""
+    given = keras.Input((16, 16, 3))
+    patches = keras.layers.Conv2D(6, 4, strides=4)(given)
+    sequence = keras.layers.Reshape((16, 6))(patches)
+    if tokens > 16:
+        sequence = keras.layers.ZeroPadding1D((1, 0))(sequence)
+    sequence = keras.layers.LayerNormalization(name="final_norm")(sequence)
+    vector = keras.layers.Dense(5, activation="relu", name="dense")(keras.layers.Flatten()(sequence))
+    whole = keras.Model(given, keras.layers.Dense(3)(vector))
+    whole.save(tmp_path / "vit.keras")
+    for layer, axes in (("final_norm", (1,)), ("dense", ())):
+        loaded = load(None, path="vit.keras", output_layer=layer)
+        expected = np.mean(keras.Model(given, whole.get_layer(layer).output)(_pixels(16)), axis=axes)
+        found = np.asarray(loaded.model(_pixels(16)))
+        assert found.ndim == 4
+        np.testing.assert_allclose(found.mean(axis=(1, 2)), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("layer", "expected"), [("blok1_relu", "`block1_relu`"), ("frames", "feature map")])
+def test_an_impossible_output_layer_is_refused(load: Load, tmp_path: Path, layer: str, expected: str) -> None:
+    """Unknown layers list near names; layers that no head can grow on say so."""
+    given = keras.Input((32, 32, 3))
+    inner = keras.layers.ReLU(name="block1_relu")(keras.layers.Conv2D(4, 3, padding="same")(given))
+    frames = keras.layers.Reshape((2, 16, 32, 4), name="frames")(inner)
+    keras.Model(given, keras.layers.Dense(3)(keras.layers.Flatten()(frames))).save(tmp_path / "odd.keras")
     with pytest.raises(SpecError, match=rf"spec\.backbone\.outputLayer: received {layer}.*{expected}"):
-        load(None, path=str(small_file), output_layer=layer)
+        load(None, path="odd.keras", output_layer=layer)
 
 
 def test_a_model_nested_in_a_model_is_opened(load: Load, tmp_path: Path) -> None:
