@@ -34,26 +34,24 @@ _DEATH_FIXES = {
     "": "Read its log while it lasts: kubectl logs -f POD. See that kubernetes.image is of the operator's version.",
 }
 _MOUNT_FIX = "Create the Secret, ConfigMap or volume that it names, or correct the spec (auth.apiKeys, kubernetes)."
-_TAINT_FIX = "Add kubernetes.tolerations for the nodes' taints, or choose others with kubernetes.nodeSelector."
-_CLAIM_FIX = "Create the PersistentVolumeClaim, or correct kubernetes.volumes."
-_NODES_FIX = "Correct kubernetes.nodeSelector, or label nodes so."
+
+
+def _no_node_fixes(*, cpus: str, gpus: str) -> dict[str, str]:
+    """By words of what the scheduler says, for a kind that asks for cores and GPUs with these fields."""
+    less = f"Ask for less ({cpus}, kubernetes.memory), or add nodes."
+    return {
+        "nvidia.com/gpu": f"Ask for fewer GPUs ({gpus}), or add GPU nodes.",
+        "persistentvolumeclaim": "Create the PersistentVolumeClaim, or correct kubernetes.volumes.",
+        "taint": "Add kubernetes.tolerations for the nodes' taints, or choose others with kubernetes.nodeSelector.",
+        "Insufficient": less,
+        "selector": "Correct kubernetes.nodeSelector, or label nodes so.",
+        "": less,
+    }
+
+
 _NO_NODE_FIXES = {
-    "FineTuneJob": {
-        "nvidia.com/gpu": "Ask for fewer GPUs (scaling.workers, scaling.gpusPerWorker), or add GPU nodes.",
-        "persistentvolumeclaim": _CLAIM_FIX,
-        "taint": _TAINT_FIX,
-        "Insufficient": "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes.",
-        "selector": _NODES_FIX,
-        "": "Ask for less (scaling.cpusPerWorker, kubernetes.memory), or add nodes.",
-    },
-    "InferenceEndpoint": {
-        "nvidia.com/gpu": "Ask for fewer GPUs (resources.gpus, autoscaling.maxReplicas), or add GPU nodes.",
-        "persistentvolumeclaim": _CLAIM_FIX,
-        "taint": _TAINT_FIX,
-        "Insufficient": "Ask for less (resources.cpus, kubernetes.memory), or add nodes.",
-        "selector": _NODES_FIX,
-        "": "Ask for less (resources.cpus, kubernetes.memory), or add nodes.",
-    },
+    "FineTuneJob": _no_node_fixes(cpus="scaling.cpusPerWorker", gpus="scaling.workers, scaling.gpusPerWorker"),
+    "InferenceEndpoint": _no_node_fixes(cpus="resources.cpus", gpus="resources.gpus, autoscaling.maxReplicas"),
 }
 
 
