@@ -224,7 +224,7 @@ def _signature_name(document: dict[str, Any], known: tuple[str, ...], default: s
 def _parse_rows(rows: Any, inputs: InputSpec) -> Examples:
     if not isinstance(rows, list) or not rows:
         received = "an empty list" if rows == [] else kind_of(rows)
-        raise wrong("instances", received, "a list", f"Send {_EXAMPLE}.")
+        raise wrong("instances", received, "a list of at least one", f"Send {_EXAMPLE}.")
     are_named = _is_named(rows[0])
     parsed = []
     for index, row in enumerate(rows):
@@ -239,7 +239,7 @@ def _parse_column(column: Any, inputs: InputSpec) -> Examples:
     values = _only(column, inputs, "inputs")
     if not isinstance(values, list) or not values:
         received = "an empty list" if values == [] else kind_of(values)
-        raise wrong("inputs", received, "a list of values", 'Send {"inputs": [...]}.')
+        raise wrong("inputs", received, "a list of at least one value", 'Send {"inputs": [...]}.')
     return _same_kind([_parse_value(value, inputs, f"inputs[{index}]") for index, value in enumerate(values)], "inputs")
 
 

@@ -117,7 +117,7 @@ def pixels(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
     if not fits or (values.dtype.kind == "f" and not bool((values == np.floor(values)).all())):
         raise wrong(
             where,
-            "values outside or between",
+            "values below 0, above 255 or with fractions",
             "whole numbers 0..255",
             "Send RGB pixels as they are; scaling is part of the model.",
         )
