@@ -192,8 +192,8 @@ def duplicate_warnings(rows: Sequence[Row], what: InputKind) -> list[str]:
     extra = sum(number - 1 for number in Counter(row.digest for row in rows if row.split == "train").values())
     if extra:
         warnings.append(
-            f"{_count(extra, NOUNS[what])} in the training data repeat{'s' if extra == 1 else ''} another one exactly and "
-            f"count{'s' if extra == 1 else ''} twice."
+            f"{_count(extra, NOUNS[what])} in the training data repeat{'s' if extra == 1 else ''} another one "
+            f"exactly and count{'s' if extra == 1 else ''} twice."
         )
     return warnings
 
