@@ -66,13 +66,13 @@ def start_local_ray(
             f"spec.scaling.workers: {max(1, int(cores / cpus_per_worker))} would fit."
         )
     folder = make_folder(_FOLDER_PREFIX)
-    # Ray ends its processes without letting them delete their temporary files, of which TensorFlow writes many.
     scratch = folder / "tmp"
     scratch.mkdir()
-    own = {"RAY_AUTH_TOKEN_PATH": str(write_token(folder)), "TMPDIR": str(scratch)}
-    with environment_set({**_ENVIRONMENT, **own}):
+    with environment_set({**_ENVIRONMENT, "RAY_AUTH_TOKEN_PATH": str(write_token(folder))}):
         try:
-            with interrupts_held_back(), signals_left_alone():
+            # Ray ends its processes without letting them delete their temporary files, of which TensorFlow writes many.
+            # Those processes only: a Ray that another process starts would have too long a path for its sockets.
+            with environment_set({"TMPDIR": str(scratch)}), interrupts_held_back(), signals_left_alone():
                 start_ray(
                     folder,
                     reporter,

@@ -38,6 +38,7 @@ with start_local_ray(
     found["file_mode"] = oct(token.stat().st_mode & 0o777)
     folder = token.parent
     scratch = ray.get(ray.remote(num_cpus=1)(lambda: __import__("tempfile").mkdtemp()).remote())
+    found["own_temporary_folder"] = os.environ.get("TMPDIR") == before.get("TMPDIR")
     found["temporary_files_inside"] = Path(scratch).is_relative_to(folder)
 _, alive = psutil.wait_procs(children, timeout=30)
 found["alive"] = [process.name() for process in alive]
@@ -66,6 +67,7 @@ def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert found["file_mode"] == "0o600"
     assert found["alive"] == []
     assert found["temporary_files_inside"]
+    assert found["own_temporary_folder"]
     assert not found["folder_left"]
     assert found["changed"] == []
     assert len(found["warnings"]) == 1
