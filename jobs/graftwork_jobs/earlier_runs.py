@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from graftwork.errors import PermanentError
+from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import run_paths
 from graftwork_jobs.assessment import library_versions
 from graftwork_jobs.run_paths import RunPaths, RunState
 
 if TYPE_CHECKING:
     from graftwork.settings import Settings
-    from graftwork.spec.fine_tune_job import FineTuneJob
     from graftwork_jobs.plan import PlannedJob
 
 DECIDING_SECTIONS = frozenset({"task", "backbone", "input", "data", "augment", "head", "phases", "training", "search"})
 """Sections of the spec that decide the weights. The number of workers, gates, caches and registration do not."""
 _FIELDS_SHOWN: Final = 3
-# What computes the weights. Ray only starts it, and OpenVINO only serves it.
 # Of a search, what changes neither its trials nor which is the best.
 _SEARCH_SPEED = {"search": {"max_concurrent"}}
+# What computes the weights. Ray only starts it, and OpenVINO only serves it.
 _COMPUTING_LIBRARIES = frozenset({"graftwork", "jax", "jaxlib", "keras", "keras-hub", "tensorflow", "numpy", "pillow"})
 
 
@@ -57,13 +57,8 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
 
     A run may only be continued, or stand for another, if this is the same.
     """
-    averaging = job.spec.evaluation.test_time_augmentation
     content = {
-        "spec": job.spec.model_dump(mode="json", include=set(DECIDING_SECTIONS), exclude=_SEARCH_SPEED),
-        # Keeping features changes nothing; keeping a few views of each picture rather than fresh ones does.
-        "views": job.spec.features.views,
-        # What is kept of a run are its predictions.
-        **({} if averaging is None else {"averaging": averaging.model_dump(mode="json")}),
+        **_deciding(job),
         "data": planned.plan.data_digest,
         "backbone": planned.plan.backbone["digest"],
         "libraries": {
@@ -73,6 +68,24 @@ def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:
         },
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _deciding(job: FineTuneJob, *, by_alias: bool = False) -> dict[str, Any]:
+    """What of a spec decides the weights.
+
+    Args:
+        job: the job.
+        by_alias: with the names of YAML.
+    """
+    averaging = job.spec.evaluation.test_time_augmentation
+    sections = set(DECIDING_SECTIONS)
+    return {
+        "spec": job.spec.model_dump(mode="json", include=sections, exclude=_SEARCH_SPEED, by_alias=by_alias),
+        # Keeping features changes nothing; keeping a few views of each picture rather than fresh ones does.
+        "views": job.spec.features.views,
+        # What is kept of a run are its predictions.
+        **({} if averaging is None else {"averaging": averaging.model_dump(mode="json", by_alias=by_alias)}),
+    }
 
 
 def opening(paths: RunPaths, earlier: EarlierRun | None) -> str:
@@ -101,14 +114,15 @@ def why_not_continued(settings: Settings, fresh: RunPaths, job: FineTuneJob, pla
     if before is None or run_paths.read_state(before).status in {"succeeded", "failed"} or run_paths.is_driven(before):
         return None
     try:
-        spec, plan = (json.loads(file.read_text()) for file in (before.spec_file, before.plan_file))
+        earlier_job = FineTuneJob.model_validate_json(before.spec_file.read_text())
+        plan = json.loads(before.plan_file.read_text())
     except (OSError, ValueError):
-        return None  # killed before it began
-    now = job.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]
+        return None  # killed before it began, or of another version
+    before_it, now = _deciding(earlier_job, by_alias=True), _deciding(job, by_alias=True)
     fields = [
         field
-        for section in sorted(DECIDING_SECTIONS)
-        for field in _differences(spec["spec"].get(section), now.get(section), section)
+        for part, name in (("spec", ""), ("views", "features.views"), ("averaging", "evaluation.testTimeAugmentation"))
+        for field in _differences(before_it.get(part), now.get(part), name)
     ]
     if plan.get("data_digest") != planned.plan.data_digest and not any(field.startswith("data") for field in fields):
         fields.append("the data")
@@ -127,7 +141,7 @@ def _differences(before: Any, now: Any, path: str) -> Iterator[str]:
     match before, now:
         case dict(), dict():
             for key in dict.fromkeys([*before, *now]):
-                yield from _differences(before.get(key), now.get(key), f"{path}.{key}")
+                yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
         case list(), list() if len(before) == len(now):
             for place, (old, new) in enumerate(zip(before, now, strict=True)):
                 yield from _differences(old, new, f"{path}[{place}]")

@@ -14,6 +14,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
 
+{{/* Of what a Prometheus looks for. */}}
+{{- define "graftwork.monitorLabels" -}}
+{{ include "graftwork.labels" . }}
+{{- with .Values.metrics.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "graftwork.mlflowSelector" -}}
 app.kubernetes.io/name: graftwork-mlflow
 app.kubernetes.io/instance: {{ .Release.Name }}

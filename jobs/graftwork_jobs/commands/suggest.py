@@ -52,10 +52,15 @@ def command(name: str, write: Path | None, output: Output) -> None:
     Each change has its reason in what the run's curves and test figures show.
     """
     settings = load_settings()
-    paths = find_run(settings, name)
-    if "/" not in name:
-        paths = next((each for each in run_paths.runs_of(settings, name) if _has_report(each)), paths)
-    findings = _findings(paths)
+    newest = find_run(settings, name)
+    candidates = [newest] if "/" in name else run_paths.runs_of(settings, newest.job)
+    told = next(((each, found) for each in candidates if (found := _findings(each)) is not None), None)
+    if told is None:
+        status = run_paths.read_state(newest).status
+        raise PermanentError(
+            f"{newest.job}/{newest.run_id} has no report (its status is {status}): let it come to its end first."
+        )
+    paths, findings = told
     content = json.loads(paths.spec_file.read_text())
     source = _source(paths, content)
     plain = _documents(source.text)[source.document]
@@ -75,39 +80,26 @@ def command(name: str, write: Path | None, output: Output) -> None:
         console().print(f"written to {write}; run it with: graft run {write}")
 
 
-def _has_report(paths: RunPaths) -> bool:
-    return (paths.report_dir / "metrics.json").is_file() or _DIVERGED.search(
-        run_paths.read_state(paths).message
-    ) is not None
-
-
-def _findings(paths: RunPaths) -> list[dict[str, Any]]:
-    """What the run's report found; of a run that diverged, that.
-
-    Raises:
-        PermanentError: the run has nothing to tell yet.
-    """
+def _findings(paths: RunPaths) -> list[dict[str, Any]] | None:
+    """What the run's report found; of a run that diverged, that. None if it has nothing to tell yet."""
     report = paths.report_dir / "metrics.json"
     if report.is_file():
         found: list[dict[str, Any]] = json.loads(report.read_text())["findings"]
         return found
     state = run_paths.read_state(paths)
     diverged = _DIVERGED.search(state.message)
-    if diverged is not None:
-        title = f"Phase {diverged[1]} broke down"
-        return [
-            {
-                "code": "not_a_number",
-                "severity": "problem",
-                "title": title,
-                "evidence": state.message.splitlines()[0],
-                "advice": [],
-                "phase": diverged[1],
-            }
-        ]
-    raise PermanentError(
-        f"{paths.job}/{paths.run_id} has no report (its status is {state.status}): let it come to its end first."
-    )
+    if diverged is None:
+        return None
+    return [
+        {
+            "code": "not_a_number",
+            "severity": "problem",
+            "title": f"Phase {diverged[1]} broke down",
+            "evidence": state.message.splitlines()[0],
+            "advice": [],
+            "phase": diverged[1],
+        }
+    ]
 
 
 def _source(paths: RunPaths, content: dict[str, Any]) -> _Text:

@@ -213,9 +213,9 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     return Listing(
         where=where,
         examples=tuple(
-            Example(input=below(uri, file), label=_clean(folder), place=below(uri, file))
+            Example(input=path, label=_clean(folder), place=path)
             for folder, files in kept.items()
-            for file in files
+            for path in (below(uri, file) for file in files)
         ),
         empty_classes=tuple(_clean(folder) for folder, files in kept.items() if not files),
         alike=_alike(kept),

@@ -38,7 +38,7 @@ def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
     from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
     from graftwork.controller.job_objects import JobRun, job_objects
     from graftwork.controller.pods import PodDefaults
-    from graftwork.controller.read_spec import check_access, check_paths, essential
+    from graftwork.controller.read_spec import check_for_cluster, essential
     from graftwork.settings import load_operator_settings
     from graftwork.spec.fine_tune_job import FineTuneJob
 
@@ -47,14 +47,12 @@ def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
         train_image=settings.train_image, serve_image=settings.serve_image, tracking_uri=settings.tracking_uri
     )
     where = spec.metadata.namespace or namespace
-    if isinstance(spec, FineTuneJob):
-        check_paths(spec)
+    check_for_cluster(spec)
     if isinstance(spec, FineTuneJob) and spec.spec.schedule is not None:
         following = spec.spec.schedule.next_time(datetime.now(UTC))
         return [] if following is None else [scheduled_run(spec, following, namespace=where)]
     if isinstance(spec, FineTuneJob):
         return job_objects(JobRun(job=spec, uid="", content=essential(spec), namespace=where, defaults=defaults))
-    check_access(spec)
     return endpoint_objects(
         EndpointRun(endpoint=spec, uid="", content=essential(spec), namespace=where, defaults=defaults, resolved={})
     )

@@ -19,16 +19,12 @@ from graftwork.cli.options import Output, output_option
 @output_option
 def command(files: tuple[Path, ...], context: str | None, namespace: str | None, output: Output) -> None:
     """Check FILES here, then apply their jobs and endpoints to the cluster of the current context."""
-    from graftwork.controller.read_spec import check_access, check_paths
-    from graftwork.spec.fine_tune_job import FineTuneJob
+    from graftwork.controller.read_spec import check_for_cluster
     from graftwork.spec.load import load_specs
 
     loaded = load_specs(files)
     for each in loaded:
-        if isinstance(each.object, FineTuneJob):
-            check_paths(each.object)
-        else:
-            check_access(each.object)
+        check_for_cluster(each.object)
     place = place_of(context, namespace)
     submitted = []
     for each in loaded:

@@ -20,7 +20,7 @@ from graftwork.controller.exposure import url as external_url
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.ray_status import why_no_pods
-from graftwork.controller.read_spec import check_access, essential, problem_words, read_object
+from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -84,7 +84,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     status = EndpointStatus.model_validate(observed.endpoint.get("status") or {})
     try:
         endpoint = read_object(observed.endpoint, InferenceEndpoint)
-        check_access(endpoint)
+        check_for_cluster(endpoint)
     except SpecError as error:
         message = problem_words(error)
         finding = Finding(type="Validated", holds=False, reason="InvalidSpec", message=message)

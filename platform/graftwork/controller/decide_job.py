@@ -20,7 +20,7 @@ from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, 
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.ray_status import why_no_pods
-from graftwork.controller.read_spec import check_paths, essential, problem_words, read_object
+from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
@@ -81,7 +81,7 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
     status = JobStatus.model_validate(observed.job.get("status") or {})
     try:
         job = read_object(observed.job, FineTuneJob)
-        check_paths(job)
+        check_for_cluster(job)
     except SpecError as error:
         return _refused(observed, status, problem_words(error), now)
     run = JobRun(

@@ -48,7 +48,19 @@ def essential(spec: FineTuneJob | InferenceEndpoint) -> dict[str, Any]:
     return content
 
 
-def check_access(endpoint: InferenceEndpoint) -> None:
+def check_for_cluster(spec: FineTuneJob | InferenceEndpoint) -> None:
+    """Make sure of what a cluster asks of a spec beyond what one machine does.
+
+    Raises:
+        SpecError: relative paths in a job; an endpoint that says nothing about who may ask.
+    """
+    if isinstance(spec, FineTuneJob):
+        _check_paths(spec)
+    else:
+        _check_access(spec)
+
+
+def _check_access(endpoint: InferenceEndpoint) -> None:
     """Make sure that something is said about who may ask: other pods, and often other machines, reach an endpoint.
 
     Raises:
@@ -72,7 +84,7 @@ def check_access(endpoint: InferenceEndpoint) -> None:
     )
 
 
-def check_paths(job: FineTuneJob) -> None:
+def _check_paths(job: FineTuneJob) -> None:
     """Make sure that no path is relative: pods have none of the files beside the spec.
 
     Raises:

@@ -155,9 +155,10 @@ def test_the_newest_run_speaks(settings: Settings) -> None:
     [
         ({"phases": [{**_SPEC["phases"][0], "epochs": 11}, _SPEC["phases"][1]]}, "d1", "phases[0].epochs (10, now 11)"),
         ({"head": {**_SPEC["head"], "dropout": 0.1}}, "d2", "head.dropout (0.2, now 0.1), the data changed"),
+        ({"features": {"views": 3}}, "d1", "features.views (4, now 3) changed"),
         ({}, "d1", "the installed libraries changed"),
     ],
-    ids=["spec", "spec and data", "libraries"],
+    ids=["spec", "spec and data", "views", "libraries"],
 )
 def test_an_unfinished_run_that_is_not_continued_is_told(
     settings: Settings, change: dict[str, Any], data: str, said: str
