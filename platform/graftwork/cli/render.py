@@ -24,9 +24,14 @@ def command(files: tuple[Path, ...], namespace: str, output: Output) -> None:
     """
     import yaml
 
-    from graftwork.spec.load import load_specs
+    from graftwork.controller.read_spec import check_for_cluster
+    from graftwork.spec.load import load_specs, problems_placed
 
-    objects = [made for loaded in load_specs(files) for made in _objects(loaded.object, namespace)]
+    objects = []
+    for loaded in load_specs(files):
+        with problems_placed(loaded):
+            check_for_cluster(loaded.object)
+        objects += _objects(loaded.object, namespace)
     if output == "json":
         print_json(objects)
         return
@@ -38,7 +43,7 @@ def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
     from graftwork.controller.endpoint_objects import EndpointRun, endpoint_objects
     from graftwork.controller.job_objects import JobRun, job_objects
     from graftwork.controller.pods import PodDefaults
-    from graftwork.controller.read_spec import check_for_cluster, essential
+    from graftwork.controller.read_spec import essential
     from graftwork.settings import load_operator_settings
     from graftwork.spec.fine_tune_job import FineTuneJob
 
@@ -47,7 +52,6 @@ def _objects(spec: Any, namespace: str) -> list[dict[str, Any]]:
         train_image=settings.train_image, serve_image=settings.serve_image, tracking_uri=settings.tracking_uri
     )
     where = spec.metadata.namespace or namespace
-    check_for_cluster(spec)
     if isinstance(spec, FineTuneJob) and spec.spec.schedule is not None:
         following = spec.spec.schedule.next_time(datetime.now(UTC))
         return [] if following is None else [scheduled_run(spec, following, namespace=where)]

@@ -20,11 +20,12 @@ from graftwork.cli.options import Output, output_option
 def command(files: tuple[Path, ...], context: str | None, namespace: str | None, output: Output) -> None:
     """Check FILES here, then apply their jobs and endpoints to the cluster of the current context."""
     from graftwork.controller.read_spec import check_for_cluster
-    from graftwork.spec.load import load_specs
+    from graftwork.spec.load import load_specs, problems_placed
 
     loaded = load_specs(files)
     for each in loaded:
-        check_for_cluster(each.object)
+        with problems_placed(each):
+            check_for_cluster(each.object)
     place = place_of(context, namespace)
     submitted = []
     for each in loaded:

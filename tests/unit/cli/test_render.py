@@ -39,6 +39,7 @@ def test_pods_have_none_of_the_files_beside_a_spec() -> None:
     assert answer.exit_code == 2
     for where in ("data.train.uri", "data.test.uri", "data.extraTests[0].uri", "backbone.path"):
         assert where in answer.stderr
+    assert "jobs/specs/emoji10.yaml:13: spec.data.train.uri" in answer.stderr
     assert "kubernetes.volumes" in answer.stderr
 
 
