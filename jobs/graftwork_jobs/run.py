@@ -312,7 +312,8 @@ class _Run:
             )
             for variant in self.planned.variants
         ]
-        return run_search(self.job.spec, planned, self.paths.trials_dir, self.reporter)
+        may_grow = self.settings.ray_address is not None
+        return run_search(self.job.spec, planned, self.paths.trials_dir, self.reporter, cluster_may_grow=may_grow)
 
     def _with_best(self, search: SearchResult) -> _Run:
         """This run with the best trial's job in place of the one that was searched."""

@@ -59,7 +59,7 @@ def check_place(loaded: EndpointFile, *, settings: Settings) -> None:
     if spec.grpc is not None:
         check_port(spec.grpc, at="spec.grpc", file=loaded.file)
     check_engine(spec.engine_name, spec.resources.gpus, file=loaded.file)
-    check_precision(spec.precision, file=loaded.file)
+    check_precision(spec.precision, engine=spec.engine_name, on_gpu=spec.resources.gpus > 0, file=loaded.file)
     local_access(loaded.endpoint, base_dir=loaded.base_dir, file=loaded.file)
 
 

@@ -2,7 +2,8 @@
 
 All programs are compiled while the model is loaded, so no request waits for a compiler; batches in between are filled
 up to the next size. They multiply in float32, where GPUs would round to TensorFloat-32 by themselves: answers have to
-be those of training. Works on CPU, too, where OpenVINO is faster.
+be those of training. In bfloat16, all but the last layers compute in it, from weights in float32. Works on CPU, too,
+where OpenVINO is faster.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork.spec.engine import EngineName
+    from graftwork.spec.precision import Precision
     from graftwork_serving.engine import EngineOptions
 
 # Few, as each is compiled; a batch is filled up by half of it on average.
@@ -141,7 +143,7 @@ class _Network:
         with _without_tensorflow():
             for library in libraries:
                 importlib.import_module(library)
-        self._model = _load(file)
+        self._model = _load(file, options.precision)
         self._values = [variable.value for variable in self._model.variables]
         self._programs: dict[tuple[int, ...], Any] = {}
 
@@ -150,7 +152,7 @@ class _Network:
         import jax
 
         if shape not in self._programs:
-            with jax.default_matmul_precision("highest"):
+            with jax.default_matmul_precision("highest"):  # of what is in float32
                 lowered = jax.jit(self._scores).lower(self._values, jax.ShapeDtypeStruct(shape, dtype))
                 self._programs[shape] = lowered.compile()
 
@@ -183,13 +185,15 @@ def _without_tensorflow() -> Iterator[None]:
         del sys.modules["tensorflow"]
 
 
-def _load(file: Path) -> keras.Model:
+def _load(file: Path, precision: Precision) -> keras.Model:
     """A model, loaded without drawing random weights first: JAX would compile a program for each of their shapes."""
     import keras
 
     with zipfile.ZipFile(file) as archive:
         config = json.loads(archive.read("config.json"))
     config["compile_config"] = None
+    if precision == "bfloat16":
+        config["config"]["layers"] = _in_bfloat16(config["config"]["layers"])
     model: keras.Model = keras.saving.deserialize_keras_object(_with_zeros(config), safe_mode=True)
     model.load_weights(str(file))
     return model
@@ -204,6 +208,28 @@ def _with_zeros(config: Any) -> Any:
             return {key: _with_zeros(value) for key, value in config.items()}
         case list():
             return [_with_zeros(value) for value in config]
+        case _:
+            return config
+
+
+def _in_bfloat16(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A model's layers, computing in bfloat16 up to the last fully connected one; scores keep all their digits."""
+    dense = [number for number, layer in enumerate(layers) if layer["class_name"] == "Dense"]
+    end = dense[-1] if dense else len(layers) - 1
+    return [_rounding(layer) for layer in layers[:end]] + list(layers[end:])
+
+
+def _rounding(config: Any) -> Any:
+    """A layer's configuration with a policy under which it computes in bfloat16; weights stay in float32."""
+    match config:
+        case {"class_name": "DTypePolicy", "config": {"name": "float32"}}:
+            return {**config, "config": {"name": "mixed_bfloat16"}}
+        case {"class_name": "InputLayer" | "Normalization" | "Rescaling"}:
+            return config  # pixels are scaled in float32
+        case dict():
+            return {key: _rounding(value) for key, value in config.items()}
+        case list():
+            return [_rounding(value) for value in config]
         case _:
             return config
 

@@ -1,4 +1,4 @@
-"""Numbers that engines compute in: whether a CPU has them, and what a model must keep to in less exact ones.
+"""Numbers that engines compute in: whether a processor has them, and what a model must keep to in less exact ones.
 
 In float32 a model answers as it did in training, within the bundle's tolerance. In bfloat16, whose numbers have 8 bits
 in place of 24, it does not; what its golden examples have to keep to then is said here.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from graftwork.bundle.directory import Bundle, BundleError, compare_scores
+from graftwork.doctor.probe import gpu_capabilities
 from graftwork.errors import Problem, SpecError
 from graftwork.openvino_core import openvino_core
 from graftwork_serving.answers import Answers
@@ -20,6 +21,7 @@ from graftwork_serving.answers import Answers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from graftwork.spec.engine import EngineName
     from graftwork.spec.precision import Precision
 
 LOWER_TOLERANCE: Final = 0.1
@@ -27,34 +29,52 @@ LOWER_TOLERANCE: Final = 0.1
 deviations of the training data. What is answered has to stay the same, too."""
 OPENVINO_HINTS: Final[dict[Precision, str]] = {"float32": "f32", "bfloat16": "bf16"}
 _CAPABILITIES: Final[dict[Precision, str]] = {"float32": "FP32", "bfloat16": "BF16"}
+# Ampere. Source: https://docs.nvidia.com/cuda/cuda-c-programming-guide/ ("Arithmetic Instructions").
+_LEAST_GPU: Final = 8.0
 
 
 def check_precision(
-    precision: Precision, *, file: Path | None = None, capabilities: Sequence[str] | None = None
+    precision: Precision,
+    *,
+    engine: EngineName = "openvino",
+    on_gpu: bool = False,
+    file: Path | None = None,
+    capabilities: Sequence[str] | None = None,
 ) -> None:
-    """Make sure that this CPU has a precision; OpenVINO would compute in float32 without a word.
+    """Make sure that this machine has a precision; OpenVINO would compute in float32 without a word.
 
     Args:
         precision: of the spec.
+        engine: that computes. JAX on CPU computes in any, as slowly as else.
+        on_gpu: whether it computes on a GPU.
         file: the spec.
-        capabilities: what the CPU has; asks OpenVINO by default.
+        capabilities: what the CPU has, or the compute capabilities of the GPUs; asks OpenVINO or the driver by default.
 
     Raises:
         SpecError: it does not.
     """
-    if precision == "float32":
+    if precision == "float32" or (engine == "jax" and not on_gpu):
         return
-    found = _capabilities() if capabilities is None else capabilities
-    if _CAPABILITIES[precision] not in found:
-        raise SpecError(
-            Problem(
-                file=None if file is None else str(file),
-                where="spec.precision",
-                received=f"{precision!r}, on a CPU that has {', '.join(sorted(found))}",
-                expected=f"'float32', or a CPU for which OpenVINO lists {_CAPABILITIES[precision]}",
-                fix="Use `precision: float32`, or serve on another machine.",
-            )
+    found = capabilities if capabilities is not None else gpu_capabilities() if on_gpu else _capabilities()
+    if on_gpu and all(float(capability) >= _LEAST_GPU for capability in found):
+        return
+    if not on_gpu and _CAPABILITIES[precision] in found:
+        return
+    has = (
+        f"a GPU of compute capability {min(found, key=float)}"
+        if on_gpu
+        else f"a CPU that has {', '.join(sorted(found))}"
+    )
+    needs = f"one of {_LEAST_GPU:g} or more" if on_gpu else f"a CPU for which OpenVINO lists {_CAPABILITIES[precision]}"
+    raise SpecError(
+        Problem(
+            file=None if file is None else str(file),
+            where="spec.precision",
+            received=f"{precision!r}, on {has}",
+            expected=f"'float32', or {needs}",
+            fix="Use `precision: float32`, or serve on another machine.",
         )
+    )
 
 
 def check_golden(bundle: Bundle, answers: Answers, scores: NDArray[np.float32], precision: Precision) -> float:

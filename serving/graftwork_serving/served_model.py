@@ -127,7 +127,7 @@ def load_model(
         SpecError: there is no bundle, or this machine does not have what the engine or the precision needs.
         BundleError: it was changed, or answers differently than in training.
     """
-    check_precision(options.precision)
+    check_precision(options.precision, engine=options.engine, on_gpu=options.on_gpu)
     bundle = open_bundle(Path(config.path))
     parts = shared or SharedParts()
     reader = parts.reader(bundle.input, max_image_pixels=max_image_pixels)

@@ -1,13 +1,15 @@
 """Served latency and throughput: a Graftwork endpoint beside what a user would write by hand, from one run.
 
     python tests/benchmarks/bench_serving.py [--rounds 3] [--seconds 4]
-        [--sides endpoint,fastapi,predict,engine,decoded,loop]
+        [--sides endpoint,fastapi,predict,engine,decoded,loop] [--connections 1,8,32]
 
 Sides, all with EfficientNet-Lite0 at 224 px (1,000 labels) and one 35 KB JPEG:
 
 * endpoint: `graft serve` (Ray Serve, HAProxy, OpenVINO) with all cores;
 * keyed: the same, asking for an API key with a rate limit that is never reached;
 * bfloat16: the same as endpoint, with `precision: bfloat16`;
+* gpu, gpu-bfloat16: the same with `resources: {gpus: 1}`, and with `precision: bfloat16` besides;
+* fastapi-gpu: the Keras model on JAX, compiled for one picture, behind FastAPI as below;
 * fastapi: the same OpenVINO model behind FastAPI and uvicorn, decoding and inference in FastAPI's thread pool;
 * predict: the Ray Serve documentation's way: a deployment with `await request.body()` and `keras.Model.predict`;
 * engine: the OpenVINO model alone, called by as many threads as there are cores, no decoding and no HTTP;
@@ -48,7 +50,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(ROOT))
 
 MODEL_DIR = ROOT / "examples" / "efficientnet_lite0"
-CONNECTIONS = (1, 8, 32)
 # Sides without a server.
 BARE = ("engine", "decoded", "loop")
 FIGURES = ("rate", "p50_ms", "p99_ms", "cpu_ms")
@@ -114,6 +115,24 @@ if __name__ == "__main__":
 """
 
 
+KERAS_SERVER = FASTAPI_SERVER.replace(
+    'compiled = openvino.Core().compile_model(f"{folder}/openvino/model.xml", "CPU", '
+    '{"INFERENCE_PRECISION_HINT": "f32"})',
+    'os.environ["KERAS_BACKEND"] = "jax"\nimport jax, keras\nmodel = keras.models.load_model(f"{folder}/model.keras")\n'
+    "compiled = jax.jit(lambda pixels: model(pixels, training=False))",
+).replace("compiled.create_infer_request().infer({0: pixels})[0][0]", "np.asarray(compiled(pixels))[0]")
+
+# What each endpoint's spec says besides.
+ENDPOINTS = {
+    "endpoint": "",
+    "keyed": ", auth: {apiKeys: {file: keys.yaml}}",
+    "bfloat16": ", precision: bfloat16",
+    "gpu": ", resources: {gpus: 1}",
+    "gpu-bfloat16": ", resources: {gpus: 1}, precision: bfloat16",
+}
+BY_HAND = {"fastapi": FASTAPI_SERVER, "fastapi-gpu": KERAS_SERVER, "predict": PREDICT_SERVER}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """What one load run saw.
@@ -139,8 +158,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=4)
     parser.add_argument("--sides", default="endpoint,fastapi,predict,engine,decoded,loop")
+    parser.add_argument("--connections", default="1,8,32")
     arguments = parser.parse_args()
     sides = arguments.sides.split(",")
+    counts = [int(each) for each in arguments.connections.split(",")]
     if shutil.which("wrk") is None:
         print("wrk is not installed (Debian: apt-get install wrk); the Python client takes part of the CPU itself.")
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder, ExitStack() as stack:
@@ -151,7 +172,7 @@ def main() -> None:
         servers = {name: stack.enter_context(start_server(name, bundle, work)) for name in sides if name not in BARE}
         results: dict[tuple[str, int], list[Load]] = {}
         for turn in range(arguments.rounds + 1):
-            for connections in CONNECTIONS:
+            for connections in counts:
                 for name, (pid, url) in servers.items():
                     load = run_load(url, pid, picture, connections=connections, seconds=arguments.seconds)
                     if turn:  # the first turn warms up
@@ -161,7 +182,7 @@ def main() -> None:
                     seen = bare_load(name, bundle, picture, seconds=arguments.seconds)
                     if turn:
                         results.setdefault((name, 0), []).append(seen)
-        report(results)
+        report(results, counts)
 
 
 def build_bundle(work: Path) -> tuple[Path, Path]:
@@ -211,9 +232,8 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
     log = (work / f"{name}.log").open("wb")
     environment = dict(os.environ)  # noqa: TID251 (handed on to the servers)
     match name:
-        case "endpoint" | "keyed" | "bfloat16":
-            spec = work / f"{name}.yaml"
-            more = {"keyed": ", auth: {apiKeys: {file: keys.yaml}}", "bfloat16": ", precision: bfloat16"}.get(name, "")
+        case _ if name in ENDPOINTS:
+            spec, more = work / f"{name}.yaml", ENDPOINTS[name]
             spec.write_text(
                 "apiVersion: graftwork.dev/v1alpha1\nkind: InferenceEndpoint\nmetadata: {name: bench}\n"
                 f"spec: {{models: [{{model: {bundle}}}], http: {{port: {port}}}{more}}}\n"
@@ -221,9 +241,9 @@ def start_server(name: str, bundle: Path, work: Path) -> Iterator[tuple[int, str
             environment["GRAFT_HOME"] = str(work / f"home-{name}")
             command = ["-c", "from graftwork.cli.main import main; main()", "serve", str(spec)]
             url = f"http://127.0.0.1:{port}/v1/endpoints/bench/predict"
-        case "fastapi" | "predict":
+        case _ if name in BY_HAND:
             script = work / f"{name}_server.py"
-            script.write_text(FASTAPI_SERVER if name == "fastapi" else PREDICT_SERVER)
+            script.write_text(BY_HAND[name])
             command = [str(script), str(bundle), str(port)]
             url = f"http://127.0.0.1:{port}/predict"
         case _:
@@ -295,7 +315,7 @@ def bare_load(name: str, bundle: Path, picture: Path, *, seconds: int) -> Load:
     )
 
 
-def report(results: dict[tuple[str, int], list[Load]]) -> None:
+def report(results: dict[tuple[str, int], list[Load]], counts: list[int]) -> None:
     """Print medians, and the endpoint beside each other side."""
     medians = {
         key: [
@@ -305,14 +325,14 @@ def report(results: dict[tuple[str, int], list[Load]]) -> None:
         for key, loads in results.items()
     }
     print(
-        f"{'side':10}{'connections':>12}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms/req':>12}{'failed':>8}"
+        f"{'side':13}{'connections':>12}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms/req':>12}{'failed':>8}"
     )
     for (name, connections), (rate, p50_ms, p99_ms, cpu_ms) in sorted(medians.items(), key=lambda item: item[0][1]):
         failed = sum(load.failures for load in results[name, connections])
         shown = str(connections) if connections else "-"
-        print(f"{name:10}{shown:>12}{rate:12.1f}{p50_ms:10.1f}{p99_ms:10.1f}{cpu_ms:12.2f}{failed:8}")
+        print(f"{name:13}{shown:>12}{rate:12.1f}{p50_ms:10.1f}{p99_ms:10.1f}{cpu_ms:12.2f}{failed:8}")
     for name, _ in sorted(medians):
-        for connections in CONNECTIONS if name in BARE else ():
+        for connections in counts if name in BARE else ():
             if ("endpoint", connections) in medians:
                 rate, p50_ms, *_ = medians["endpoint", connections]
                 print(

@@ -77,12 +77,11 @@ def _reserve_address() -> str:
 def _join(rank: int, addresses: Sequence[str], process: WorkerProcess) -> None:
     """Set up this worker's process and, with company, meet the others."""
     process.set_up()
-    if len(addresses) == 1:
-        return
-    if process.backend == "jax":
+    if len(addresses) > 1 and process.backend == "jax":
         _join_jax(rank, addresses)
-    else:
+    elif len(addresses) > 1:
         _join_tensorflow(rank, addresses)
+    process.check_devices()
 
 
 def _join_tensorflow(rank: int, addresses: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
 from graftwork_jobs.train.driver_files import this_node
+from graftwork_jobs.train.launch import check_room, resources_of
 from graftwork_jobs.train.ray_thread import in_ray_thread
 
 if TYPE_CHECKING:
@@ -48,7 +49,12 @@ class PlannedTrial:
 
 
 def run_search(
-    spec: FineTuneJobSpec, planned: Sequence[PlannedTrial], folder: Path, reporter: Reporter
+    spec: FineTuneJobSpec,
+    planned: Sequence[PlannedTrial],
+    folder: Path,
+    reporter: Reporter,
+    *,
+    cluster_may_grow: bool = False,
 ) -> SearchResult:
     """Train the trials that no earlier attempt recorded.
 
@@ -59,8 +65,10 @@ def run_search(
         planned: all trials, in order.
         folder: where records are and go.
         reporter: takes a bar for the trials and a line for each.
+        cluster_may_grow: wait for machines that Ray does not have yet, instead of refusing the job at once.
 
     Raises:
+        SpecError: the machine cannot hold the workers asked for.
         PermanentError: Tune itself failed.
     """
     search = spec.search
@@ -69,6 +77,8 @@ def run_search(
     done = read_trials(folder)
     known = {record.number for record in done}
     if not is_over(folder):
+        if not cluster_may_grow:
+            check_room(spec.scaling)
         with reporter.task("trials", len(planned), "trials") as task:
             task.advance(len(known))
 
@@ -175,9 +185,7 @@ def _fit(
 
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     scaling = spec.scaling
-    resources = {"CPU": float(scaling.cpus_per_worker)}
-    if scaling.gpus_per_worker:
-        resources["GPU"] = float(scaling.gpus_per_worker)
+    resources = resources_of(scaling)
     trainable = tune.with_parameters(
         run_trial,
         requests=[replace(each.request, driver_node=this_node()) for each in planned],

@@ -84,6 +84,7 @@ def _prepare_process(process: WorkerProcess) -> None:
     """Load Keras once a process; forget what the trial before left."""
     if not _set_up:
         process.set_up()
+        process.check_devices()
         _set_up.append(True)
     import keras
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ray.exceptions import RayTaskError
 from ray.train import FailureConfig
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError, WorkerGroupError
@@ -44,7 +45,9 @@ class StopOnPermanentError(DefaultFailurePolicy):
 def permanent_error(failure: BaseException) -> GraftworkError | None:
     """The error a worker raised on purpose, if one did."""
     for cause in _causes(failure):
-        if isinstance(cause, GraftworkError) and not isinstance(cause, TransientError):
+        # Ray makes its wrapper an instance of what it wraps, and a traceback its words.
+        is_wrapper = isinstance(cause, RayTaskError)
+        if isinstance(cause, GraftworkError) and not isinstance(cause, TransientError) and not is_wrapper:
             return cause
     return None
 

@@ -51,7 +51,7 @@ def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool =
         return _result(request)
     scaling = request.job.spec.scaling
     if not cluster_may_grow:
-        _check_room(request)
+        check_room(scaling)
     request = replace(request, driver_node=this_node())
     for stalls in range(scaling.max_failures + 1):
         if _train_once(request, reporter):
@@ -132,7 +132,7 @@ def _run_trainer(request: TrainRequest, stop: threading.Event) -> None:
             # More often would throw away more than is won.
             elastic_resize_monitor_interval_s=scaling.checkpoint_every_seconds,
             use_gpu=scaling.gpus_per_worker > 0,
-            resources_per_worker=_resources(request),
+            resources_per_worker=resources_of(scaling),
         ),
         run_config=RunConfig(
             name=request.run_name,
@@ -158,8 +158,8 @@ def _no_room(request: TrainRequest) -> str:
     import ray
 
     scaling, held = request.job.spec.scaling, ray.cluster_resources()
-    wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in _resources(request).items())
-    there = " and ".join(f"{held.get(kind, 0.0):g} {kind}" for kind in _resources(request))
+    wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in resources_of(scaling).items())
+    there = " and ".join(f"{held.get(kind, 0.0):g} {kind}" for kind in resources_of(scaling))
     return (
         f"The workers did not start within {scaling.scheduling_timeout_seconds:g} s "
         f"(scaling.schedulingTimeoutSeconds). Each of {scaling.min_workers or scaling.workers} needs {wanted}; the "
@@ -167,19 +167,23 @@ def _no_room(request: TrainRequest) -> str:
     )
 
 
-def _resources(request: TrainRequest) -> dict[str, float]:
-    scaling = request.job.spec.scaling
+def resources_of(scaling: Scaling) -> dict[str, float]:
+    """What a worker asks Ray for."""
     resources = {"CPU": float(scaling.cpus_per_worker)}
     if scaling.gpus_per_worker:
         resources["GPU"] = float(scaling.gpus_per_worker)
     return resources
 
 
-def _check_room(request: TrainRequest) -> None:
-    """Refuse what can never be placed; Ray would wait for it."""
+def check_room(scaling: Scaling) -> None:
+    """Refuse what can never be placed; Ray, which must have been started, would wait for it.
+
+    Raises:
+        SpecError: Ray has less here than all workers ask for together.
+    """
     import ray
 
-    scaling, held = request.job.spec.scaling, ray.cluster_resources()
+    held = ray.cluster_resources()
     workers = scaling.min_workers or scaling.workers
     problems = [
         Problem(
@@ -188,7 +192,7 @@ def _check_room(request: TrainRequest) -> None:
             expected=f"at most {held.get(kind, 0.0):g} {kind}s in all, which is what Ray has here",
             fix="Ask for fewer workers or less for each.",
         )
-        for kind, amount in _resources(request).items()
+        for kind, amount in resources_of(scaling).items()
         if amount * workers > held.get(kind, 0.0)
     ]
     if problems:

@@ -256,7 +256,7 @@ def _cluster(run: JobRun) -> dict[str, Any]:
 
 def _workers(run: JobRun) -> dict[str, Any]:
     scaling, placement = run.job.spec.scaling, run.job.spec.kubernetes
-    # Workers that take a share of a GPU sit together on one.
+    # Trials of a search that take a share of a GPU sit together on one.
     together = max(1, int(1 / scaling.gpus_per_worker)) if 0 < scaling.gpus_per_worker < 1 else 1
     pods = math.ceil(scaling.workers / together)
     cpus = together * scaling.cpus_per_worker

@@ -111,18 +111,26 @@ def judge_cpus(usable: float, present: int) -> Finding:
     return Finding(name="CPU cores", status="ok", detail=f"{usable:g}{limit}")
 
 
-def judge_gpus(gpus: tuple[str, ...], *, cuda_libraries: bool, tensorflow: str | None) -> Finding:
-    """Whether GPUs are there and usable."""
+def judge_gpus(gpus: tuple[str, ...], *, tensorflow: bool, jax: bool) -> Finding:
+    """Whether GPUs are there, and which libraries have what it takes to compute on them."""
     if not gpus:
         return Finding(name="GPUs", status="ok", detail="none; training and serving use the CPU")
-    if tensorflow is not None and not cuda_libraries:
+    uses = {
+        "jobs on TensorFlow": tensorflow,
+        "jobs on JAX (`training.backend: jax`)": jax,
+        "endpoints": jax,
+    }
+    shown = ", ".join(gpus)
+    able, unable = ([use for use, can in uses.items() if can is wanted] for wanted in (True, False))
+    if not able:
         return Finding(
             name="GPUs",
             status="warning",
-            detail=f"{', '.join(gpus)}; TensorFlow has no CUDA libraries and trains on the CPU",
-            fix=f"Run: pip install 'tensorflow[and-cuda]=={tensorflow}'",
+            detail=f"{shown}; neither TensorFlow nor JAX has its CUDA libraries: nothing computes there",
+            fix="Run: pip install 'graftwork[gpu]' for jobs, 'graftwork[serve-gpu]' for endpoints",
         )
-    return Finding(name="GPUs", status="ok", detail=", ".join(gpus))
+    lacking = f"; not for {', '.join(unable)} (pip install 'graftwork[gpu]')" if unable else ""
+    return Finding(name="GPUs", status="ok", detail=f"{shown}; for {', '.join(able)}{lacking}")
 
 
 def judge_disk(home: str, free_bytes: int) -> Finding:

@@ -38,6 +38,9 @@ DEFAULT_PORT = 8000
 _COMMAND_TIMEOUT_S = 10
 _REGISTRY_TIMEOUT_S = 5
 _EXTRAS = ("", "train", "serve")
+# JAX's CUDA libraries are all that TensorFlow's are but for cuRAND, without which TensorFlow sees no GPU.
+_TENSORFLOW_ON_CUDA = ("tensorflow", "nvidia-cudnn-cu12", "nvidia-curand-cu12")
+_JAX_ON_CUDA = ("jax-cuda12-plugin", "jax-cuda13-plugin")
 _CGROUP = Path("/sys/fs/cgroup")
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (looked at, not written to)
 # A run in one of these states has a process that drives it.
@@ -50,7 +53,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
     """Look at everything."""
     memory = psutil.virtual_memory()
     total, available = _memory_limit(memory.total, memory.available)
-    ray_version, tensorflow = _version("ray"), _version("tensorflow")
+    ray_version = _version("ray")
     return (
         Finding(
             name="Python", status="ok", detail=f"{python_platform.python_version()} on {python_platform.platform()}"
@@ -60,7 +63,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         judge_cpus(usable_cpus(), os.cpu_count() or 1),
         judge_memory(total, available),
         judge_shared_memory(shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None),
-        judge_gpus(gpus(), cuda_libraries=_version("nvidia-cudnn-cu12") is not None, tensorflow=tensorflow),
+        judge_gpus(gpus(), tensorflow=_has_all(_TENSORFLOW_ON_CUDA), jax=any(map(_version, _JAX_ON_CUDA))),
         judge_home(str(settings.home), why_not_writable(settings.home)),
         judge_disk(str(settings.home), shutil.disk_usage(_existing_parent(settings.home)).free),
         judge_port(DEFAULT_PORT, port_holder(DEFAULT_PORT)),
@@ -101,12 +104,22 @@ def _memory_limit(total: int, available: int, cgroup: Path = _CGROUP) -> tuple[i
 
 def gpus() -> tuple[str, ...]:
     """Names of the NVIDIA GPUs with their memory, as `nvidia-smi` knows them."""
+    return _ask_driver("name,memory.total")
+
+
+def gpu_capabilities() -> tuple[str, ...]:
+    """Compute capability of each NVIDIA GPU, such as 9.0."""
+    return _ask_driver("compute_cap")
+
+
+def _ask_driver(fields: str) -> tuple[str, ...]:
+    """A line a GPU."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()
     try:
         answer = subprocess.run(
-            [command, "--query-gpu=name,memory.total", "--format=csv,noheader"],
+            [command, f"--query-gpu={fields}", "--format=csv,noheader"],
             capture_output=True,
             check=True,
             text=True,
@@ -183,6 +196,10 @@ def _process_on(port: int) -> str | None:
 
 def _without_password(uri: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", uri)
+
+
+def _has_all(distributions: tuple[str, ...]) -> bool:
+    return all(_version(each) is not None for each in distributions)
 
 
 def _version(distribution: str) -> str | None:

@@ -165,10 +165,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
             rule="self.engine != 'openvino' || self.resources.gpus == 0.0",
             message="expected `resources.gpus` 0 with `engine: openvino`, which computes on CPU",
         ),
-        Rule(
-            rule="self.precision == 'float32' || (self.engine != 'jax' && self.resources.gpus == 0.0)",
-            message="expected `precision: float32` with `engine: jax` or a GPU",
-        ),
     ),
     "Phase": (
         Rule(rule="self.warmupEpochs < double(self.epochs)", message="expected fewer `warmupEpochs` than `epochs`"),
@@ -181,8 +177,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "Scaling": (
         Rule(
-            rule="self.gpusPerWorker <= 1.0 || self.gpusPerWorker == double(int(self.gpusPerWorker))",
-            message="expected a share below 1, or a whole number of `gpusPerWorker`",
+            rule="self.workers == 1 || self.gpusPerWorker == 0.0 || self.gpusPerWorker == 1.0",
+            message="expected `gpusPerWorker` 1 or 0 with several `workers`: NCCL connects no two on one GPU",
         ),
     ),
     "SearchRange": (

@@ -172,9 +172,9 @@ class InferenceEndpointSpec(SpecModel):
     that. `jax` takes a CPU, too, more slowly, and needs `graftwork[serve-gpu]`."""
     precision: Precision = "float32"
     """Numbers the engine computes in. `bfloat16` answers more requests a second on CPUs that have it (AVX-512 BF16,
-    AMX), and is less exact: a model is served in it only if its golden examples get the trained model's answers and
-    scores within 0.1 of its own (for numbers: of a standard deviation). Other CPUs refuse it. Explanations and drift
-    are computed in float32."""
+    AMX) and on NVIDIA GPUs from compute capability 8.0 on, and is less exact: a model is served in it only if its
+    golden examples get the trained model's answers and scores within 0.1 of its own (for numbers: of a standard
+    deviation). Other processors refuse it. Explanations and drift are computed in float32."""
     autoscaling: Autoscaling = Autoscaling()
     """How many replicas answer."""
     batching: Batching = Batching()
@@ -221,15 +221,6 @@ class InferenceEndpointSpec(SpecModel):
                 involves=(("engine",),),
             )
             if self.engine == "openvino" and self.resources.gpus
-            else None,
-            Inconsistency(
-                at=("precision",),
-                received="bfloat16, while JAX computes",
-                expected="`float32` with `engine: jax` or a GPU",
-                fix="Remove `precision`.",
-                involves=(("engine",), ("resources", "gpus")),
-            )
-            if self.precision != "float32" and self.engine_name == "jax"
             else None,
         )
         return self

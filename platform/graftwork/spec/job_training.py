@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
@@ -295,8 +294,9 @@ class Scaling(SpecModel):
     follows the room there is, each time from the last checkpoint; results do not depend on it."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
     """CPU cores of a worker: its threads and its Ray resource request."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
-    """GPUs of a worker: a share below 1, or a whole number."""
+    gpus_per_worker: Annotated[float, Field(ge=0, le=1)] = 0
+    """1: each worker computes on an NVIDIA GPU of its own. A share such as 0.25 lets several one-worker jobs, or trials
+    of a search, compute on one GPU; they get that share of its memory. 0: workers compute on the CPU."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a run restarts its workers from the last checkpoint before it gives up."""
     checkpoint_every_seconds: Annotated[float, Field(gt=0)] = 300
@@ -326,11 +326,12 @@ class Scaling(SpecModel):
             else None,
             Inconsistency(
                 at=("gpusPerWorker",),
-                received=f"{self.gpus_per_worker:g}",
-                expected="a share below 1, or a whole number (Ray hands out several GPUs only whole)",
-                fix=f"Use {math.ceil(self.gpus_per_worker)}.",
+                received=f"{self.gpus_per_worker:g}, while {self.workers} workers exchange gradients",
+                expected="1 with several workers (NVIDIA's NCCL connects no two processes on one GPU), or 0",
+                fix="Use `gpusPerWorker: 1`, or `workers: 1`: one process uses all of a GPU.",
+                involves=(("workers",),),
             )
-            if self.gpus_per_worker > 1 and not self.gpus_per_worker.is_integer()
+            if 0 < self.gpus_per_worker < 1 < self.workers
             else None,
         )
         return self

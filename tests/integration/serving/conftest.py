@@ -92,10 +92,10 @@ def endpoint(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @contextmanager
-def serving(file: Path) -> Iterator[EndpointState]:
+def serving(file: Path, environment: dict[str, str] | None = None) -> Iterator[EndpointState]:
     """`graft serve` of an endpoint named `small`, in the foreground, with its home beside the file."""
     folder, log = file.parent, file.with_name("serve.log")
-    environment = {"GRAFT_HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    environment = environment or {"GRAFT_HOME": str(folder), "PATH": "/usr/bin:/bin"}
     with log.open("wb") as stream:
         process = subprocess.Popen([*GRAFT, "serve", str(file)], env=environment, stdout=stream, stderr=stream)
     try:

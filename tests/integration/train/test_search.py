@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from graftwork.errors import SpecError
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork.spec.search_space import trial_specs
@@ -89,6 +90,15 @@ def searches(local_ray: Path, small_data: SmallData, tmp_path_factory: pytest.Te
     spec, planned = _planned(small_data, resumed_root, concurrent=1)
     resumed = run_search(spec, planned, resumed_root, SilentReporter())
     return Searches(together=together, resumed=resumed, root=root, resumed_root=resumed_root)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_trials_that_find_no_room_are_refused_at_once(small_data: SmallData, tmp_path: Path) -> None:
+    """Ray would wait for a GPU that this machine will never have."""
+    spec, planned = _planned(small_data, tmp_path, concurrent=2)
+    spec = spec.model_copy(update={"scaling": spec.scaling.model_copy(update={"gpus_per_worker": 4096.0})})
+    with pytest.raises(SpecError, match=r"spec\.scaling\.gpusPerWorker"):
+        run_search(spec, planned, tmp_path, SilentReporter())
 
 
 def test_every_trial_comes_to_an_end(searches: Searches) -> None:

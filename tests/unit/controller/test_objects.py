@@ -166,17 +166,17 @@ def test_workers_have_pods_of_their_own_on_shared_storage() -> None:
     assert together["headGroupSpec"]["rayStartParams"]["num-cpus"] == "4"
 
 
-def test_workers_that_share_a_gpu_share_a_pod() -> None:
-    """Four workers of half a GPU are two pods of one GPU and two workers' cores."""
+def test_trials_that_share_a_gpu_share_a_pod() -> None:
+    """With half a GPU for each, it has one GPU and the cores of two."""
     content = changed(
-        changed(JOB, ("spec", "scaling"), {"workers": 4, "gpusPerWorker": 0.5, "cpusPerWorker": 2}),
+        changed(JOB, ("spec", "scaling"), {"workers": 1, "gpusPerWorker": 0.5, "cpusPerWorker": 2}),
         ("spec", "kubernetes"),
         {"storage": "s3://bucket/runs"},
     )
     job = FineTuneJob.model_validate(content)
     objects = job_objects(JobRun(job=job, uid="u", content=content["spec"], namespace="t", defaults=DEFAULTS))
     (group,) = objects[-1]["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    assert (group["replicas"], group["rayStartParams"]["num-cpus"]) == (2, "4")
+    assert (group["replicas"], group["rayStartParams"]["num-cpus"]) == (1, "4")
 
 
 def test_runs_on_a_volume_outlive_their_cluster() -> None:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,26 @@ def scores_of_keras_hub(file: Path) -> dict[str, Any]:
     return {"scores": engine.predict(TOKENS).tolist(), "loaded": loaded}
 
 
+def bfloat16(folder: Path) -> dict[str, Any]:
+    """How far scores are from those in float32, by how they are computed, and the sum of one example's."""
+    import keras
+
+    network = keras.saving.load_model(folder / "pictures.keras")
+    values = np.random.default_rng(0).integers(0, 256, (16, 6, 6, 3), dtype=np.uint8)
+    options = replace(OPTIONS, precision="bfloat16")
+    engine = JaxEngine(
+        folder / "pictures.keras", libraries=["keras"], lengths=(), padding=0, trial=values[0], options=options
+    )
+    scores, exact = engine.predict(values), np.asarray(network(values.astype(np.float32), training=False))
+    dtypes = {layer.name: layer.compute_dtype for layer in engine._network._model.layers}
+    return {
+        "difference": float(np.abs(scores - exact).max()),
+        "sum_error": float(np.abs(scores.sum(axis=1) - 1).max()),
+        "dtypes": sorted((name.rstrip("_0123456789"), dtype) for name, dtype in dtypes.items()),
+        "weights": sorted({variable.dtype for variable in engine._network._model.variables}),
+    }
+
+
 def no_gpu(folder: Path) -> str:
     """What an engine says that was promised one."""
     options = EngineOptions(threads=1, max_batch_size=1, engine="jax", on_gpu=True)
@@ -138,6 +159,6 @@ elif __name__ == "__main__":
     os.environ["KERAS_BACKEND"] = "jax"  # noqa: TID251 (the models to compare with are made before any engine)
     sys.meta_path.insert(0, NoTensorFlow())
     with tempfile.TemporaryDirectory() as name:
-        runs = (pictures, texts, keras_hub_layers, no_gpu)
+        runs = (pictures, texts, keras_hub_layers, bfloat16, no_gpu)
         found = {run.__name__: run(Path(name)) for run in runs}
     sys.stdout.write(json.dumps(found))

@@ -48,6 +48,21 @@ def test_layers_of_keras_hub_need_no_tensorflow(runs: dict[str, Any]) -> None:
     assert runs["keras_hub_layers"]["loaded"] == []
 
 
+def test_in_bfloat16_scores_are_near_and_still_exact_in_themselves(runs: dict[str, Any]) -> None:
+    """Pixels are scaled in float32, the last layer answers in it, what lies between computes in bfloat16."""
+    found = runs["bfloat16"]
+    assert 1e-5 < found["difference"] < 0.05
+    assert found["sum_error"] < 1e-5
+    assert found["weights"] == ["float32"]
+    assert dict(found["dtypes"]) == {
+        "input_layer": "float32",
+        "rescaling": "float32",
+        "conv2d": "bfloat16",
+        "flatten": "bfloat16",
+        "dense": "float32",
+    }
+
+
 def test_a_gpu_that_is_not_there_is_missed(runs: dict[str, Any]) -> None:
     """Rather than computing on CPU without a word."""
     assert runs["no_gpu"].startswith("PermanentError: JAX sees no GPU")

@@ -93,6 +93,14 @@ def test_a_cpu_without_it_refuses_it_and_says_what_it_has() -> None:
     assert "e.yaml: spec.precision: received 'bfloat16', on a CPU that has FP32, INT8" in str(caught.value)
 
 
+def test_a_gpu_needs_tensor_cores_that_have_it() -> None:
+    """All GPUs of the machine, as a replica may get any; JAX on CPU computes in any precision."""
+    check_precision("bfloat16", engine="jax", capabilities=[])
+    check_precision("bfloat16", engine="jax", on_gpu=True, capabilities=["9.0", "8.0"])
+    with pytest.raises(SpecError, match=r"'bfloat16', on a GPU of compute capability 7\.5.*one of 8 or more"):
+        check_precision("bfloat16", engine="jax", on_gpu=True, capabilities=["9.0", "7.5", "10.0"])
+
+
 def test_an_endpoint_is_refused_before_anything_starts(
     tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -208,7 +208,7 @@ def test_missing_key_says_what_it_is_for() -> None:
     [
         (("spec", "phases", 1, "name"), "head", "spec.phases[1].name", "a name of its own"),
         (("spec", "scaling", "workers"), 33, "spec.scaling.workers", "at least one example a worker"),
-        (("spec", "scaling", "gpusPerWorker"), 1.5, "spec.scaling.gpusPerWorker", "a share below 1"),
+        (("spec", "scaling", "gpusPerWorker"), 0.5, "spec.scaling.gpusPerWorker", "1 with several workers"),
         (("spec", "training", "gradientAccumulation"), 3, "spec.training.gradientAccumulation", "a divisor"),
         (("spec", "phases", 1, "warmupEpochs"), 5, "spec.phases[1].warmupEpochs", "fewer than `epochs`"),
         (("spec", "data", "test"), {"fraction": 0.8}, "spec.data.test.fraction", "less than 1"),

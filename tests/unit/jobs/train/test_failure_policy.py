@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import UserExceptionWithTraceback, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
@@ -52,5 +52,9 @@ def test_the_error_raised_on_purpose_is_found() -> None:
     """Below Ray's wrappers, and only that kind."""
     error = PermanentError("diverged")
     assert permanent_error(_raised(error)) is error
+    # What `ray.get` raises is an error of the same type, and its words are a traceback.
+    wrapped = RayTaskError("set_up", "Traceback ...", error).as_instanceof_cause()
+    assert isinstance(wrapped, type(error))
+    assert permanent_error(ControllerError(wrapped)) is error
     assert permanent_error(_raised(OSError("disk"))) is None
     assert permanent_error(_raised(TransientError("busy", delay_s=1))) is None
