@@ -121,10 +121,10 @@ def test_tokens_and_vectors_become_maps(load: Load, tmp_path: Path, tokens: int)
     if tokens > 16:
         sequence = keras.layers.ZeroPadding1D((1, 0))(sequence)
     sequence = keras.layers.LayerNormalization(name="final_norm")(sequence)
-    vector = keras.layers.Dense(5, activation="relu", name="dense")(keras.layers.Flatten()(sequence))
+    vector = keras.layers.Dense(5, activation="relu", name="hidden")(keras.layers.Flatten()(sequence))
     whole = keras.Model(given, keras.layers.Dense(3)(vector))
     whole.save(tmp_path / "vit.keras")
-    for layer, axes in (("final_norm", (1,)), ("dense", ())):
+    for layer, axes in (("final_norm", (1,)), ("hidden", ())):
         loaded = load(None, path="vit.keras", output_layer=layer)
         expected = np.mean(keras.Model(given, whole.get_layer(layer).output)(_pixels(16)), axis=axes)
         found = np.asarray(loaded.model(_pixels(16)))
