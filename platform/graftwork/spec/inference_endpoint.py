@@ -172,9 +172,9 @@ class InferenceEndpointSpec(SpecModel):
     that. `jax` takes a CPU, too, more slowly, and needs `graftwork[serve-gpu]`."""
     precision: Precision = "float32"
     """Numbers the engine computes in. `bfloat16` answers more requests a second on CPUs that have it (AVX-512 BF16,
-    AMX) and on NVIDIA GPUs from compute capability 8.0 on, and is less exact: a model is served in it only if its
-    golden examples get the trained model's answers and scores within 0.1 of its own (for numbers: of a standard
-    deviation). Other processors refuse it. Explanations and drift are computed in float32."""
+    AMX), uses the tensor cores of NVIDIA GPUs from compute capability 8.0 on, and is less exact: a model is served in
+    it only if its golden examples get the trained model's answers and scores within 0.1 of its own (for numbers: of a
+    standard deviation). Other processors refuse it. Explanations and drift are computed in float32."""
     autoscaling: Autoscaling = Autoscaling()
     """How many replicas answer."""
     batching: Batching = Batching()
