@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graftwork.cli.console import console, format_duration, print_json, print_table
-from graftwork.cli.options import Output, output_option
+from graftwork.cli.options import Output, ask, output_option, yes_option
 from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.near_names import did_you_mean
 from graftwork.settings import Settings, load_settings
@@ -115,7 +115,7 @@ def stop(name: str, output: Output) -> None:
 
 @command.command("remove")
 @click.argument("name", metavar="JOB/RUN")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @output_option
 def remove(name: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Delete a run with its checkpoints, report and log for good; a model it registered stays."""
@@ -128,8 +128,7 @@ def remove(name: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click
         raise SpecError(
             Problem(where="JOB/RUN", received=name, expected="one run by its whole name", fix=f"Such as: {full}")
         )
-    if not yes:
-        click.confirm(f"Delete {full} ({_row(paths)['status']}) and all its files for good?", abort=True, err=True)
+    ask(f"Delete {full} ({_row(paths)['status']}) and all its files for good?", yes=yes)
     remove_run(settings, paths)
     if output == "json":
         print_json({"job": paths.job, "run": paths.run_id, "removed": True})

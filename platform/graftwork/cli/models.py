@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from graftwork.cli.console import console, make_reporter, print_json, print_table
-from graftwork.cli.options import Output, output_option
+from graftwork.cli.options import Output, ask, output_option, yes_option
 from graftwork.endpoint_state import running_endpoints
 from graftwork.errors import Problem, SpecError
 from graftwork.settings import load_settings
@@ -123,7 +123,7 @@ def export(reference: str, destination: Path, output: Output) -> None:
 
 @command.command("remove")
 @click.argument("reference", metavar="NAME/VERSION")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@yes_option
 @output_option
 def remove(reference: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Delete a version and its bundle for good; not one that an alias points to or that is served here."""
@@ -145,8 +145,8 @@ def remove(reference: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (
                 )
             )
     registry = _registry(output)
-    if not yes:
-        click.confirm(f"Delete {reference} and its bundle for good?", abort=True, err=True)
+    registry.check_removable(parsed.name, parsed.version)
+    ask(f"Delete {reference} and its bundle for good?", yes=yes)
     registry.remove(parsed.name, parsed.version)
     if output == "json":
         print_json({"name": parsed.name, "version": parsed.version, "removed": True})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
@@ -31,3 +32,29 @@ def output_option(function: _Function) -> _Function:
 def _remember(ctx: click.Context, _parameter: click.Parameter, value: Output) -> Output:
     ctx.meta[OUTPUT_KEY] = value
     return value
+
+
+yes_option = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+
+
+def ask(question: str, *, yes: bool) -> None:
+    """Go on only with a person's yes.
+
+    Args:
+        question: what is about to be done, ending in a question mark.
+        yes: it was given on the command line.
+
+    Raises:
+        click.UsageError: there is nobody to ask.
+        click.Abort: the answer was no.
+    """
+    if yes:
+        return
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as error:
+        if sys.stdin.isatty():
+            raise
+        raise click.UsageError("Nobody is there to say yes; add --yes.") from error
+    if not agreed:
+        raise click.Abort

@@ -11,6 +11,8 @@ _NAME = r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _ALIAS = r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _BY_ALIAS = re.compile(rf"({_NAME})@({_ALIAS})")
 _BY_VERSION = re.compile(rf"({_NAME})/([0-9]+)")
+# As other registries write versions: m@3, m@v3, m:3.
+_AS_ELSEWHERE = re.compile(rf"({_NAME})[@:]v?([0-9]+)")
 # MLflow keeps these for itself.
 _RESERVED_ALIAS = re.compile(r"latest|v[0-9]+")
 
@@ -45,7 +47,19 @@ def parse_reference(text: str) -> ModelReference:
     """Read a model reference.
 
     What looks like `NAME@ALIAS` or `NAME/VERSION` is one; write `./flowers/3` for a directory of that name.
+
+    Raises:
+        SpecError: it looks like a version as it is written elsewhere, such as `flowers@3`.
     """
+    if match := _AS_ELSEWHERE.fullmatch(text):
+        raise SpecError(
+            Problem(
+                where=text,
+                received="a number behind a model's name",
+                expected="NAME/VERSION, NAME@ALIAS or the path of a bundle directory",
+                fix=f"Write {match[1]}/{match[2]} for version {match[2]}, or ./{text} for a directory of that name.",
+            )
+        )
     if match := _BY_ALIAS.fullmatch(text):
         return AliasReference(name=match[1], alias=match[2])
     if match := _BY_VERSION.fullmatch(text):

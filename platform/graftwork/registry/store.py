@@ -241,9 +241,7 @@ class Registry:
         Raises:
             SpecError: there is no such version, or an alias points to it.
         """
-        version = self._known_version(name, number, where=f"{name}/{number}")
-        if version.aliases:
-            raise still_named(version)
+        version = self.check_removable(name, number)
         with self._errors():
             run = str(self._client.get_model_version(name, str(number)).run_id)
             if len(self.show_model(name).versions) == 1:
@@ -251,6 +249,13 @@ class Registry:
             else:
                 self._client.delete_model_version(name, str(number))
             self._tracking.delete_artifacts(run, version.source.rpartition("/")[2])
+
+    def check_removable(self, name: str, number: int) -> ModelVersion:
+        """The version, if it may be removed; see `remove`."""
+        version = self._known_version(name, number, where=f"{name}/{number}")
+        if version.aliases:
+            raise still_named(version)
+        return version
 
     def export(self, reference: str, destination: Path) -> Bundle:
         """Copy a bundle out of the registry.

@@ -119,11 +119,22 @@ def test_a_version_is_removed_once_it_is_confirmed(monkeypatch: pytest.MonkeyPat
     """Never an alias, never without a word; `--yes` is the word."""
     removed: list[tuple[str, int]] = []
     monkeypatch.setattr(Registry, "remove", lambda _self, name, version: removed.append((name, version)))
+    monkeypatch.setattr(Registry, "check_removable", lambda _self, _name, _version: None)
     assert graft("remove", "flowers@champion", "--yes").exit_code == 2
-    assert graft("remove", "flowers/1").exit_code != 0
+    alone = graft("remove", "flowers/1")
+    assert alone.exit_code == 2
+    assert "add --yes" in alone.stderr
     assert removed == []
     assert graft("remove", "flowers/1", "--yes").stdout == "flowers/1 is deleted\n"
     assert removed == [("flowers", 1)]
+
+
+def test_nobody_is_asked_what_cannot_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alias points to the newest version."""
+    monkeypatch.setattr(Registry, "show_model", lambda _self, _name, **_: MODEL)
+    refused = graft("remove", "flowers/2")
+    assert "Move the alias first" in refused.stderr
+    assert "for good?" not in refused.stderr
 
 
 def test_a_version_that_is_served_here_is_not_removed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,13 @@ def test_anything_else_is_a_path(text: str) -> None:
     assert parse_reference(text) == PathReference(path=text)
 
 
+@pytest.mark.parametrize("text", ["flowers@3", "flowers@v3", "flowers:3", "flowers:v3"])
+def test_versions_as_others_write_them_are_answered_with_ours(text: str) -> None:
+    """Rather than looked for as a directory or an alias that cannot be."""
+    with pytest.raises(SpecError, match=r"Write flowers/3 for version 3"):
+        parse_reference(text)
+
+
 @pytest.mark.parametrize("alias", ["latest", "v3", "3", "", "a b", "A", "-a", "a-", "x" * 64, "a\n"])
 def test_alias_that_cannot_be_used(alias: str) -> None:
     """What a reference could not hold, or MLflow keeps for itself."""
