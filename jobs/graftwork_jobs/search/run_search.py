@@ -19,7 +19,7 @@ from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
 from graftwork_jobs.train.driver_files import this_node
-from graftwork_jobs.train.launch import check_room, resources_of
+from graftwork_jobs.train.launch import check_room, no_room, resources_of
 from graftwork_jobs.train.ray_thread import in_ray_thread
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def run_search(
 
     Raises:
         SpecError: the machine cannot hold the workers asked for.
-        PermanentError: Tune itself failed.
+        PermanentError: no trial found room in time (`scaling.schedulingTimeoutSeconds`), or Tune itself failed.
     """
     search = spec.search
     if search is None:
@@ -128,7 +128,7 @@ def _tune(
     folder: Path,
     tell: Callable[[TrialRecord], None],
 ) -> None:
-    from graftwork_jobs.search.scheduler import OrderedHalving
+    from graftwork_jobs.search.scheduler import NoTrialStarted, OrderedHalving
 
     halving = _halving(search, planned, done)
     known = {record.number for record in done}
@@ -146,6 +146,7 @@ def _tune(
             spent_s=_spent_s(done),
             budget_s=search.budget_s,
             waits_for=open_numbers[0] if caches else None,
+            start_within_s=spec.scaling.scheduling_timeout_seconds,
             tell=tell,
             stop=stop,
         )
@@ -153,6 +154,8 @@ def _tune(
 
     with in_ray_thread(work, stop_within_s=_STOP_WITHIN_S) as fit:
         fit.ended.wait()
+    if isinstance(fit.failure, NoTrialStarted):
+        raise no_room(spec.scaling)
     if fit.failure:
         raise PermanentError(
             f"The search failed: {fit.failure}. Run the job again: finished trials are not repeated."

@@ -42,6 +42,10 @@ class SearchStopped(Exception):  # noqa: N818 (no error: somebody asked for it)
     """The search was asked to end."""
 
 
+class NoTrialStarted(Exception):  # noqa: N818 (what it means, its receiver says)
+    """There was no room for any trial in time."""
+
+
 class OrderedHalving(FIFOScheduler):
     """Starts trials in order, ends those that fall behind, and records each that ends.
 
@@ -54,6 +58,7 @@ class OrderedHalving(FIFOScheduler):
         budget_s: no further trial is begun after so many seconds; None for no limit.
         waits_for: trial that computes features which all others use, so that they wait for its first epoch; None if
             they need not.
+        start_within_s: the search ends with `NoTrialStarted` if no trial runs after so many seconds.
         tell: takes each record.
         stop: once set, the search ends with `SearchStopped`, and trials on their way are not recorded.
     """
@@ -68,6 +73,7 @@ class OrderedHalving(FIFOScheduler):
         spent_s: float,
         budget_s: float | None,
         waits_for: int | None,
+        start_within_s: float,
         tell: Callable[[TrialRecord], None],
         stop: threading.Event,
     ) -> None:
@@ -79,6 +85,7 @@ class OrderedHalving(FIFOScheduler):
         self._spent_s = spent_s
         self._budget_s = budget_s
         self._waits_for = waits_for
+        self._start_within_s = start_within_s
         self._tell = tell
         self._stop = stop
         self._began = time.monotonic()
@@ -94,9 +101,12 @@ class OrderedHalving(FIFOScheduler):
 
         Raises:
             SearchStopped: it was asked for.
+            NoTrialStarted: none found room.
         """
         if self._stop.is_set():
             raise SearchStopped
+        if not self._running and time.monotonic() - self._began > self._start_within_s:
+            raise NoTrialStarted
         chosen: Trial | None = super().choose_trial_to_run(tune_controller)
         return chosen
 

@@ -81,7 +81,8 @@ def _train_once(request: TrainRequest, reporter: Reporter) -> bool:
         mend_snapshot(request.checkpoints_dir / request.run_name)
     tail = EventTail(request.events_file)
     tail.skip_to_end()
-    deadlines = Deadlines.of(request.job.spec.scaling)
+    scaling = request.job.spec.scaling
+    deadlines = Deadlines.of(scaling)
     fitting = in_ray_thread(partial(_run_trainer, request), stop_within_s=_STOP_WITHIN_S)
     with fitting as fit, training_view(reporter) as view:
         while True:
@@ -94,7 +95,7 @@ def _train_once(request: TrainRequest, reporter: Reporter) -> bool:
             if deadlines.stalled:
                 break
             if deadlines.never_started:
-                raise PermanentError(_no_room(request))
+                raise no_room(scaling)
             fit.ended.wait(_LOOK_EVERY_S)
     if not fit.ended.is_set():
         raise PermanentError(
@@ -154,13 +155,14 @@ def _workers(scaling: Scaling) -> int | tuple[int, int]:
     return scaling.workers if fewest is None or fewest == scaling.workers else (fewest, scaling.workers)
 
 
-def _no_room(request: TrainRequest) -> str:
+def no_room(scaling: Scaling) -> PermanentError:
+    """What to say of workers, or trials, that did not start in time."""
     import ray
 
-    scaling, held = request.job.spec.scaling, ray.cluster_resources()
+    held = ray.cluster_resources()
     wanted = " and ".join(f"{amount:g} {kind}" for kind, amount in resources_of(scaling).items())
     there = " and ".join(f"{held.get(kind, 0.0):g} {kind}" for kind in resources_of(scaling))
-    return (
+    return PermanentError(
         f"The workers did not start within {scaling.scheduling_timeout_seconds:g} s "
         f"(scaling.schedulingTimeoutSeconds). Each of {scaling.min_workers or scaling.workers} needs {wanted}; the "
         f"cluster has {there} in all, other runs' included. Ask for less, wait until there is room, or raise the time."
