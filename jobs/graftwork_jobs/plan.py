@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,8 +45,11 @@ if TYPE_CHECKING:
     from graftwork_jobs.model.stages import Stage
     from graftwork_jobs.targets.base import Target
 
-# Start of Ray and of the workers' Python with TensorFlow, once a run; measured 20-40 s on two cores.
-_START_UP_S = 30.0
+# What a run takes besides passes through the network; measured on two cores. Once: the start of Ray, and after training
+# report, bundle and its check. Each training: the start of its workers' Python with TensorFlow. Each phase: tracing.
+_RAY_AND_BUNDLE_S = 30.0
+_WORKERS_START_S = 15.0
+_PHASE_START_S = 5.0
 _TRIAL_ROWS = 8
 _ANY_OUTPUTS = 2
 _TRIAL_ROUNDS = 3
@@ -235,7 +238,7 @@ def _plan_scanned(
         image_size=(inputs.height, inputs.width) if isinstance(inputs, ImageSpec) else None,
         texts=texts,
         labels=scan.index.labels,
-        sizes={name: len(split) for name, split in scan.index.splits.items()},
+        sizes=sizes,
         counts=scan.counts,
         data_digest=scan.index.digest,
         unreadable=tuple(scan.unreadable),
@@ -250,8 +253,7 @@ def _plan_scanned(
         memory_bytes_per_worker=max(
             memory_bytes(network, stages[-1].boundary, rows_per_worker, spec, inputs) for stages in stages_by_phase
         ),
-        estimated_s=_START_UP_S
-        + sum(phase.estimated_s for phase in phases) * (2 if spec.evaluation.baseline == "random-weights" else 1),
+        estimated_s=_whole_run_s(spec, phases, sizes, seconds_each * slower),
         registers=registration_words(spec, settings),
     )
     variants = plan_variants(
@@ -342,6 +344,16 @@ def _resolve_phases(network: Network, phases: Sequence[Phase]) -> list[tuple[Sta
     if problems:
         raise SpecError(problems)
     return resolved
+
+
+def _whole_run_s(
+    spec: FineTuneJobSpec, phases: Sequence[PhasePlan], sizes: Mapping[str, int], seconds_each: float
+) -> float:
+    """An estimate for everything but a search."""
+    tested = sum(size for name, size in sizes.items() if name not in {"train", "validation"})
+    one_training_s = _WORKERS_START_S + seconds_each * tested
+    one_training_s += sum(phase.estimated_s + _PHASE_START_S for phase in phases)
+    return _RAY_AND_BUNDLE_S + one_training_s * (2 if spec.evaluation.baseline == "random-weights" else 1)
 
 
 def _forward_seconds(network: Network, examples: NDArray[Any]) -> float:

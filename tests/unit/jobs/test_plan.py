@@ -15,7 +15,7 @@ from graftwork.settings import Settings
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import plan as plan_module
 from graftwork_jobs.commands.plan import print_plan
-from graftwork_jobs.plan import Plan, make_plan
+from graftwork_jobs.plan import _PHASE_START_S, _RAY_AND_BUNDLE_S, _WORKERS_START_S, Plan, make_plan
 from tests.unit.jobs.data.pictures import write_folder
 
 _SIDE = 16
@@ -148,9 +148,12 @@ def test_time_scales_with_epochs_and_cores(plan_of: MakePlan, monkeypatch: pytes
 
 
 def test_a_baseline_trains_everything_twice(plan_of: MakePlan) -> None:
-    """The estimate for the run counts its phases again."""
+    """The estimate for the run counts its workers' start, its phases and its tests again, what comes once not."""
     plain, compared = plan_of(), plan_of(evaluation={"baseline": "random-weights"})
-    assert compared.estimated_s - plain.estimated_s == pytest.approx(plain.phases[0].estimated_s)
+    again_s = compared.estimated_s - plain.estimated_s
+    passes_s = plain.phases[0].estimated_s + plain.sizes["test"] * _SECONDS_PER_PICTURE
+    assert again_s == pytest.approx(passes_s + _WORKERS_START_S + _PHASE_START_S)
+    assert plain.estimated_s == pytest.approx(again_s + _RAY_AND_BUNDLE_S)
 
 
 def test_a_worker_needs_less_memory_when_others_take_their_share(plan_of: MakePlan) -> None:
