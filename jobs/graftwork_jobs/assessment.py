@@ -172,6 +172,7 @@ def report_content(
             validation_examples=len(planned.index.splits["validation"]),
             spec=job.spec,
             slices=assessment.slices,
+            intervals=assessment.intervals,
         )
     )
     return ReportContent(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from graftwork.bundle.directory import Bundle, replay_golden
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
+from graftwork.bundle.trained_on import seen_in_training
 from graftwork.preprocess.inputs import read_batch
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.tasks import NAMES_ARE, input_kind, target_kind
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from graftwork_jobs.targets.base import Target, Targets
 
 _BATCH = 32
+# Of a test set, after what the other model has seen is left out.
+_FEWEST = 20
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,6 +46,7 @@ class Newcomer:
         predictions: of the test set.
         targets: of the test set.
         inputs: where each picture of the test set is; or the texts.
+        digests: of these examples.
         locate: gives the local file of a picture.
     """
 
@@ -52,6 +56,7 @@ class Newcomer:
     predictions: NDArray[np.float32]
     targets: Targets
     inputs: Sequence[str]
+    digests: Sequence[str]
     locate: Callable[[str], Path]
 
 
@@ -94,16 +99,34 @@ def _compare(
     if manifest.lineage.run_id == newcomer.run_id:
         return NotCompared(alias=alias, reason="it is the model of this very run", matters=False)
     _refuse_other_task(newcomer.task, manifest.task)
-    said = bundle_predictions(resolved.bundle, newcomer.inputs, newcomer.locate, reporter, name=f"{model}@{alias}")
+    fresh, note = _unseen(resolved.bundle, newcomer.digests)
+    inputs = [newcomer.inputs[row] for row in fresh]
+    said = bundle_predictions(resolved.bundle, inputs, newcomer.locate, reporter, name=f"{model}@{alias}")
     judged = newcomer.target.judging(manifest.output, said)
-    return compare(
+    compared = compare(
         newcomer.target,
-        newcomer.predictions,
-        newcomer.targets,
+        newcomer.predictions[fresh],
+        newcomer.targets[fresh],
         judged,
         alias=alias,
         version=resolved.version or 0,
     )
+    return replace(compared, notes=(*note, *compared.notes))
+
+
+def _unseen(bundle: Bundle, digests: Sequence[str]) -> tuple[list[int], tuple[str, ...]]:
+    """Rows of a test set that a model was not trained on, and what to say of the others."""
+    seen = seen_in_training(bundle, digests)
+    if seen is None:
+        note = "What the other model was trained on is not known: test examples it has seen would flatter it."
+        return list(range(len(digests))), (note,)
+    fresh, count = [int(row) for row in np.flatnonzero(~seen)], int(seen.sum())
+    if count and len(fresh) < min(_FEWEST, len(seen)):
+        raise NotComparableError(
+            f"it was trained on {count:,} of the {len(seen):,} test examples, and {len(fresh):,} others tell too little"
+        )
+    note = f"{count:,} of the {len(seen):,} test examples are left out, as the other model was trained on them."
+    return fresh, (note,) if count else ()
 
 
 def _refuse_other_task(ours: str, theirs: str) -> None:

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Final
+
+_SAME_WISH_S: Final = 1.0
 
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Inside the block SIGTERM raises KeyboardInterrupt in the main thread; call it there."""
+    """Inside the block SIGTERM raises KeyboardInterrupt in the main thread, as SIGINT does; call it there.
+
+    One that follows another at once is the same wish: a terminal and what was started in it may both pass Ctrl-C on. An
+    interrupt within the handling of an interrupt would leave locks in a state that Python cannot undo.
+    """
+    last = -math.inf
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        # Not by way of SIGINT: shells start background processes with that one ignored.
-        raise KeyboardInterrupt
+        nonlocal last
+        now = time.monotonic()
+        if now - last > _SAME_WISH_S:
+            last = now
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    # SIGTERM not by way of SIGINT: shells start background processes with that one ignored, which it stays.
+    heard = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        heard.append(signal.SIGINT)
+    before = {number: signal.signal(number, interrupt) for number in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -383,6 +383,7 @@ class _Run:
                 predictions=assessment.predictions["test"],
                 targets=assessment.targets["test"],
                 inputs=test.inputs,
+                digests=test.digests,
                 locate=lambda uri: local_path(uri, self.settings.data_dir),
             ),
             register.model,
@@ -409,7 +410,8 @@ class _Run:
         """Write the bundle and prove that what will be served answers like what was trained."""
         network, target = self.planned.network, assessment.target
         network.model.load_weights(result.weights_file)
-        plan, test = self.planned.plan, self.planned.index.splits["test"]
+        plan, splits = self.planned.plan, self.planned.index.splits
+        test = splits["test"]
         return write_bundle(
             BundleRequest(
                 model=inference_model(network, target.finish, self._served_mirror()),
@@ -435,6 +437,7 @@ class _Run:
                     search=None if search is None else search_lineage(search),
                 ),
                 report_dir=self.paths.report_dir,
+                trained_on=splits["train"].digests + splits["validation"].digests,
                 destination=self.paths.bundle_dir,
                 locate=lambda uri: local_path(uri, self.settings.data_dir),
             ),

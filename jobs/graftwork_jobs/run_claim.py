@@ -117,7 +117,7 @@ def _take(stream: int, paths: RunPaths, *, wait: bool) -> None:
         state = run_paths.read_state(paths)
         raise JobBusyError(
             f"{paths.job}: run {paths.run_id} is being worked on by process {state.pid}. "
-            f"Wait for it, or end it with: graft jobs stop {paths.job}"
+            f"Wait for it, or end it with: graft jobs stop {paths.job}/{paths.run_id}"
         ) from error
 
 

@@ -47,9 +47,9 @@ class ApiKey(SpecModel):
     expires: AwareDatetime | None = None
     """When it stops working. Default: never."""
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
-    """Predictions it may ask for in the long run. Default: any number."""
+    """Requests a second in the long run, whatever they hold. Default: any number."""
     burst: PositiveInt | None = None
-    """Predictions it may ask for at once beyond that. Default: those of one second, at least one."""
+    """Requests at once beyond that. Default: those of one second, at least one."""
 
 
 def _ids_differ(keys: list[ApiKey]) -> list[ApiKey]:

@@ -59,11 +59,21 @@ def serve_in_background(loaded: EndpointFile, *, settings: Settings, reporter: R
             _tell(stdin, resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=settings))
             return _wait_until_ready(process, name, log, settings)
     except BaseException:
-        process.terminate()
-        process.wait(_STOP_TIMEOUT_S)
+        stdin.close()  # it may wait for the models still
+        _end(process)
         raise
     finally:
         stdin.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process that did not get to serve; what it said of that, if anything, is in its log."""
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _tell(stdin: IO[bytes], models: list[ModelConfig]) -> None:

@@ -23,6 +23,7 @@ from graftwork.bundle.manifest import (
     Lineage,
     ScoresSignature,
 )
+from graftwork.bundle.trained_on import write_trained_on
 from graftwork.preprocess.image import ImageSpec, decode_image
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def write_bundle(
     labels: Sequence[str] = SMALL_LABELS,
     pictures: Sequence[bytes] | None = None,
     shift_golden: float = 0.0,
+    trained_on: Sequence[str] | None = None,
 ) -> Bundle:
     """Write a bundle of a Keras model whose input is square.
 
@@ -72,6 +74,7 @@ def write_bundle(
         directory: where to; made here.
         labels: class names in the order of the scores.
         pictures: golden examples; three random pictures by default.
+        trained_on: digests of the examples it has seen; by default it does not tell.
         shift_golden: added to the first score of every golden example, to make a bundle that must be refused.
     """
     side = int(model.input_shape[1])
@@ -88,6 +91,8 @@ def write_bundle(
         scores = keras_scores(model, [data], image)[0]
         scores[0] += shift_golden
         golden.append(GoldenExample(file=name, label=labels[int(scores.argmax())], scores=scores.tolist()))
+    if trained_on is not None:
+        write_trained_on(directory, trained_on)
     return seal_bundle(directory, _manifest(side, labels, golden))
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence
-
-import numpy as np
 
 
 def split_by_fraction(
@@ -15,8 +13,9 @@ def split_by_fraction(
     """Draw parts of the rows at random, each with its fraction of every class, rounded, and at least one example.
 
     The result depends on contents and seed only, not on the order or the names of the files; another class more or
-    less does not change how the others are cut. Identical pictures stay together, counted to the class whose name
-    sorts first if they carry several.
+    less does not change how the others are cut. Where data is added, nearly all examples stay in the part they were
+    in: a model trained on more of it can be tested where the one before was. Identical pictures stay together, counted
+    to the class whose name sorts first if they carry several.
 
     Args:
         labels: class name of each row.
@@ -35,9 +34,8 @@ def split_by_fraction(
     for digest in sorted(groups):
         by_class[min(labels[row] for row in groups[digest])].append(digest)
     parts: dict[str, list[int]] = {name: [] for name in ("train", *fractions)}
-    for label, members in by_class.items():
-        order = _class_random(label, seed).permutation(len(members))
-        drawn = [groups[members[position]] for position in order]
+    for members in by_class.values():
+        drawn = [groups[digest] for digest in sorted(members, key=lambda digest: _lot(digest, seed))]
         for name, rows in zip(parts, _cut(drawn, list(fractions.values())), strict=True):
             parts[name].extend(rows)
     return {name: sorted(rows) for name, rows in parts.items()}
@@ -48,21 +46,24 @@ def smallest_class_size(fractions: Mapping[str, float]) -> int:
     return len(fractions) + 1
 
 
-def _class_random(label: str, seed: int) -> np.random.Generator:
-    name = int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
-    return np.random.default_rng([seed, name])
+def _lot(digest: str, seed: int) -> bytes:
+    """Where a content stands in the order that parts are cut from: its own place, whatever else there is."""
+    return hashlib.sha256(f"{seed} {digest}".encode()).digest()
 
 
 def _cut(groups: list[list[int]], fractions: list[float]) -> list[list[int]]:
-    """The remainder and then each part, as rows; one group at least is left for those that still come."""
+    """The remainder and then each part, as rows; one group at least is left for those that still come.
+
+    Parts are cut from both ends in turn, so that what one part gains is no other's loss.
+    """
     total = sum(len(group) for group in groups)
-    waiting = list(groups)
+    waiting = deque(groups)
     parts: list[list[int]] = []
     for number, fraction in enumerate(fractions):
         wanted = max(1, int(fraction * total + 0.5))
         reserved = len(fractions) - number
         part: list[int] = []
         while len(waiting) > reserved and len(part) < wanted:
-            part.extend(waiting.pop())
+            part.extend(waiting.popleft() if number % 2 else waiting.pop())
         parts.append(part)
     return [[row for group in waiting for row in group], *parts]

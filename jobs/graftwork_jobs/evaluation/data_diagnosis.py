@@ -111,7 +111,8 @@ def _weak_classes(
             code="class_imbalance",
             severity="warning",
             title="Rare classes are often missed" if len(rare) > 1 else "A rare class is often missed",
-            evidence=f"{evidence} The middle class has {middle:g} training examples, the largest {largest:,}.",
+            evidence=f"{evidence} Half of the classes have at least {middle:g} training "
+            f"examples, the largest has {largest:,}.",
             advice=advice.against_imbalance(spec),
         )
     return Finding(
@@ -164,8 +165,14 @@ def _overconfidence(test: ClassificationMetrics, spec: FineTuneJobSpec | None) -
     )
 
 
+def _half_width(given: DiagnosisInput, test: str, key: str) -> float:
+    """How far a figure may be from the truth by chance; 0 where that was not computed."""
+    low, high = given.intervals.get(test, {}).get(key, (0.0, 0.0))
+    return (high - low) / 2 if math.isfinite(high - low) else 0.0
+
+
 def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
-    """A validation set that flatters, another domain: for figures that have no standard error.
+    """A validation set that flatters, another domain: for figures whose chance is known from drawn test sets only.
 
     Args:
         given: of the run.
@@ -175,7 +182,11 @@ def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
     here: float = given.test.summary[key]
     validation = given.kept_validation_score
     found = []
-    if validation is not None and validation - here > _CLEAR_DROP:
+    half = _half_width(given, "test", key)
+    # Validation data has no interval; it would be as wide as that of a test set of its size.
+    rows = given.validation_examples or given.test.examples
+    chance = math.hypot(half, half * math.sqrt(given.test.examples / rows))
+    if validation is not None and validation - here > max(_CLEAR_DROP, chance):
         found.append(
             Finding(
                 code="validation_above_test",
@@ -187,7 +198,7 @@ def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
         )
     for name, metrics in given.extra_tests.items():
         there: float = metrics.summary[key]
-        if here - there > _CLEAR_DROP:
+        if here - there > max(_CLEAR_DROP, math.hypot(half, _half_width(given, name, key))):
             found.append(
                 Finding(
                     code="other_domain",

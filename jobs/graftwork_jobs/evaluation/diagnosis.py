@@ -15,6 +15,7 @@ from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
 from graftwork_jobs.evaluation.phase_diagnosis import phase_findings
+from graftwork_jobs.evaluation.resampling import Interval
 from graftwork_jobs.evaluation.slice_diagnosis import weak_slice
 from graftwork_jobs.evaluation.slices import Slice
 
@@ -33,6 +34,7 @@ class DiagnosisInput:
         train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 without one.
         slices: parts of the test set.
+        intervals: 95 % confidence interval of each figure, by test set, the first one called `test`.
         spec: the job's spec; without it the advice cannot leave out what is already done.
     """
 
@@ -45,6 +47,7 @@ class DiagnosisInput:
     train_examples: int = 0
     validation_examples: int = 0
     slices: tuple[Slice, ...] = ()
+    intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     spec: FineTuneJobSpec | None = None
 
     @property

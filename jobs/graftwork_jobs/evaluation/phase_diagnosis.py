@@ -226,8 +226,10 @@ def _memorised(phase: _Phase) -> str | None:
 
 
 def _still_improving(phase: _Phase) -> Finding | None:
-    if not phase.is_last or len(phase.epochs) < _TREND_EPOCHS:
+    if not phase.is_last:
         return None
+    if len(phase.epochs) < _TREND_EPOCHS:
+        return _one_epoch(phase)
     before, now = phase.epochs[-2].val_loss, phase.last.val_loss
     if before is None or now is None or phase.kept.epoch != phase.last.epoch:
         return None
@@ -244,8 +246,29 @@ def _still_improving(phase: _Phase) -> Finding | None:
     )
 
 
+def _one_epoch(phase: _Phase) -> Finding | None:
+    """A single epoch shows no trend, and its training figures are means over weights that were still changing."""
+    if not _is_weak(phase):
+        return None
+    return Finding(
+        code="too_few_epochs",
+        severity="warning",
+        title=f"Phase {phase.name} had a single epoch",
+        evidence=f"It ended with a validation {phase.score} of {phase.kept.val_score:.3f}; whether it would go on "
+        "improving, one epoch does not tell."
+        if phase.kept.val_score is not None
+        else "Whether it would go on improving, one epoch does not tell.",
+        advice=advice.against_too_few_epochs(len(phase.epochs), phase.name),
+        phase=phase.name,
+    )
+
+
 def _underfitting(phase: _Phase) -> Finding | None:
     if not phase.is_last or not _is_weak(phase):
+        return None
+    # A later epoch that fits them shows that it can: what the kept one lacks is not room.
+    fitted = max((record.score for record in phase.epochs if record.score is not None), default=0.0)
+    if beyond_chance(fitted, phase.guess.score) >= SUBSTANTIAL_AGREEMENT:
         return None
     kept = phase.kept
     validation = "" if kept.val_score is None else f" and the validation {phase.score} {kept.val_score:.3f}"

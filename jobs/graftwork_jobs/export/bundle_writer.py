@@ -35,6 +35,7 @@ from graftwork.bundle.manifest import (
     Lineage,
     TextSignature,
 )
+from graftwork.bundle.trained_on import write_trained_on
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec, read_batch
 from graftwork.preprocess.text import TextSpec
@@ -74,6 +75,7 @@ class BundleRequest:
         lineage: where it came from.
         report_dir: report to copy, if there is one.
         destination: directory to make; takes the place of an earlier bundle there.
+        trained_on: digests of the examples of training and validation data.
         locate: gives the local file of a candidate's URI.
         tolerance: largest absolute difference of a score that counts as the same.
     """
@@ -90,6 +92,7 @@ class BundleRequest:
     extra_metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     report_dir: Path | None = None
+    trained_on: Sequence[str] = ()
     locate: Callable[[str], Path] = Path
     tolerance: float = 1e-3
 
@@ -174,6 +177,7 @@ def _write_files(request: BundleRequest, picks: Sequence[GoldenPick], directory:
         (golden / pick.name).write_bytes(pick.content)
     if isinstance(request.inputs, TextSpec):
         (directory / TOKENIZER_FILE).write_text(request.inputs.tokenizer, encoding="utf-8")
+    write_trained_on(directory, request.trained_on)
     if request.report_dir is not None:
         shutil.copytree(request.report_dir, directory / REPORT_DIR)
 

@@ -18,6 +18,7 @@ TOKENIZER_FILE = "tokenizer.json"
 REPORT_DIR = "report"
 REPORT_FILE = "report/report.html"
 GOLDEN_DIR = "golden"
+TRAINED_ON_FILE = "trained_on.npy"
 _TWO = 2
 
 

@@ -64,7 +64,9 @@ def command() -> None:
     "--expires", metavar="TIME", callback=_moment, help="When it stops working: 90d, 12h, 2027-01-31; default never."
 )
 @click.option(
-    "--rate", type=click.FloatRange(min=0, min_open=True), help="Predictions a second in the long run; default any."
+    "--rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Requests a second in the long run, whatever they hold; default any.",
 )
 @click.option("--burst", type=click.IntRange(min=1), help="Predictions at once beyond that; default those of a second.")
 @output_option

@@ -59,9 +59,9 @@ class Jwt(SpecModel):
     """Claim that names the models a token is for: a list, or words with spaces between them. A token without it is for
     none. Default: every token is for all models."""
     requests_per_second: Annotated[float, Field(gt=0)] | None = None
-    """Predictions that each `sub` may ask for in the long run. Default: any number."""
+    """Requests of each `sub` a second in the long run, whatever they hold. Default: any number."""
     burst: PositiveInt | None = None
-    """Predictions it may ask for at once beyond that. Default: those of one second, at least one."""
+    """Requests at once beyond that. Default: those of one second, at least one."""
 
     @model_validator(mode="after")
     def _keys_come_safely(self) -> Self:

@@ -6,6 +6,7 @@ The only module of this package that reads files. Everything that loads a spec c
 from __future__ import annotations
 
 import sys
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -158,11 +159,14 @@ def check_text(text: str, *, file: str, base_dir: Path) -> tuple[list[LoadedSpec
                 fix="Write one; jobs/specs and serving/specs hold examples.",
             )
         ]
+    starts = [document.line for document in documents]
+    # Documents with a key twice, say: the one that counts may not be the one that was meant.
+    unclear = {bisect_right(starts, problem.line or 0) - 1 for problem in problems}
     loaded: list[LoadedSpec] = []
     for index, document in enumerate(documents):
         value, wrong = _check_document(document, file)
         problems += wrong
-        if value is not None:
+        if value is not None and index not in unclear:
             loaded.append(
                 LoadedSpec(
                     object=value,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from graftwork.errors import RequestError
@@ -10,6 +11,9 @@ from graftwork_serving.web.messages import HttpRequest
 from graftwork_serving.web.plain import UNSPECIFIC_TYPES, UploadedFile, parse_form
 from graftwork_serving.web.values import text_bytes
 
+# How requests in JSON and fields of a form begin.
+_JSON_START = re.compile(rb'\s*\{\s*"(?:text|instances)"')
+_FORM_FIELD = re.compile(rb"(?:text|instances|inputs)=")
 _UTF8 = frozenset({"", "utf-8", "utf8", "us-ascii", "ascii"})
 
 
@@ -37,7 +41,26 @@ def parse_texts(request: HttpRequest) -> list[UploadedFile]:
             )
     if not request.body.strip():
         raise RequestError(400, "The request body is empty. Send a text, such as with curl --data-binary 'text' URL.")
+    if kind != "text/plain":
+        if _looks_like_our_json(request.body):
+            return [UploadedFile(name="", data=text) for text in _parse_json(request.body)]
+        if _FORM_FIELD.match(request.body):
+            raise RequestError(
+                415,
+                "The request body looks like a form's fields (text=...), which are not read here. Send the text itself "
+                'with curl --data-binary, or {"text": "..."}; a text that begins so, as Content-Type text/plain.',
+            )
     return [UploadedFile(name="", data=request.body)]
+
+
+def _looks_like_our_json(body: bytes) -> bool:
+    """Whether it is what curl sends of `-d '{"text": ...}'`: as a form, by its header, though it is JSON."""
+    if not _JSON_START.match(body):
+        return False
+    try:
+        return isinstance(json.loads(body), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _charset(request: HttpRequest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +58,10 @@ def registry(
     return registry
 
 
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def _newcomer(files: Sequence[Path], predictions: NDArray[np.float32], labels: Any, **changes: Any) -> Newcomer:
     given: dict[str, Any] = {
         "task": "image-classification",
@@ -65,6 +70,7 @@ def _newcomer(files: Sequence[Path], predictions: NDArray[np.float32], labels: A
         "predictions": predictions,
         "targets": labels,
         "inputs": [str(file) for file in files],
+        "digests": [_digest(file) for file in files],
         "locate": Path,
     }
     return Newcomer(**{**given, **changes})
@@ -94,6 +100,35 @@ def test_the_champion_is_judged_on_the_new_test_set(
     assert accuracy is not None
     assert accuracy.ours == 1.0
     assert accuracy.theirs == pytest.approx((scores.argmax(axis=1) == labels).mean())
+
+
+@pytest.mark.parametrize("seen", [0, 7, _PICTURES - 5])
+def test_what_the_champion_has_learnt_by_heart_does_not_count(
+    seen: int, champion: tuple[Bundle, list[Path], NDArray[np.float32]], tmp_path: Path
+) -> None:
+    """It is compared on the test examples it was not trained on, and not at all where they are too few."""
+    _, files, scores = champion
+    known = [_digest(file) for file in files[:seen]]
+    registry = Registry(Settings.at(tmp_path / "home"), SilentReporter())
+    registry.register(write_bundle(small_model(seed=1), tmp_path / "bundle", trained_on=known), "tiny", "champion")
+    labels = np.random.default_rng(0).integers(0, 3, _PICTURES).astype(np.int32)
+    labels[:seen] = scores[:seen].argmax(axis=1)
+    newcomer = _newcomer(files, np.eye(3, dtype=np.float32)[labels], labels)
+    found = compare_with_registered(newcomer, "tiny", ["champion"], registry, SilentReporter())["champion"]
+    if seen == _PICTURES - 5:
+        assert isinstance(found, NotCompared)
+        assert f"trained on {seen} of the {_PICTURES} test examples, and 5 others" in found.reason
+        return
+    assert isinstance(found, Comparison)
+    assert found.examples == _PICTURES - seen
+    accuracy = found.of("accuracy")
+    assert accuracy is not None
+    assert accuracy.theirs == pytest.approx((scores.argmax(axis=1) == labels)[seen:].mean())
+    assert [note for note in found.notes if "left out" in note] == (
+        [f"{seen} of the {_PICTURES} test examples are left out, as the other model was trained on them."]
+        if seen
+        else []
+    )
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,21 @@ def test_sigterm_is_as_ctrl_c() -> None:
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_one_at_once_does_not_disturb_the_first(second: signal.Signals) -> None:
+    """Wrappers pass Ctrl-C on that the terminal has sent already."""
+    handled = False
+    with sigterm_as_interrupt():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            signal.raise_signal(second)
+            handled = True
+    assert handled
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+
 @pytest.fixture
 def background() -> Iterator[None]:
     """As a shell starts background processes: deaf to Ctrl-C."""

@@ -269,6 +269,15 @@ def test_what_a_cluster_adds_is_left_out() -> None:
     assert problems_of(changed(stored, ("metadata", "creationTimestamp"), "2026-01-01T00:00:00Z")) == []
 
 
+def test_a_document_with_a_key_twice_is_not_called_valid() -> None:
+    """Others in the same file are."""
+    twice = yaml.safe_dump(JOB) + "kind: FineTuneJob\n"
+    other = yaml.safe_dump(changed(JOB, ("metadata", "name"), "other"))
+    loaded, problems = check_text(f"{other}---\n{twice}", file="jobs.yaml", base_dir=Path())
+    assert [spec.object.metadata.name for spec in loaded] == ["other"]
+    assert len(problems) == 1
+
+
 def test_same_name_twice_in_a_file_is_refused() -> None:
     """Two objects of one kind and name in a file would overwrite each other in a cluster."""
     problem = the_problem_of(f"{yaml.safe_dump(JOB)}---\n{yaml.safe_dump(JOB)}")

@@ -47,6 +47,20 @@ def test_another_class_leaves_the_others_alone() -> None:
     assert [row for row in after["test"] if row < 33] == before["test"]
 
 
+def test_more_data_leaves_nearly_all_where_it_was() -> None:
+    """A tenth more: what trained goes on to train, but for the few that the larger parts need."""
+    labels, digests = made_up({"a": 200, "b": 100})
+    more_labels, more = ["a"] * 20 + ["b"] * 10, [f"more-{number}" for number in range(30)]
+    before = split_by_fraction(labels, digests, FRACTIONS, seed=1)
+    after = split_by_fraction([*labels, *more_labels], [*digests, *more], FRACTIONS, seed=1)
+    parts = {row: name for name, rows in after.items() for row in rows}
+    moved = [row for name, rows in before.items() for row in rows if parts[row] != name]
+    assert len(moved) <= 10
+    # None goes from one part to the other.
+    assert not set(before["validation"]) & set(after["test"])
+    assert not set(before["test"]) & set(after["validation"])
+
+
 def test_seed_matters() -> None:
     """Another seed draws other pictures."""
     labels, digests = made_up({"a": 40, "b": 40})

@@ -44,6 +44,22 @@ _TUNE = epochs(
 )
 
 
+def test_a_single_epoch_asks_for_more() -> None:
+    """Not for a larger head: its training figures are means over weights that were still changing."""
+    once = epochs("head", [1.9], [1.6], [0.3], [0.5])
+    codes = _codes(_given(*once, kept={"head": 1}))
+    assert "too_few_epochs" in codes
+    assert "underfitting" not in codes
+
+
+def test_a_run_that_fits_its_examples_later_is_not_underfitting() -> None:
+    """Though the kept epoch did not yet."""
+    later = epochs("tune", [1.5, 1.2, 0.3], [1.4, 1.3, 1.5], [0.4, 0.5, 0.95], [0.45, 0.5, 0.45])
+    assert "underfitting" not in _codes(_given(*later, kept={"tune": 2}))
+    never = epochs("tune", [1.5, 1.2, 1.19], [1.4, 1.3, 1.5], [0.4, 0.5, 0.5], [0.45, 0.5, 0.45])
+    assert "underfitting" in _codes(_given(*never, kept={"tune": 2}))
+
+
 def _noisy_healthy_run(seed: int) -> DiagnosisInput:
     """Two phases that go down exponentially with the noise of small validation sets, stopped early by patience 3."""
     random = np.random.default_rng(seed)
@@ -197,7 +213,7 @@ def test_where_most_classes_are_rare_the_largest_says_so() -> None:
     counts = {**dict.fromkeys(_CLASSES, 20), "a": 400}
     findings = diagnose(_given(*_TUNE, kept={"tune": 4}, test=_one_weak_class(), train_counts=counts))
     finding = next(finding for finding in findings if finding.code == "class_imbalance")
-    assert "The middle class has 20 training examples, the largest 400" in finding.evidence
+    assert "Half of the classes have at least 20 training examples, the largest has 400" in finding.evidence
 
 
 @pytest.mark.parametrize(("examples", "said"), [(2000, True), (20, False)])

@@ -81,6 +81,23 @@ def test_a_regression_is_diagnosed_by_its_r2() -> None:
     assert "other_domain" in [finding.code for finding in diagnose(given)]
 
 
+@pytest.mark.parametrize(("half", "said"), [(0.02, True), (0.2, False)])
+def test_a_drop_within_what_chance_does_is_no_finding(half: float, said: bool) -> None:
+    """Small test sets say little; their interval says how little."""
+    good = number_metrics(SAID, TRUTHS, NAMES)
+    here = good.summary["r2"]
+    validated = epochs("head", [0.5, 0.1], [0.5, 0.1], [0.5, 0.9], [0.5, here + 0.15])
+    given = DiagnosisInput(
+        history=validated,
+        kept_epochs={"head": 2},
+        reporting=NumberReporting(guess_loss=1.0),
+        test=good,
+        validation_examples=good.examples,
+        intervals={"test": {"r2": (here - half, here + half)}},
+    )
+    assert ("validation_above_test" in [finding.code for finding in diagnose(given)]) is said
+
+
 def test_a_report_of_numbers_shows_table_and_chart(tmp_path: Path) -> None:
     """The page names every number; the chart of predicted over true values stands beside it."""
     metrics = number_metrics(SAID, TRUTHS, NAMES)
