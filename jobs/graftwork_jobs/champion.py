@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from graftwork_jobs.targets.base import Target, Targets
 
 _BATCH = 32
-# Of a test set, after what the other model has seen is left out.
+# Of a test set, after what the other model has seen is left out; half of it where it is small.
 _FEWEST = 20
 
 
@@ -121,7 +121,7 @@ def _unseen(bundle: Bundle, digests: Sequence[str]) -> tuple[list[int], tuple[st
         note = "What the other model was trained on is not known: test examples it has seen would flatter it."
         return list(range(len(digests))), (note,)
     fresh, count = [int(row) for row in np.flatnonzero(~seen)], int(seen.sum())
-    if count and len(fresh) < min(_FEWEST, len(seen)):
+    if count and len(fresh) < min(_FEWEST, len(seen) / 2):
         raise NotComparableError(
             f"it was trained on {count:,} of the {len(seen):,} test examples, and {len(fresh):,} others tell too little"
         )

@@ -61,8 +61,7 @@ def resolve_models(
         try:
             models.append(_resolve(model, told.get(model.model, model.model), base_dir=base_dir, settings=settings))
         except SpecError as error:
-            where = f"spec.models[{number}].model"
-            missing += [replace(problem, where=f"{where}: {problem.where}") for problem in error.problems]
+            missing += [_at_model(problem, number) for problem in error.problems]
     if missing:
         raise SpecError(missing)
     # Names as they turned out: those of paths depend on where the paths lead.
@@ -83,6 +82,12 @@ def resolve_models(
             ]
         )
     return models
+
+
+def _at_model(problem: Problem, number: int) -> Problem:
+    """A problem of a reference as one of the spec that holds it."""
+    received = f"{problem.where!r}, {problem.received}"
+    return replace(problem, where=f"spec.models[{number}].model", received=received)
 
 
 def _place(path: tuple[str | int, ...]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graftwork.spec.inference_endpoint import InferenceEndpoint
-from graftwork.spec.load import load_only
+from graftwork.spec.load import LoadedSpec, load_only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,11 +17,13 @@ class EndpointFile:
         file: where it was read.
         base_dir: folder that its relative paths start at.
         endpoint: content.
+        source: where each of its values stands.
     """
 
     file: Path
     base_dir: Path
     endpoint: InferenceEndpoint
+    source: LoadedSpec
 
 
 def load_endpoint(file: Path) -> EndpointFile:
@@ -31,4 +33,4 @@ def load_endpoint(file: Path) -> EndpointFile:
         SpecError: the file is wrong, or does not hold exactly one InferenceEndpoint.
     """
     endpoint, source = load_only(file, InferenceEndpoint)
-    return EndpointFile(file=file, base_dir=source.base_dir, endpoint=endpoint)
+    return EndpointFile(file=file, base_dir=source.base_dir, endpoint=endpoint, source=source)

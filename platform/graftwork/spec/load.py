@@ -65,7 +65,8 @@ class LoadedSpec:
     def placed(self, problem: Problem) -> Problem:
         """A problem with the object, found later, with file and line where its place is a path of the file."""
         path = parsed_path(problem.where)
-        if problem.file is not None or path is None or path[0] not in self.raw:
+        is_ours = problem.file in {None, self.file} and problem.line is None
+        if not is_ours or path is None or path[0] not in self.raw:
             return problem
         return replace(problem, file=self.file, line=self.lines.line_of(path))
 

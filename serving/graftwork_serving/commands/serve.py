@@ -28,22 +28,24 @@ def command(file: Path, detach: bool, models_from_stdin: bool, output: Output) -
     `graft endpoints stop NAME`.
     """
     from graftwork.settings import load_settings
+    from graftwork.spec.load import problems_placed
     from graftwork_serving.background import models_from, serve_in_background
     from graftwork_serving.foreground import serve_endpoint
     from graftwork_serving.spec_file import load_endpoint
 
     settings, reporter = load_settings(), make_reporter(output)
     loaded = load_endpoint(file)
-    if detach:
-        _announce(serve_in_background(loaded, settings=settings, reporter=reporter), output, reporter, stop=True)
-        return
-    serve_endpoint(
-        loaded,
-        settings=settings,
-        reporter=reporter,
-        on_ready=lambda state: _announce(state, output, reporter, stop=False),
-        found=(lambda: models_from(sys.stdin.buffer)) if models_from_stdin else None,
-    )
+    with problems_placed(loaded.source):
+        if detach:
+            _announce(serve_in_background(loaded, settings=settings, reporter=reporter), output, reporter, stop=True)
+            return
+        serve_endpoint(
+            loaded,
+            settings=settings,
+            reporter=reporter,
+            on_ready=lambda state: _announce(state, output, reporter, stop=False),
+            found=(lambda: models_from(sys.stdin.buffer)) if models_from_stdin else None,
+        )
 
 
 # What to send, with curl and with `graft predict`.

@@ -33,7 +33,9 @@ def write_texts(work: Path) -> None:
 
 
 def assert_adapters_learned(events_file: Path) -> None:
-    """The loss fell by a fifth in their phase."""
-    events = read_events(events_file)
-    losses = [event["loss"] for event in events if event["kind"] == "epoch" and event["phase"] == "adapt"]
-    assert losses[-1] < 0.8 * losses[0]
+    """The loss fell by a tenth below what the head alone had reached."""
+    losses: dict[str, list[float]] = {}
+    for event in read_events(events_file):
+        if event["kind"] == "epoch":
+            losses.setdefault(event["phase"], []).append(event["loss"])
+    assert min(losses["adapt"]) < 0.9 * min(losses["head"])
