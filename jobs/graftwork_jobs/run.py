@@ -286,6 +286,10 @@ class _Run:
             reporter=self.reporter,
         )
 
+    @property
+    def _cluster_may_grow(self) -> bool:
+        return self.settings.ray_address is not None
+
     def _is_trained(self) -> bool:
         """Whether an earlier attempt got past training, so that no worker is needed."""
         wanted = [self._request(self.job, self.paths.root)]
@@ -312,8 +316,9 @@ class _Run:
             )
             for variant in self.planned.variants
         ]
-        may_grow = self.settings.ray_address is not None
-        return run_search(self.job.spec, planned, self.paths.trials_dir, self.reporter, cluster_may_grow=may_grow)
+        return run_search(
+            self.job.spec, planned, self.paths.trials_dir, self.reporter, cluster_may_grow=self._cluster_may_grow
+        )
 
     def _with_best(self, search: SearchResult) -> _Run:
         """This run with the best trial's job in place of the one that was searched."""
@@ -350,8 +355,7 @@ class _Run:
             return None
 
     def _train(self, job: FineTuneJob, run_dir: Path) -> TrainResult:
-        may_grow = self.settings.ray_address is not None
-        return train(self._request(job, run_dir), self.reporter, cluster_may_grow=may_grow)
+        return train(self._request(job, run_dir), self.reporter, cluster_may_grow=self._cluster_may_grow)
 
     def _request(self, job: FineTuneJob, run_dir: Path) -> TrainRequest:
         return TrainRequest(

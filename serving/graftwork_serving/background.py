@@ -62,8 +62,6 @@ def serve_in_background(loaded: EndpointFile, *, settings: Settings, reporter: R
         stdin.close()  # it may wait for the models still
         _end(process)
         raise
-    finally:
-        stdin.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

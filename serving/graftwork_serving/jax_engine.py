@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -194,44 +194,46 @@ def _load(file: Path, precision: Precision) -> keras.Model:
     config["compile_config"] = None
     if precision == "bfloat16":
         config["config"]["layers"] = _in_bfloat16(config["config"]["layers"])
-    model: keras.Model = keras.saving.deserialize_keras_object(_with_zeros(config), safe_mode=True)
+    model: keras.Model = keras.saving.deserialize_keras_object(_rewritten(config, _zeros), safe_mode=True)
     model.load_weights(str(file))
     return model
 
 
-def _with_zeros(config: Any) -> Any:
-    """A model's configuration with zeros for all that it would begin with."""
+def _rewritten(config: Any, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Any:
+    """A configuration with what `change` gives for its parts; parts of which it says None are looked into."""
     match config:
-        case {"module": "keras.initializers"}:
-            return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
         case dict():
-            return {key: _with_zeros(value) for key, value in config.items()}
+            changed = change(config)
+            return {key: _rewritten(value, change) for key, value in config.items()} if changed is None else changed
         case list():
-            return [_with_zeros(value) for value in config]
+            return [_rewritten(value, change) for value in config]
         case _:
             return config
+
+
+def _zeros(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Zeros in place of an initializer."""
+    if config.get("module") != "keras.initializers":
+        return None
+    return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
 
 
 def _in_bfloat16(layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A model's layers, computing in bfloat16 up to the last fully connected one; scores keep all their digits."""
     dense = [number for number, layer in enumerate(layers) if layer["class_name"] == "Dense"]
     end = dense[-1] if dense else len(layers) - 1
-    return [_rounding(layer) for layer in layers[:end]] + list(layers[end:])
+    return [_rewritten(layer, _rounding) for layer in layers[:end]] + list(layers[end:])
 
 
-def _rounding(config: Any) -> Any:
-    """A layer's configuration with a policy under which it computes in bfloat16; weights stay in float32."""
+def _rounding(config: dict[str, Any]) -> dict[str, Any] | None:
+    """A policy to compute in bfloat16 in place of one for float32; weights stay in float32."""
     match config:
         case {"class_name": "DTypePolicy", "config": {"name": "float32"}}:
             return {**config, "config": {"name": "mixed_bfloat16"}}
         case {"class_name": "InputLayer" | "Normalization" | "Rescaling"}:
             return config  # pixels are scaled in float32
-        case dict():
-            return {key: _rounding(value) for key, value in config.items()}
-        case list():
-            return [_rounding(value) for value in config]
         case _:
-            return config
+            return None
 
 
 def _set_up(options: EngineOptions) -> None:

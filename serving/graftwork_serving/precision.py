@@ -55,17 +55,17 @@ def check_precision(
     """
     if precision == "float32" or (engine == "jax" and not on_gpu):
         return
-    found = capabilities if capabilities is not None else gpu_capabilities() if on_gpu else _capabilities()
-    if on_gpu and all(float(capability) >= _LEAST_GPU for capability in found):
-        return
-    if not on_gpu and _CAPABILITIES[precision] in found:
-        return
-    has = (
-        f"a GPU of compute capability {min(found, key=float)}"
-        if on_gpu
-        else f"a CPU that has {', '.join(sorted(found))}"
-    )
-    needs = f"one of {_LEAST_GPU:g} or more" if on_gpu else f"a CPU for which OpenVINO lists {_CAPABILITIES[precision]}"
+    if on_gpu:
+        found = gpu_capabilities() if capabilities is None else capabilities
+        if all(float(each) >= _LEAST_GPU for each in found):
+            return
+        has, needs = f"a GPU of compute capability {min(found, key=float)}", f"one of {_LEAST_GPU:g} or more"
+    else:
+        found = _capabilities() if capabilities is None else capabilities
+        if _CAPABILITIES[precision] in found:
+            return
+        has = f"a CPU that has {', '.join(sorted(found))}"
+        needs = f"a CPU for which OpenVINO lists {_CAPABILITIES[precision]}"
     raise SpecError(
         Problem(
             file=None if file is None else str(file),

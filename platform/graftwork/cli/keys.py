@@ -68,7 +68,7 @@ def command() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Requests a second in the long run, whatever they hold; default any.",
 )
-@click.option("--burst", type=click.IntRange(min=1), help="Predictions at once beyond that; default those of a second.")
+@click.option("--burst", type=click.IntRange(min=1), help="Requests at once beyond that; default those of a second.")
 @output_option
 def create(
     name: str,

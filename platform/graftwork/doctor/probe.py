@@ -12,6 +12,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -63,7 +64,7 @@ def examine(settings: Settings) -> tuple[Finding, ...]:
         judge_cpus(usable_cpus(), os.cpu_count() or 1),
         judge_memory(total, available),
         judge_shared_memory(shutil.disk_usage(_SHARED_MEMORY).free if _SHARED_MEMORY.is_dir() else None),
-        judge_gpus(gpus(), tensorflow=_has_all(_TENSORFLOW_ON_CUDA), jax=any(map(_version, _JAX_ON_CUDA))),
+        judge_gpus(gpus(), tensorflow=all(map(_version, _TENSORFLOW_ON_CUDA)), jax=any(map(_version, _JAX_ON_CUDA))),
         judge_home(str(settings.home), why_not_writable(settings.home)),
         judge_disk(str(settings.home), shutil.disk_usage(_existing_parent(settings.home)).free),
         judge_port(DEFAULT_PORT, port_holder(DEFAULT_PORT)),
@@ -107,8 +108,9 @@ def gpus() -> tuple[str, ...]:
     return _ask_driver("name,memory.total")
 
 
+@cache
 def gpu_capabilities() -> tuple[str, ...]:
-    """Compute capability of each NVIDIA GPU, such as 9.0."""
+    """Compute capability of each NVIDIA GPU, such as 9.0; asked once a process, as every model that is loaded asks."""
     return _ask_driver("compute_cap")
 
 
@@ -196,10 +198,6 @@ def _process_on(port: int) -> str | None:
 
 def _without_password(uri: str) -> str:
     return re.sub(r"(?<=://)[^/@]*@", "", uri)
-
-
-def _has_all(distributions: tuple[str, ...]) -> bool:
-    return all(_version(each) is not None for each in distributions)
 
 
 def _version(distribution: str) -> str | None:

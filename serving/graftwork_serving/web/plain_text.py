@@ -30,7 +30,7 @@ def parse_texts(request: HttpRequest) -> list[UploadedFile]:
         case "multipart/form-data":
             return parse_form(request)
         case "application/json":
-            return [UploadedFile(name="", data=text) for text in _parse_json(request.body)]
+            return _texts_in(_parse_json(request.body))
         case "text/plain":
             pass
         case _ if kind not in UNSPECIFIC_TYPES:
@@ -42,8 +42,13 @@ def parse_texts(request: HttpRequest) -> list[UploadedFile]:
     if not request.body.strip():
         raise RequestError(400, "The request body is empty. Send a text, such as with curl --data-binary 'text' URL.")
     if kind != "text/plain":
-        if _looks_like_our_json(request.body):
-            return [UploadedFile(name="", data=text) for text in _parse_json(request.body)]
+        if _JSON_START.match(request.body):
+            # What curl sends of `-d '{"text": ...}'` is a form by its header.
+            try:
+                document = _parse_json(request.body)
+            except RequestError:
+                return [UploadedFile(name="", data=request.body)]  # a text that only begins so
+            return _texts_in(document)
         if _FORM_FIELD.match(request.body):
             raise RequestError(
                 415,
@@ -51,16 +56,6 @@ def parse_texts(request: HttpRequest) -> list[UploadedFile]:
                 'with curl --data-binary, or {"text": "..."}; a text that begins so, as Content-Type text/plain.',
             )
     return [UploadedFile(name="", data=request.body)]
-
-
-def _looks_like_our_json(body: bytes) -> bool:
-    """Whether it is what curl sends of `-d '{"text": ...}'`: as a form, by its header, though it is JSON."""
-    if not _JSON_START.match(body):
-        return False
-    try:
-        return isinstance(json.loads(body), dict)
-    except (ValueError, RecursionError):
-        return False
 
 
 def _charset(request: HttpRequest) -> str:
@@ -72,22 +67,26 @@ def _charset(request: HttpRequest) -> str:
     return ""
 
 
-def _parse_json(body: bytes) -> list[bytes]:
+def _parse_json(body: bytes) -> Any:
     try:
-        document: Any = json.loads(body)
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f'The request body is no JSON document: {error}. Send {{"text": "..."}}.') from error
+
+
+def _texts_in(document: Any) -> list[UploadedFile]:
     match document:
         case {"text": text, **others} if not others:
-            return [text_bytes(text, "text")]
-        case {"instances": [*texts], **others} if texts and not others:
-            return [text_bytes(_text_of(text), f"instances[{number}]") for number, text in enumerate(texts)]
+            texts = [text_bytes(text, "text")]
+        case {"instances": [*instances], **others} if instances and not others:
+            texts = [text_bytes(_text_of(each), f"instances[{number}]") for number, each in enumerate(instances)]
         case _:
             raise RequestError(
                 400,
                 'The JSON document holds neither one "text" nor a list of "instances". '
                 'Send {"text": "..."} or {"instances": ["...", "..."]}.',
             )
+    return [UploadedFile(name="", data=text) for text in texts]
 
 
 def _text_of(instance: Any) -> Any:

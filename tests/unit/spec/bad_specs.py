@@ -92,6 +92,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     ),
     "two rules of a threshold": _job("minRecall", ("evaluation", "threshold"), {"maximize": "f1", "minRecall": 0.9}),
     "champion of nothing": BadSpec(content=without(JOB, ("spec", "register")), names="register"),
+    "one and a half GPUs": _job("gpusPerWorker", ("scaling", "gpusPerWorker"), 1.5),
     "two GPUs a worker": _job("gpusPerWorker", ("scaling", "gpusPerWorker"), 2),
     "two workers on one GPU": _job("gpusPerWorker", ("scaling",), {"workers": 2, "gpusPerWorker": 0.5}),
     "picture size for texts": _job("input.imageSize", ("input",), {"imageSize": [64, 64]}, base=TEXT_JOB),
