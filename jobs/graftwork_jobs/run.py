@@ -276,19 +276,13 @@ class _Run:
         """The cluster that the settings name, or a Ray of our own on this machine."""
         if self.settings.ray_address is not None:
             return connected_ray(self.settings.ray_address, storage=self.settings.storage)
-        scaling, search = self.job.spec.scaling, self.job.spec.search
-        at_a_time = scaling.workers if search is None else max(scaling.workers, search.max_concurrent or 1)
+        search = self.job.spec.search
         return start_local_ray(
-            workers=at_a_time,
-            cpus_per_worker=scaling.cpus_per_worker,
-            gpus_per_worker=scaling.gpus_per_worker,
+            self.job.spec.scaling,
+            trials_at_a_time=1 if search is None else search.max_concurrent or 1,
             log_dir=self.paths.root / "ray-logs",
             reporter=self.reporter,
         )
-
-    @property
-    def _cluster_may_grow(self) -> bool:
-        return self.settings.ray_address is not None
 
     def _is_trained(self) -> bool:
         """Whether an earlier attempt got past training, so that no worker is needed."""
@@ -316,9 +310,7 @@ class _Run:
             )
             for variant in self.planned.variants
         ]
-        return run_search(
-            self.job.spec, planned, self.paths.trials_dir, self.reporter, cluster_may_grow=self._cluster_may_grow
-        )
+        return run_search(self.job.spec, planned, self.paths.trials_dir, self.reporter)
 
     def _with_best(self, search: SearchResult) -> _Run:
         """This run with the best trial's job in place of the one that was searched."""
@@ -355,7 +347,7 @@ class _Run:
             return None
 
     def _train(self, job: FineTuneJob, run_dir: Path) -> TrainResult:
-        return train(self._request(job, run_dir), self.reporter, cluster_may_grow=self._cluster_may_grow)
+        return train(self._request(job, run_dir), self.reporter)
 
     def _request(self, job: FineTuneJob, run_dir: Path) -> TrainRequest:
         return TrainRequest(

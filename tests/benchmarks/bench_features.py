@@ -33,7 +33,7 @@ from PIL import Image
 from graftwork.preprocess.image import ImageSpec
 from graftwork.progress import SilentReporter
 from graftwork.settings import child_environment
-from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.fine_tune_job import FineTuneJob, Scaling
 from graftwork_jobs.data.scan import scan_data
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import TrainRequest, train
@@ -129,9 +129,7 @@ def make_request(
 def run_graft(requests: list[TrainRequest], folder: Path, workers: int) -> tuple[float, list[dict[str, Any]]]:
     """The jobs one after another on one Ray; seconds that Ray took to start, and each job's figures."""
     began = time.perf_counter()
-    with start_local_ray(
-        workers=workers, cpus_per_worker=1, gpus_per_worker=0, log_dir=folder / "logs", reporter=SilentReporter()
-    ):
+    with start_local_ray(Scaling(workers=workers), log_dir=folder / "logs", reporter=SilentReporter()):
         ray_s = time.perf_counter() - began
         return ray_s, [_timed_train(request) for request in requests]
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from graftwork.preprocess.image import ImageSpec
 from graftwork.progress import SilentReporter
-from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.fine_tune_job import FineTuneJob, Scaling
 from graftwork_jobs.data.scan import scan_data
 from graftwork_jobs.events import read_events
 from graftwork_jobs.train.launch import TrainRequest, train
@@ -99,13 +99,7 @@ def main() -> None:
     found: dict[int | None, list[dict[str, float]]] = {views: [] for views in SIDES}
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        with start_local_ray(
-            workers=options.workers,
-            cpus_per_worker=1,
-            gpus_per_worker=0,
-            log_dir=root / "logs",
-            reporter=SilentReporter(),
-        ):
+        with start_local_ray(Scaling(workers=options.workers), log_dir=root / "logs", reporter=SilentReporter()):
             for seed in range(options.seeds):
                 for views in SIDES:
                     found[views].append(run(make_request(root / f"seed{seed}-views{views}", views, seed, options)))

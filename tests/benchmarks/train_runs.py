@@ -7,7 +7,7 @@ from typing import Any
 
 from graftwork.preprocess.image import ImageSpec
 from graftwork.progress import SilentReporter
-from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.fine_tune_job import FineTuneJob, Scaling
 from graftwork_jobs.data.scan import scan_data
 from graftwork_jobs.train.launch import TrainRequest, TrainResult, train
 from graftwork_jobs.train.local_ray import start_local_ray
@@ -59,7 +59,5 @@ def run_on(workers: int, spec: dict[str, Any], *, size: int, folder: Path) -> tu
         features_dir=folder / "features",
         run_name=f"bench-{workers}",
     )
-    with start_local_ray(
-        workers=workers, cpus_per_worker=1, gpus_per_worker=0, log_dir=folder / "logs", reporter=reporter
-    ):
+    with start_local_ray(Scaling(workers=workers), log_dir=folder / "logs", reporter=reporter):
         return request, train(request, reporter)

@@ -19,7 +19,7 @@ from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
 from graftwork_jobs.search.records import SearchResult, TrialRecord, read_trials
 from graftwork_jobs.train.driver_files import this_node
-from graftwork_jobs.train.launch import check_room, no_room, resources_of
+from graftwork_jobs.train.launch import no_room, resources_of
 from graftwork_jobs.train.ray_thread import in_ray_thread
 
 if TYPE_CHECKING:
@@ -53,8 +53,6 @@ def run_search(
     planned: Sequence[PlannedTrial],
     folder: Path,
     reporter: Reporter,
-    *,
-    cluster_may_grow: bool = False,
 ) -> SearchResult:
     """Train the trials that no earlier attempt recorded.
 
@@ -65,10 +63,8 @@ def run_search(
         planned: all trials, in order.
         folder: where records are and go.
         reporter: takes a bar for the trials and a line for each.
-        cluster_may_grow: wait for machines that Ray does not have yet, instead of refusing the job at once.
 
     Raises:
-        SpecError: the machine cannot hold the workers asked for.
         PermanentError: no trial found room in time (`scaling.schedulingTimeoutSeconds`), or Tune itself failed.
     """
     search = spec.search
@@ -77,8 +73,6 @@ def run_search(
     done = read_trials(folder)
     known = {record.number for record in done}
     if not is_over(folder):
-        if not cluster_may_grow:
-            check_room(spec.scaling)
         with reporter.task("trials", len(planned), "trials") as task:
             task.advance(len(known))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NoReturn
 
-from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.errors import PermanentError
 from graftwork.progress import Reporter
 from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.events import EventTail
@@ -33,7 +33,7 @@ _ELASTIC_START_S = 45.0
 __all__ = ["TrainRequest", "TrainResult", "train"]
 
 
-def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool = False) -> TrainResult:
+def train(request: TrainRequest, reporter: Reporter) -> TrainResult:
     """Train, or go on where an interrupted run of the same name stopped, or return what a finished one left.
 
     Blocks until done. Workers that get lost or hang are replaced as often as `scaling.maxFailures` says.
@@ -41,17 +41,13 @@ def train(request: TrainRequest, reporter: Reporter, *, cluster_may_grow: bool =
     Args:
         request: what to train.
         reporter: takes a bar for each phase and a line for each epoch.
-        cluster_may_grow: wait for machines that Ray does not have yet, instead of refusing the job at once.
 
     Raises:
-        SpecError: the machine cannot hold the workers asked for.
         PermanentError: training failed for good; the text says why.
     """
     if request.result_file.is_file():
         return _result(request)
     scaling = request.job.spec.scaling
-    if not cluster_may_grow:
-        check_room(scaling)
     request = replace(request, driver_node=this_node())
     for stalls in range(scaling.max_failures + 1):
         if _train_once(request, reporter):
@@ -175,30 +171,6 @@ def resources_of(scaling: Scaling) -> dict[str, float]:
     if scaling.gpus_per_worker:
         resources["GPU"] = float(scaling.gpus_per_worker)
     return resources
-
-
-def check_room(scaling: Scaling) -> None:
-    """Refuse what can never be placed; Ray, which must have been started, would wait for it.
-
-    Raises:
-        SpecError: Ray has less here than all workers ask for together.
-    """
-    import ray
-
-    held = ray.cluster_resources()
-    workers = scaling.min_workers or scaling.workers
-    problems = [
-        Problem(
-            where=f"spec.scaling.{'gpus' if kind == 'GPU' else 'cpus'}PerWorker",
-            received=f"{amount:g} for each of {workers} workers",
-            expected=f"at most {held.get(kind, 0.0):g} {kind}s in all, which is what Ray has here",
-            fix="Ask for fewer workers or less for each.",
-        )
-        for kind, amount in resources_of(scaling).items()
-        if amount * workers > held.get(kind, 0.0)
-    ]
-    if problems:
-        raise SpecError(problems)
 
 
 def _raise_readable(failure: BaseException) -> NoReturn:

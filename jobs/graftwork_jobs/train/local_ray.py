@@ -10,8 +10,10 @@ from pathlib import Path
 
 import psutil
 
+from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
+from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.interrupts import interrupts_held_back
 
 _FOLDER_PREFIX = "graft-ray-"
@@ -43,27 +45,30 @@ _ENVIRONMENT = {
 
 @contextmanager
 def start_local_ray(
-    *, workers: int, cpus_per_worker: float, gpus_per_worker: float, log_dir: Path, reporter: Reporter
+    scaling: Scaling, *, trials_at_a_time: int = 1, log_dir: Path, reporter: Reporter
 ) -> Iterator[None]:
     """Run Ray on this machine inside the block.
 
     More workers than cores are allowed and warned about: results do not depend on the speed.
 
     Args:
-        workers: training processes to make room for.
-        cpus_per_worker: cores of each.
-        gpus_per_worker: GPUs of each.
+        scaling: the workers to make room for.
+        trials_at_a_time: trials of a search that are to run side by side, each like one of the workers.
         log_dir: where Ray's logs go when it ends.
         reporter: takes the warning about too few cores.
+
+    Raises:
+        SpecError: the machine has fewer GPUs than the workers ask for together.
     """
     import ray
 
     cores = len(os.sched_getaffinity(0))
-    wanted = workers * cpus_per_worker
+    processes = max(scaling.workers, trials_at_a_time)
+    wanted = processes * scaling.cpus_per_worker
     if wanted > cores:
         reporter.warn(
-            f"{workers} workers with {cpus_per_worker:g} cores each share {cores} cores: training will be slow. "
-            f"spec.scaling.workers: {max(1, int(cores / cpus_per_worker))} would fit."
+            f"{processes} workers with {scaling.cpus_per_worker:g} cores each share {cores} cores: training will be "
+            f"slow. spec.scaling.workers: {max(1, int(cores / scaling.cpus_per_worker))} would fit."
         )
     folder = make_folder(_FOLDER_PREFIX)
     scratch = folder / "tmp"
@@ -77,13 +82,31 @@ def start_local_ray(
                     folder,
                     reporter,
                     cpus=max(cores, math.ceil(wanted)),
-                    gpus=None if gpus_per_worker else 0,
+                    gpus=None if scaling.gpus_per_worker else 0,
                     object_store_bytes=min(_OBJECT_STORE_BYTES, psutil.virtual_memory().available // 4),
                 )
+            _check_gpus(scaling)
             yield
         finally:
             ray.shutdown()
             keep_logs(folder, log_dir)
+
+
+def _check_gpus(scaling: Scaling) -> None:
+    """Refuse workers that can never be placed here: Ray would wait for their GPUs."""
+    import ray
+
+    found = ray.cluster_resources().get("GPU", 0.0)
+    workers = scaling.min_workers or scaling.workers
+    if workers * scaling.gpus_per_worker > found:
+        raise SpecError(
+            Problem(
+                where="spec.scaling.gpusPerWorker",
+                received=f"{scaling.gpus_per_worker:g} for each of {workers} workers",
+                expected=f"at most {found:g} GPUs in all, which is what Ray finds here",
+                fix="Ask for fewer workers, or `gpusPerWorker: 0` to train on the CPU.",
+            )
+        )
 
 
 @contextmanager

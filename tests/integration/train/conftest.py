@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.train.local_ray import start_local_ray
 from tests.integration.train.small_jobs import SmallData, make_small_data
 
@@ -24,7 +25,5 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> SmallData:
 def local_ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A running Ray with room for three workers; gives the folder of its logs."""
     log_dir = tmp_path_factory.mktemp("ray") / "logs"
-    with start_local_ray(
-        workers=MOST_WORKERS, cpus_per_worker=1, gpus_per_worker=0, log_dir=log_dir, reporter=SilentReporter()
-    ):
+    with start_local_ray(Scaling(workers=MOST_WORKERS), log_dir=log_dir, reporter=SilentReporter()):
         yield log_dir

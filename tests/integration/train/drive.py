@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.local_ray import start_local_ray
 from tests.integration.train.small_jobs import RECOVERY, SmallData, small_request
@@ -15,7 +16,7 @@ def main(data_root: Path, run_dir: Path) -> None:
     """Train the job of the recovery tests."""
     request = small_request(SmallData.at(data_root), run_dir, workers=2, **RECOVERY)
     reporter = SilentReporter()
-    with start_local_ray(workers=2, cpus_per_worker=1, gpus_per_worker=0, log_dir=run_dir / "logs", reporter=reporter):
+    with start_local_ray(Scaling(workers=2), log_dir=run_dir / "logs", reporter=reporter):
         train(request, reporter)
 
 

@@ -24,7 +24,7 @@ def main(order: dict[str, Any]) -> None:
     request = small_request(data, run_dir, **order["spec"])
     request = replace(request, storage=order["storage"], run_name=order["run_name"])
     with connected_ray(order["address"], storage=request.storage):
-        train(request, SilentReporter(), cluster_may_grow=True)
+        train(request, SilentReporter())
 
 
 if __name__ == "__main__":

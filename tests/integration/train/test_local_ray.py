@@ -16,6 +16,7 @@ import json, os, sys
 from pathlib import Path
 import psutil
 from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Scaling
 from graftwork_jobs.train.local_ray import start_local_ray
 
 class Recorder(SilentReporter):
@@ -27,9 +28,7 @@ import ray  # sets variables of its own
 
 before = dict(os.environ)
 found = {}
-with start_local_ray(
-    workers=64, cpus_per_worker=1, gpus_per_worker=0, log_dir=Path(sys.argv[1]), reporter=Recorder()
-):
+with start_local_ray(Scaling(workers=64), log_dir=Path(sys.argv[1]), reporter=Recorder()):
     found["cpus"] = ray.cluster_resources()["CPU"]
     found["addresses"] = sorted({node["NodeManagerAddress"] for node in ray.nodes()})
     children = psutil.Process().children(recursive=True)
@@ -50,6 +49,31 @@ found["changed"] = sorted(
 found["warnings"] = Recorder.warnings
 print("FOUND " + json.dumps(found))
 """
+
+
+_MORE_GPUS_THAN_THERE_ARE = """
+import sys
+from pathlib import Path
+from graftwork.progress import SilentReporter
+from graftwork.spec.fine_tune_job import Scaling
+from graftwork_jobs.train.local_ray import start_local_ray
+
+with start_local_ray(Scaling(workers=64, gpus_per_worker=1), log_dir=Path(sys.argv[1]), reporter=SilentReporter()):
+    print("started")
+"""
+
+
+def test_more_gpus_than_there_are_are_refused_at_once(tmp_path: Path) -> None:
+    """Ray would wait for them, and training or a search with it."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _MORE_GPUS_THAN_THERE_ARE, str(tmp_path / "logs")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "started" not in done.stdout
+    assert "spec.scaling.gpusPerWorker: received 1 for each of 64 workers, expected at most" in done.stderr
 
 
 def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
