@@ -20,9 +20,9 @@ import yaml
 from numpy.typing import NDArray
 
 from graftwork import __version__
+from graftwork.data_files.fetch import local_path
 from graftwork.spec.job_training import KerasBackend
 from graftwork.spec.tasks import input_kind
-from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, worth_telling
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult

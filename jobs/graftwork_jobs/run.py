@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.bundle.directory import Bundle, BundleError, open_bundle
 from graftwork.bundle.manifest import MANIFEST_FILE, BackboneRecord, Lineage
+from graftwork.data_files.fetch import local_path
 from graftwork.errors import PermanentError
 from graftwork.registry.store import Registry
 from graftwork.spec.fine_tune_job import FineTuneJob, Mirror
+from graftwork.spec.tasks import input_kind
 from graftwork_jobs import run_paths
 from graftwork_jobs.assessment import (
     Assessment,
@@ -28,7 +30,6 @@ from graftwork_jobs.assessment import (
     report_content,
 )
 from graftwork_jobs.champion import Newcomer, compare_with_registered
-from graftwork_jobs.data.fetch import local_path
 from graftwork_jobs.earlier_runs import EarlierRun, fingerprint, opening, why_not_continued
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
 from graftwork_jobs.evaluation.gates import GateFacts, GateResult, check_gates
@@ -39,6 +40,7 @@ from graftwork_jobs.export.bundle_writer import BundleRequest, write_bundle
 from graftwork_jobs.export.golden import GoldenCandidate
 from graftwork_jobs.model.network import inference_model
 from graftwork_jobs.plan import PlannedJob, make_plan, plan_variant
+from graftwork_jobs.prediction_tables import write_predictions
 from graftwork_jobs.run_claim import claimed_run
 from graftwork_jobs.run_paths import RunPaths
 from graftwork_jobs.run_record import Recorder, recorded
@@ -243,6 +245,9 @@ class _Run:
             search=search,
         )
         report = write_report(content, self.paths.report_dir)
+        tables = write_predictions(
+            self.paths.predictions_dir, self.planned.index.splits, assessment, what=input_kind(self.job.spec.task)
+        )
         bundle = _packed_bundle(self.job, self.paths) or self._pack(result, assessment, search)
         outcome = RunOutcome(
             job=self.job.metadata.name,
@@ -256,7 +261,7 @@ class _Run:
             model=None,
             version=None,
             alias=None,
-            summary=tuple(summary_lines(content, str(report))),
+            summary=(*summary_lines(content, str(report)), f"predictions: {tables['test']}"),
         )
         self._refuse_failed_gates(gates, outcome)
         outcome = self._register(registry, bundle, result, outcome)

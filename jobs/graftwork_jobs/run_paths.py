@@ -86,6 +86,11 @@ class RunPaths:
         return self.root / "report"
 
     @property
+    def predictions_dir(self) -> Path:
+        """What the model said of every test example (CSV)."""
+        return self.root / "predictions"
+
+    @property
     def bundle_dir(self) -> Path:
         """The bundle."""
         return self.root / "bundle"

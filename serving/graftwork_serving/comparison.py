@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graftwork_serving.answers import LabelAnswers, NumberAnswers, ScoreAnswers
+from graftwork.bundle.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from graftwork.bundle.answers import Answers
 from graftwork.bundle.directory import Bundle, BundleError, compare_scores
 from graftwork.doctor.probe import gpu_capabilities
 from graftwork.errors import Problem, SpecError
 from graftwork.openvino_core import openvino_core
-from graftwork_serving.answers import Answers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

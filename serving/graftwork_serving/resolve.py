@@ -186,6 +186,21 @@ def _log_config(log: PredictionLog, base_dir: Path) -> PredictionLogConfig:
     return PredictionLogConfig(path=str(path), sample=log.sample, inputs=log.inputs, max_bytes=log.max_bytes)
 
 
+def resolve_reference(reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
+    """Find the bundle of one model and check its digests.
+
+    Args:
+        reference: `NAME@ALIAS` or `NAME/VERSION` in the registry, or the path of a bundle directory.
+        base_dir: folder that a relative path starts at.
+        settings: where the registry is.
+
+    Raises:
+        SpecError: there is no such model or bundle.
+        BundleError: it was changed.
+    """
+    return _resolve(ServedModel(model=reference), reference, base_dir=base_dir, settings=settings)
+
+
 def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
     source = _find(reference, base_dir=base_dir, settings=settings)
     bundle = source.bundle

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from graftwork.bundle.answers import Answers, answers_for
 from graftwork.bundle.directory import Bundle, golden_scores, open_bundle
 from graftwork.bundle.manifest import KERAS_MODEL_FILE, OPENVINO_MODEL_FILE
 from graftwork.preprocess.text import LENGTH_STEP, TextSpec
-from graftwork_serving.answers import Answers, answers_for
 from graftwork_serving.drift.monitor import FeatureSource
 from graftwork_serving.endpoint_config import ModelConfig
 from graftwork_serving.engine import Engine, EngineOptions

@@ -84,7 +84,7 @@ part("import OpenVINO")
 from graftwork.bundle.directory import golden_scores, open_bundle
 from graftwork.bundle.manifest import OPENVINO_MODEL_FILE
 from graftwork_serving import engine
-from graftwork_serving.answers import answers_for
+from graftwork.bundle.answers import answers_for
 from graftwork_serving.precision import check_golden
 from graftwork_serving.trunks import SharedParts
 bundle = open_bundle(Path(sys.argv[1]))

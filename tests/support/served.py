@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.bundle.answers import Answers
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
-from graftwork_serving.answers import Answers
 from graftwork_serving.endpoint_config import PageConfig, ReplicaConfig
 from graftwork_serving.explain.explainer import Explainer, Explanation
 from graftwork_serving.inputs import InputReader, PictureReader, TextInput

@@ -16,11 +16,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from graftwork.data_files.fetch import FetchError, MissingFileError, is_remote, local_path
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
 from graftwork.preprocess.text import text_digest
 from graftwork.progress import Reporter
-from graftwork_jobs.data.fetch import FetchError, MissingFileError, is_remote, local_path
 
 # Every byte of a picture is decoded whatever the target size; a small one makes the check cheap.
 _CHECK = ImageSpec(height=32, width=32)

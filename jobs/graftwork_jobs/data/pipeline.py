@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.data_files.fetch import FetchError, local_path
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
 from graftwork_jobs.data.batch_plan import BatchPlan, augmentation_seeds, epoch_rows, partner_seeds, view_seeds
-from graftwork_jobs.data.fetch import FetchError, local_path
 from graftwork_jobs.data.index import Split
 from graftwork_jobs.data.mixing import EpochMix, Mixing, epoch_mix, mixed_pictures, mixed_targets
 from graftwork_jobs.data.tuning import untuned

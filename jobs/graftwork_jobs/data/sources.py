@@ -8,39 +8,18 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, TypeAlias
 
+from graftwork.data_files.fetch import FetchError, MissingFileError, absolute_uri, beside_table, is_remote, local_path
+from graftwork.data_files.folder_tree import below, folder_tree
+from graftwork.data_files.kinds import PICTURE_SUFFIXES, TableKind, is_picture, table_kind
+from graftwork.data_files.tables import TableError, TableRow, read_table, row_word
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean, near_names
 from graftwork.spec.fine_tune_job import DataSource, SplitSource
 from graftwork.spec.tasks import InputKind
-from graftwork_jobs.data.fetch import FetchError, MissingFileError, absolute_uri, is_remote, local_path
-from graftwork_jobs.data.folder_tree import below, folder_tree
-from graftwork_jobs.data.tables import TableError, TableKind, TableRow, read_table, row_word
 
-PICTURE_SUFFIXES = frozenset(
-    [
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".mpo",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    ]
-)
-_TABLE_SUFFIXES: dict[str, TableKind] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 _SHOWN = 20
 # What folders are called that hold parts of a data set; a class is hardly called so, and all of them never are.
 _SPLIT_WORDS = frozenset(
@@ -173,11 +152,7 @@ def list_source(
 def _format(source: Source) -> TableKind | Literal["image-folder"]:
     if source.format != "auto":
         return source.format
-    return _TABLE_SUFFIXES.get(_suffix((source.uri or "").partition("::")[0]), "image-folder")
-
-
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+    return table_kind(source.uri or "") or "image-folder"
 
 
 # Folders
@@ -190,7 +165,7 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     loose: list[str] = []
     for file in sorted(tree.files):
         folder, inside, _ = file.partition("/")
-        if _suffix(file) not in PICTURE_SUFFIXES:
+        if not is_picture(file):
             ignored.append(file)
         elif not inside:
             loose.append(file)
@@ -310,7 +285,7 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, column
     value, *cells = row.values
     slices = [cells.pop() for _ in columns.slices]
     weight = cells.pop() if columns.weight is not None else None
-    uri = value if what == "text" else _beside_table(table, value)
+    uri = value if what == "text" else beside_table(table, value)
     place = f"{table} {row_word(kind)} {row.number}"
     return Example(
         input=uri,
@@ -320,16 +295,6 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, column
         weight=weight,
         slices=tuple(_clean(cell) for cell in reversed(slices)),
     )
-
-
-def _beside_table(table: str, path: str) -> str:
-    if is_remote(path):
-        return path
-    if not is_remote(table):
-        return absolute_uri(path, Path(table).parent)
-    head, chain, rest = table.partition("::")
-    folder = head.rpartition("/")[0]
-    return f"{folder}/{path.lstrip('/')}{chain}{rest}"
 
 
 # Problems
@@ -361,7 +326,7 @@ def _nearby(uri: str) -> str:
     while not path.parent.is_dir():
         path = path.parent
     there = sorted(
-        entry.name for entry in path.parent.iterdir() if entry.is_dir() or _suffix(entry.name) in _TABLE_SUFFIXES
+        entry.name for entry in path.parent.iterdir() if entry.is_dir() or table_kind(entry.name) is not None
     )
     near = [f"`{path.parent / name}`" for name in near_names(path.name, there)]
     return f"Did you mean {' or '.join(near)}?" if near else ""

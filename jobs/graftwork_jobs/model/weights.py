@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 
+from graftwork.data_files.fetch import FetchError, absolute_uri, is_remote, local_path, open_file_system
 from graftwork.errors import Problem, SpecError
 from graftwork.progress import Reporter
 from graftwork.whole_file import replacing
-from graftwork_jobs.data.fetch import FetchError, absolute_uri, is_remote, local_path, open_file_system
 from graftwork_jobs.model.catalog import Architecture, WeightsFile
 
 _CHUNK_BYTES = 1024 * 1024

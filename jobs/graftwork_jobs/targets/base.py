@@ -18,6 +18,7 @@ from graftwork.spec.tasks import NAMES_ARE, TargetKind
 
 if TYPE_CHECKING:
     from graftwork.bundle.manifest import Calibration, OutputSignature
+    from graftwork.data_files.table_writer import Cell, ColumnKind
     from graftwork_jobs.evaluation.kinds import Reporting, TestMetrics
     from graftwork_jobs.evaluation.mistakes import WrongAnswer
     from graftwork_jobs.evaluation.resampling import Summed
@@ -229,6 +230,14 @@ class Target(ABC):
     @abstractmethod
     def words(self, target: Any) -> str:
         """An example's target in words, such as its class."""
+
+    def truth_columns(self) -> dict[str, ColumnKind]:
+        """Columns of a table of predictions that say what is right, by name."""
+        return {"true_label": "text"}
+
+    def truth_cells(self, target: Any) -> list[Cell]:
+        """What is right for an example, in these columns."""
+        return [self.words(target)]
 
     def spread(self, targets: Targets) -> list[str]:
         """A group for each example, such as its class; golden examples are picked from all groups."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.bundle.manifest import Calibration, LabelsSignature, OutputSignature
+from graftwork.data_files.table_writer import Cell, ColumnKind
 from graftwork_jobs.evaluation.label_metrics import LabelMetrics, best_thresholds, label_metrics
 from graftwork_jobs.evaluation.label_reporting import LabelReporting
 from graftwork_jobs.evaluation.label_sums import label_sums
@@ -197,6 +198,14 @@ class LabelTarget(Target):
     def words(self, target: Any) -> str:
         """The labels an example has."""
         return ", ".join(name for name, has in zip(self.names, target, strict=True) if has) or _NO_LABEL
+
+    def truth_columns(self) -> dict[str, ColumnKind]:
+        """All labels in one column."""
+        return {"true_labels": "labels"}
+
+    def truth_cells(self, target: Any) -> list[Cell]:
+        """The labels an example has."""
+        return [[name for name, has in zip(self.names, target, strict=True) if has]]
 
     def counts(self, targets: Targets) -> Mapping[str, int]:
         """Examples that have each label."""

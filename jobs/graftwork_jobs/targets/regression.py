@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.bundle.manifest import NumbersSignature, OutputSignature
+from graftwork.data_files.table_writer import Cell, ColumnKind
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics, number_metrics
 from graftwork_jobs.evaluation.number_reporting import NumberReporting
@@ -131,6 +132,14 @@ class NumberTarget(Target):
     def words(self, target: Any) -> str:
         """The numbers by name."""
         return ", ".join(f"{name} {value:.4g}" for name, value in zip(self.names, target, strict=True))
+
+    def truth_columns(self) -> dict[str, ColumnKind]:
+        """A column a number."""
+        return {f"true_{name}": "number" for name in self.names}
+
+    def truth_cells(self, target: Any) -> list[Cell]:
+        """The numbers."""
+        return [float(f"{value:.7g}") for value in target]
 
     def spread(self, targets: Targets) -> list[str]:
         """Parts of the range of the first number."""

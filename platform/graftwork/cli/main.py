@@ -54,6 +54,9 @@ COMMANDS: dict[str, LazyCommand] = {
         module="graftwork_serving.commands.endpoints", help="List, show and stop running endpoints."
     ),
     "predict": LazyCommand(module="graftwork.cli.predict", help="Send files to an endpoint and print the answers."),
+    "batch-predict": LazyCommand(
+        module="graftwork_serving.commands.batch_predict", help="Answer all of a folder or table, into a table."
+    ),
     "keys": LazyCommand(module="graftwork.cli.keys", help="Make, list and revoke API keys of endpoints."),
     "render": LazyCommand(module="graftwork.cli.render", help="Print the Kubernetes objects of spec files."),
     "submit": LazyCommand(module="graftwork.cli.submit", help="Hand spec files to a cluster."),

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
-    from graftwork_serving.answers import Answers
+    from graftwork.bundle.answers import Answers
 
 
 @dataclass(frozen=True, kw_only=True)

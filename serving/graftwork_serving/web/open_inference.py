@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork import __version__
+from graftwork.bundle.answers import Answers, LabelAnswers
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
-from graftwork_serving.answers import Answers, LabelAnswers
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.bundle.answers import Answers
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
-from graftwork_serving.answers import Answers
 from graftwork_serving.routing import RoutedModel
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from graftwork.bundle.directory import open_bundle
 from graftwork.cli.main import cli
+from graftwork.data_files.tables import read_table
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.load import load_only
 from graftwork_jobs.run_paths import read_state
@@ -49,6 +50,10 @@ def test_a_run_ends_in_report_bundle_and_registry(undisturbed: Ended, graft_home
     assert tuple(bundle.manifest.output.labels) == CLASSES
     assert bundle.manifest.metrics == outcome["metrics"]
     assert bundle.manifest.lineage.run_id == outcome["run_id"]
+    (run,) = graft_home.runs("calm")
+    table = read_table(run.predictions_dir / "test.csv", "csv", ["true_label", "predicted_label"])
+    right = [truth == answer for truth, answer in (row.values for row in table.rows)]
+    assert sum(right) / len(right) == pytest.approx(outcome["metrics"]["accuracy"])
 
 
 def test_jobs_lists_shows_and_logs_the_run(undisturbed: Ended, graft_home: GraftHome) -> None:

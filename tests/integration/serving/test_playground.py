@@ -12,8 +12,8 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork.metrics import ServingMetrics
-from graftwork_serving.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.served_model import Example
 from tests.support.bundles import picture_bytes

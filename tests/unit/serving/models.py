@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from graftwork.bundle.answers import Answers, ScoreAnswers
 from graftwork.preprocess.image import ImageSpec
 from graftwork.spec.engine import EngineName
-from graftwork_serving.answers import Answers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.served_model import ServedModel
 

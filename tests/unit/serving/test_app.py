@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import ScoreAnswers
 from graftwork.metrics import ServingMetrics
 from graftwork.preprocess.image import ImageSpec
 from graftwork.spec.engine import EngineName
-from graftwork_serving.answers import ScoreAnswers
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.routing import Arm

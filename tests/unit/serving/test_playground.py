@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from graftwork.bundle.answers import ScoreAnswers
 from graftwork.metrics import ServingMetrics
-from graftwork_serving.answers import ScoreAnswers
 from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.served_model import Example
 from graftwork_serving.web.playground.page import playground_page, wants_page

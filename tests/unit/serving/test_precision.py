@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import answers_for
 from graftwork.bundle.directory import Bundle, BundleError, seal_bundle
 from graftwork.bundle.manifest import NumbersSignature, OutputSignature, ScoresSignature
 from graftwork.errors import SpecError
@@ -16,7 +17,6 @@ from graftwork.preprocess.image import ImageSpec, decode_image
 from graftwork.settings import Settings
 from graftwork.spec.precision import Precision
 from graftwork_serving import precision as precision_module
-from graftwork_serving.answers import answers_for
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.foreground import check_place

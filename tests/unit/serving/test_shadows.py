@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from graftwork_serving.answers import LabelAnswers, NumberAnswers, ScoreAnswers
+from graftwork.bundle.answers import LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.comparison import Comparison, compare
 from graftwork_serving.routing import Arm
 from graftwork_serving.served_model import ServedModel

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork.spec.engine import EngineName
-from graftwork_serving.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.routing import Arm, RoutedModel
 from graftwork_serving.served_model import ServedModel

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import answers_for
 from graftwork.spec.job_evaluation import Threshold
 from graftwork_jobs.targets.base import Target
 from graftwork_jobs.targets.classes import ClassTarget
 from graftwork_jobs.targets.labels import LabelTarget
 from graftwork_jobs.targets.levels import LevelTarget
-from graftwork_serving.answers import answers_for
 from tests.unit.jobs.evaluation.builders import draw_scores
 
 

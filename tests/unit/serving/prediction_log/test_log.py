@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from graftwork.bundle.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork.errors import SpecError
-from graftwork_serving.answers import Answers, LabelAnswers, NumberAnswers, ScoreAnswers
 from graftwork_serving.endpoint_config import PredictionLogConfig
 from graftwork_serving.prediction_log.log import PredictionLog
 from graftwork_serving.prediction_log.rows import Feedback

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from graftwork.bundle.answers import Answers, LabelAnswers, ScoreAnswers
 from graftwork.errors import RequestError
 from graftwork.preprocess.image import ImageSpec
 from graftwork.preprocess.text import TextSpec
-from graftwork_serving.answers import Answers, LabelAnswers, ScoreAnswers
 from graftwork_serving.inputs import PictureReader
 from graftwork_serving.rpc.messages import message_class
 from graftwork_serving.rpc.translate import encode_infer, parse_infer

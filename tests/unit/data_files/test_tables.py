@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from graftwork_jobs.data.tables import TableError, read_table
+from graftwork.data_files.tables import TableError, read_table
 
 
 def _read(tmp_path: Path, text: str) -> list[tuple[str, ...]]:

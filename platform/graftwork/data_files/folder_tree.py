@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from graftwork_jobs.data.fetch import FetchError, MissingFileError, is_remote, open_file_system
+from graftwork.data_files.fetch import FetchError, MissingFileError, is_remote, open_file_system
 
 
 @dataclass(frozen=True)

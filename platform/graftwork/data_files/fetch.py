@@ -92,6 +92,49 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
     return copy
 
 
+def read_bytes(uri: str) -> bytes:
+    """The content of a file, local or remote; no copy is kept.
+
+    Args:
+        uri: an absolute local path or a remote URI.
+
+    Raises:
+        MissingFileError: nothing is at the URI.
+        FetchError: it cannot be read.
+    """
+    if not is_remote(uri):
+        try:
+            return Path(absolute_uri(uri, Path.cwd())).read_bytes()
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{uri}: nothing is there") from error
+        except OSError as error:
+            raise FetchError(f"{uri}: cannot be read ({error.strerror or error})") from error
+    file_system, path = open_file_system(uri)
+    try:
+        content: bytes = file_system.cat_file(path)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{uri}: nothing is there") from error
+    except Exception as error:
+        raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
+    return content
+
+
+def beside_table(table: str, path: str) -> str:
+    """Where a path in a table of examples leads: it starts at the table's folder.
+
+    Args:
+        table: absolute path or URI of the table.
+        path: a path, an absolute one or a URI.
+    """
+    if is_remote(path):
+        return path
+    if not is_remote(table):
+        return absolute_uri(path, Path(table).parent)
+    head, chain, rest = table.partition("::")
+    folder = head.rpartition("/")[0]
+    return f"{folder}/{path.lstrip('/')}{chain}{rest}"
+
+
 def _is_file_uri(uri: str) -> bool:
     return uri.startswith("file://") and "::" not in uri
 

@@ -11,15 +11,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+from graftwork.data_files.kinds import TableKind
 
 # No column can be called so: a header has no line break at its end.
 _SURPLUS = "\n"
 _OTHER_SEPARATORS = {"semicolons": ";", "tabs": "\t", "bars": "|"}
 _SHORT = 60
-
-TableKind = Literal["csv", "jsonl", "parquet"]
-"""How a table is stored."""
 
 
 class TableError(ValueError):

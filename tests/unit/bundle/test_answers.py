@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from graftwork.bundle.manifest import LabelsSignature, NumbersSignature, ScoresSignature
-from graftwork_serving.answers import answers_for
+from graftwork.bundle.answers import answers_for
+from graftwork.bundle.manifest import BinaryThreshold, LabelsSignature, NumbersSignature, ScoresSignature
 
 VALUES = np.array([[0.25, 0.75], [0.5, 0.5]], np.float32)
 
@@ -37,3 +37,16 @@ def test_labels_are_given_from_their_thresholds_on() -> None:
     assert answers.tensors() == {"scores": ("FP32", [3]), "given": ("BOOL", [3])}
     assert answers.data("given", row[None]) == [True, False, True]
     assert answers.data("scores", row[None]) == [0.25, 0.75, 0.5]
+
+
+def test_rows_of_a_table_say_what_requests_are_answered_with() -> None:
+    """The answer first, then the score of each label where these are asked for."""
+    classes = answers_for(ScoresSignature(labels=["no", "yes"], threshold=BinaryThreshold(positive="no", at=0.2)))
+    assert classes.columns(with_scores=False) == {"predicted_label": "text", "predicted_score": "number"}
+    assert classes.cells(VALUES[0], with_scores=True) == ["no", 0.25, 0.25, 0.75]
+    labels = answers_for(LabelsSignature(labels=["a", "b"], thresholds=[0.2, 0.9]))
+    assert labels.columns(with_scores=True) == {"predicted_labels": "labels", "score_a": "number", "score_b": "number"}
+    assert labels.cells(VALUES[0], with_scores=True) == [["a"], 0.25, 0.75]
+    numbers = answers_for(NumbersSignature(labels=["angle", "scale"], deviations=[30.0, 0.2]))
+    assert numbers.columns(with_scores=True) == {"predicted_angle": "number", "predicted_scale": "number"}
+    assert numbers.cells(np.array([123.456789, -0.5], np.float32), with_scores=True) == [123.4568, -0.5]

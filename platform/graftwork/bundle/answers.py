@@ -1,4 +1,4 @@
-"""From the numbers a model gives to answers: one object per kind of output. Pure; protocols ask it, engines do not."""
+"""From the numbers a model gives to answers: one object per kind of output. Pure; protocols and tables ask it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork.bundle.manifest import BinaryThreshold, OutputSignature
+    from graftwork.data_files.table_writer import Cell, ColumnKind
 
 
 class Answers(Protocol):
@@ -59,6 +60,23 @@ class Answers(Protocol):
         """
         ...
 
+    def columns(self, *, with_scores: bool) -> dict[str, ColumnKind]:
+        """Columns of a table that holds an answer in each row, by name.
+
+        Args:
+            with_scores: whether there is one for the score of each label, too.
+        """
+        ...
+
+    def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
+        """An example's row in that table.
+
+        Args:
+            values: what the model gave, shape (labels,).
+            with_scores: as in `columns`.
+        """
+        ...
+
 
 class ScoreAnswers:
     """One class of several: the likeliest label, or one of two by a threshold; and labels by falling probability."""
@@ -75,8 +93,8 @@ class ScoreAnswers:
         answer = int(self._answered(values[None])[0])
         return {
             "label": self.labels[answer],
-            "score": round(float(values[answer]), 7),
-            "scores": {self.labels[index]: round(float(values[index]), 7) for index in best},
+            "score": _rounded(values[answer]),
+            "scores": {self.labels[index]: _rounded(values[index]) for index in best},
         }
 
     def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
@@ -92,6 +110,19 @@ class ScoreAnswers:
         if name == "label":
             return [self.labels[index] for index in self._answered(values).tolist()]
         return list(values.ravel().tolist())
+
+    def columns(self, *, with_scores: bool) -> dict[str, ColumnKind]:
+        """The label answered, its probability, and that of each label."""
+        return {
+            "predicted_label": "text",
+            "predicted_score": "number",
+            **(_score_columns(self.labels) if with_scores else {}),
+        }
+
+    def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
+        """An example's row."""
+        answer = int(self._answered(values[None])[0])
+        return [self.labels[answer], _rounded(values[answer]), *(_all_rounded(values) if with_scores else ())]
 
     def _answered(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         if self._positive is None:
@@ -129,6 +160,16 @@ class NumberAnswers:
         del name
         return list(values.ravel().tolist())
 
+    def columns(self, *, with_scores: bool) -> dict[str, ColumnKind]:
+        """One a number; there are no scores."""
+        del with_scores
+        return {f"predicted_{name}": "number" for name in self.labels}
+
+    def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
+        """An example's row."""
+        del with_scores
+        return [float(f"{value:.7g}") for value in values]
+
 
 class LabelAnswers:
     """Any number of labels: those at or above their thresholds, and labels by falling probability.
@@ -153,7 +194,7 @@ class LabelAnswers:
         shown = {*order[:top], *given}
         return {
             "labels": [self.labels[index] for index in given],
-            "scores": {self.labels[index]: round(float(values[index]), 7) for index in order if index in shown},
+            "scores": {self.labels[index]: _rounded(values[index]) for index in order if index in shown},
         }
 
     def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
@@ -168,6 +209,27 @@ class LabelAnswers:
         """Probabilities, or whether they reach the thresholds."""
         found = values >= self.thresholds if name == "given" else values
         return list(found.ravel().tolist())
+
+    def columns(self, *, with_scores: bool) -> dict[str, ColumnKind]:
+        """The labels given, and the probability of each label."""
+        return {"predicted_labels": "labels", **(_score_columns(self.labels) if with_scores else {})}
+
+    def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
+        """An example's row."""
+        return [self.given(values), *(_all_rounded(values) if with_scores else ())]
+
+
+def _score_columns(labels: Sequence[str]) -> dict[str, ColumnKind]:
+    return {f"score_{label}": "number" for label in labels}
+
+
+def _rounded(score: Any) -> float:
+    """To what float32 holds."""
+    return round(float(score), 7)
+
+
+def _all_rounded(scores: NDArray[np.float32]) -> list[float]:
+    return [_rounded(score) for score in scores]
 
 
 def answers_for(output: OutputSignature) -> Answers:

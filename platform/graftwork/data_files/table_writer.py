@@ -1,0 +1,105 @@
+"""Writes a table row by row, of any length: CSV, JSON Lines or Parquet, by the end of its name."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from graftwork.data_files.kinds import table_kind
+from graftwork.whole_file import replacing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ColumnKind = Literal["text", "number", "labels"]
+"""What a column holds."""
+Cell: TypeAlias = "str | float | list[str] | None"
+"""What stands in a column of a row; None for nothing."""
+AddRow = Callable[[Sequence[Cell]], None]
+
+LABEL_SEPARATOR = "|"
+"""Between the labels of one CSV cell; what jobs read by default."""
+_ROWS_AT_A_TIME = 4096
+
+
+@contextmanager
+def writing_table(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
+    """A table that is there at the end of the block, whole; after an error there is none, or what was there before.
+
+    Args:
+        file: ends in .csv, .jsonl or .parquet.
+        columns: what each holds, by name.
+
+    Yields:
+        What adds a row: a cell for each column, in their order.
+
+    Raises:
+        ValueError: the name ends otherwise.
+    """
+    kind = table_kind(file.name)
+    if kind is None:
+        raise ValueError(f"received the name {file.name}, expected one that ends in .csv, .jsonl or .parquet")
+    with replacing(file) as temporary, _WRITERS[kind](temporary, columns) as add:
+        yield add
+
+
+@contextmanager
+def _writing_csv(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
+    with file.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(columns)
+        yield lambda row: writer.writerow(
+            LABEL_SEPARATOR.join(cell) if isinstance(cell, list) else cell for cell in row
+        )
+
+
+@contextmanager
+def _writing_jsonl(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
+    with file.open("w", encoding="utf-8") as stream:
+        yield lambda row: print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False), file=stream)
+
+
+@contextmanager
+def _writing_parquet(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
+    rows: list[Sequence[Cell]] = []
+    with pq.ParquetWriter(file, schema) as writer:
+
+        def write() -> None:
+            if rows:
+                writer.write_batch(pa.record_batch([*map(list, zip(*rows, strict=True))], schema=schema))
+                rows.clear()
+
+        def add(row: Sequence[Cell]) -> None:
+            rows.append(row)
+            if len(rows) == _ROWS_AT_A_TIME:
+                write()
+
+        yield add
+        write()
+
+
+def _arrow_type(kind: ColumnKind) -> pa.DataType:
+    import pyarrow as pa
+
+    match kind:
+        case "text":
+            return pa.string()
+        case "number":
+            return pa.float64()
+        case "labels":
+            return pa.list_(pa.string())
+
+
+_WRITERS: dict[str, Callable[[Path, Mapping[str, ColumnKind]], Any]] = {
+    "csv": _writing_csv,
+    "jsonl": _writing_jsonl,
+    "parquet": _writing_parquet,
+}

@@ -1,0 +1,184 @@
+"""From a model and data to a table of answers, without an endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graftwork.data_files.kinds import table_kind
+from graftwork.data_files.table_writer import writing_table
+from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork_serving.batch.answering import answers_to
+from graftwork_serving.batch.examples import list_examples
+from graftwork_serving.engine import EngineOptions
+from graftwork_serving.resolve import resolve_reference
+from graftwork_serving.served_model import load_model
+from graftwork_serving.work_pool import WorkPool
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from graftwork.data_files.table_writer import AddRow, ColumnKind
+    from graftwork.progress import Reporter, Task
+    from graftwork.settings import Settings
+    from graftwork_serving.batch.answering import Answered
+    from graftwork_serving.batch.examples import Examples
+    from graftwork_serving.served_model import ServedModel
+
+ERROR_COLUMN = "error"
+_MAX_BATCH_SIZE = 64
+_MAX_IMAGE_PIXELS = 200_000_000
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """What to answer, and where to.
+
+    Attributes:
+        model: `NAME@ALIAS` or `NAME/VERSION` in the registry, or the path of a bundle directory.
+        data: path or URI of a folder of pictures, of one picture, or of a table.
+        result: table to write; ends in .csv, .jsonl or .parquet.
+        column: of a table: the one with the texts, or with the pictures' paths; None for `text` or `path`.
+        with_scores: whether the score of every label is written, too.
+        base_dir: folder that relative paths start at.
+    """
+
+    model: str
+    data: str
+    result: Path
+    column: str | None = None
+    with_scores: bool = False
+    base_dir: Path = field(default_factory=Path.cwd)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOutcome:
+    """What came of it; plain values only.
+
+    Attributes:
+        result: the table.
+        model: who answered.
+        version: which version of it.
+        examples: how many there were.
+        failed: how many could not be used; their rows say why.
+        seconds: from the first example to the last.
+        counts: how often each label was answered; empty where answers are numbers.
+    """
+
+    result: str
+    model: str
+    version: str
+    examples: int
+    failed: int
+    seconds: float
+    counts: dict[str, int]
+
+
+def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter) -> BatchOutcome:
+    """Answer every example of a folder or table.
+
+    An example that cannot be used has its reason in the column `error` and takes no other with it.
+
+    Args:
+        request: what to answer.
+        settings: where registry and caches are.
+        reporter: told how far the work is.
+
+    Raises:
+        SpecError: model, data or result cannot be used.
+        BundleError: the bundle was changed, or answers differently than in training.
+        PermanentError: no example at all could be used.
+    """
+    if table_kind(request.result.name) is None:
+        raise _problem("RESULT", str(request.result), "a name that ends in .csv, .jsonl or .parquet", "Change it.")
+    config = resolve_reference(request.model, base_dir=request.base_dir, settings=settings)
+    examples = list_examples(
+        request.data,
+        takes_text=config.takes_text,
+        column=request.column,
+        base_dir=request.base_dir,
+        cache_dir=settings.data_dir,
+    )
+    threads = len(os.sched_getaffinity(0))
+    options = EngineOptions(threads=threads, max_batch_size=_MAX_BATCH_SIZE)
+    model = load_model(config, options, max_image_pixels=_MAX_IMAGE_PIXELS)
+    columns = _columns(examples, model, with_scores=request.with_scores)
+    began = time.perf_counter()
+    with (
+        writing_table(request.result, columns) as add,
+        reporter.task("predict", len(examples.rows), "texts" if config.takes_text else "pictures") as task,
+    ):
+        sheet = _Sheet(model, add, task, with_scores=request.with_scores)
+        asyncio.run(_fill(sheet, examples, model, threads))
+        if examples.rows and len(sheet.failures) == len(examples.rows):
+            raise PermanentError(f"None of {len(examples.rows)} examples could be used. The first: {sheet.failures[0]}")
+    for failure in sheet.failures[:_NAMED]:
+        reporter.warn(failure)
+    return BatchOutcome(
+        result=str(request.result),
+        model=config.name,
+        version=config.version,
+        examples=len(examples.rows),
+        failed=len(sheet.failures),
+        seconds=time.perf_counter() - began,
+        counts=dict(sheet.counts.most_common()),
+    )
+
+
+class _Sheet:
+    """The table while it is written."""
+
+    def __init__(self, model: ServedModel, add: AddRow, task: Task, *, with_scores: bool) -> None:
+        self._answers = model.answers
+        self._add = add
+        self._task = task
+        self._with_scores = with_scores
+        self._width = len(model.answers.columns(with_scores=with_scores))
+        self.failures: list[str] = []
+        self.counts: Counter[str] = Counter()
+
+    def add(self, answered: Sequence[Answered]) -> None:
+        for each in answered:
+            cells = each.example.cells
+            if each.values is None:
+                self._add([*cells, *[None] * self._width, each.error])
+                self.failures.append(f"{cells[0]}: {each.error}")
+            else:
+                self._add([*cells, *self._answers.cells(each.values, with_scores=self._with_scores), None])
+                self.counts.update(self._answers.decisions(each.values[None])[0])
+        self._task.advance(len(answered))
+
+
+async def _fill(sheet: _Sheet, examples: Examples, model: ServedModel, threads: int) -> None:
+    pool = WorkPool(threads=threads)
+    try:
+        async for some in answers_to(examples.rows, model, pool, threads=threads):
+            sheet.add(some)
+    finally:
+        pool.close()
+
+
+def _columns(examples: Examples, model: ServedModel, *, with_scores: bool) -> dict[str, ColumnKind]:
+    ours: dict[str, ColumnKind] = {**model.answers.columns(with_scores=with_scores), ERROR_COLUMN: "text"}
+    taken = [name for name in examples.columns if name in ours]
+    if taken:
+        raise _problem(
+            "DATA",
+            f"a table with the column {' and '.join(taken)}",
+            "no column with the name of an answer's",
+            "Rename it: the result holds the table's columns beside the answers'.",
+        )
+    columns: dict[str, ColumnKind] = {}
+    for name in examples.columns:
+        columns[name] = "text"
+    return columns | ours
+
+
+def _problem(where: str, received: str, expected: str, fix: str) -> SpecError:
+    return SpecError(Problem(where=where, received=received, expected=expected, fix=fix))

@@ -1,0 +1,101 @@
+"""`graft batch-predict` on a real bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from graftwork.bundle.directory import Bundle
+from graftwork.cli.main import cli
+from graftwork.data_files.tables import read_table
+from graftwork.preprocess.image import ImageSpec, decode_image
+from tests.support.bundles import SMALL_LABELS, SMALL_SIDE, picture_bytes, small_model
+
+pytestmark = pytest.mark.integration
+
+_PICTURES = 70
+_SPEC = ImageSpec(height=SMALL_SIDE, width=SMALL_SIDE)
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of pictures, in the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GRAFT_HOME", str(tmp_path / "home"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(_PICTURES):
+        (folder / f"{number:03}.png").write_bytes(picture_bytes(seed=number))
+    return folder
+
+
+def _run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["batch-predict", *arguments])
+
+
+def test_answers_are_the_trained_model_s(photos: Path, small_bundle: Bundle) -> None:
+    """What Keras says of every picture, one by one."""
+    done = _run(str(small_bundle.path), "photos", "answers.csv", "--scores")
+    assert done.exit_code == 0, done.output
+    columns = ["file", "predicted_label", "predicted_score", *(f"score_{label}" for label in SMALL_LABELS), "error"]
+    table = read_table(Path("answers.csv"), "csv", columns)
+    assert list(table.columns) == columns
+    files = sorted(photos.iterdir())
+    assert [row.values[0] for row in table.rows] == [file.name for file in files]
+    pixels = np.stack([decode_image(file.read_bytes(), _SPEC) for file in files])
+    expected = small_model(seed=0).predict(pixels, verbose=0)
+    found = np.asarray([[float(cell) for cell in row.values[3:6]] for row in table.rows])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert [row.values[1] for row in table.rows] == [SMALL_LABELS[index] for index in found.argmax(axis=1)]
+    assert {row.values[-1] for row in table.rows} == {""}
+    assert len({row.values[1] for row in table.rows}) > 1
+
+
+def test_one_bad_picture_is_a_row_with_its_reason(photos: Path, small_bundle: Bundle) -> None:
+    """The others are answered, and it is told."""
+    (photos / "010.png").write_bytes(b"no picture")
+    done = _run(str(small_bundle.path), "photos", "answers.jsonl", "-o", "json")
+    assert done.exit_code == 0, done.output
+    assert '"failed": 1' in done.stdout
+    assert "010.png: the bytes are no picture" in done.output
+    rows = read_table(Path("answers.jsonl"), "jsonl", ["file", "predicted_label", "error"]).rows
+    assert rows[10].values == ("010.png", "", "the bytes are no picture in a known format")
+    assert all(row.values[1] and not row.values[2] for row in rows if row.number != 11)
+
+
+def test_where_nothing_can_be_used_nothing_is_written(photos: Path, small_bundle: Bundle) -> None:
+    """A table of errors alone would pass for a result."""
+    for file in photos.iterdir():
+        file.write_bytes(b"no picture")
+    done = _run(str(small_bundle.path), "photos", "answers.csv")
+    assert done.exit_code == 1
+    assert f"None of {_PICTURES} examples could be used. The first: 000.png: the bytes" in done.output
+    assert not Path("answers.csv").exists()
+
+
+def test_an_older_result_is_replaced_only_if_asked(photos: Path, small_bundle: Bundle) -> None:
+    """It may have taken a night."""
+    Path("answers.csv").write_text("precious")
+    done = _run(str(small_bundle.path), "photos", "answers.csv")
+    assert done.exit_code == 2
+    assert "answers.csv exists. Name another file, or add --overwrite." in done.output
+    assert Path("answers.csv").read_text() == "precious"
+    assert _run(str(small_bundle.path), "photos", "answers.csv", "--overwrite").exit_code == 0
+    assert Path("answers.csv").read_text().startswith("file,predicted_label")
+
+
+def test_columns_of_the_table_stay(photos: Path, small_bundle: Bundle) -> None:
+    """Beside the answers'; one of the same name is refused, and so is another kind of result."""
+    Path("t.csv").write_text("id,path\n7,photos/001.png\n8,photos/000.png\n")
+    done = _run(str(small_bundle.path), "t.csv", "answers.csv")
+    assert done.exit_code == 0, done.output
+    table = read_table(Path("answers.csv"), "csv", ["id", "path"])
+    assert table.columns == ("id", "path", "predicted_label", "predicted_score", "error")
+    assert [row.values for row in table.rows] == [("7", "photos/001.png"), ("8", "photos/000.png")]
+    again = _run(str(small_bundle.path), "answers.csv", "more.csv")
+    assert again.exit_code == 2
+    assert "DATA: received a table with the column predicted_label and predicted_score and error" in again.output
+    assert _run(str(small_bundle.path), "t.csv", "answers.xlsx").exit_code == 2
