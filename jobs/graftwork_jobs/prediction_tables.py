@@ -36,7 +36,7 @@ def write_predictions(
     """
     answers, target = answers_for(assessment.target.signature()), assessment.target
     given: dict[str, ColumnKind] = {_INPUT_COLUMNS[what]: "text"}
-    columns = {**given, **target.truth_columns(), **answers.columns(with_scores=True)}
+    columns = given | target.truth_columns() | answers.columns(with_scores=True)
     files = {name: folder / f"{name}.csv" for name in assessment.predictions if name in splits}
     for name, file in files.items():
         split = splits[name]

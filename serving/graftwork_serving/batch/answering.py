@@ -1,26 +1,41 @@
-"""Answers examples in their order with all threads of the machine, holding few of them in memory at a time."""
+"""Answers examples in their order with several threads, holding few of them in memory at a time."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from graftwork.data_files.fetch import FetchError
-from graftwork_serving.work_pool import ExampleError
+from graftwork.errors import GraftworkError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from graftwork_serving.batch.examples import BatchExample
-    from graftwork_serving.work_pool import Work, WorkPool
 
 # Examples put in order of size: texts of one length need no padding in a pass.
 _SORTED_AT_A_TIME = 512
-# Passes for which raw inputs are held in memory, for each thread.
-_PASSES_AHEAD = 3
+
+
+class Answering(Protocol):
+    """What is needed of a model; threads may call it at the same time."""
+
+    @property
+    def batch_size(self) -> int:
+        """Examples that make the best use of one pass."""
+        ...
+
+    def decode(self, data: bytes) -> NDArray[Any]:
+        """One raw input as the model takes it, without the batch dimension."""
+        ...
+
+    def predict(
+        self, examples: Sequence[NDArray[Any]], *, owners: Sequence[Any], alone: bool
+    ) -> Sequence[NDArray[np.float32]]:
+        """For each of some decoded examples what the model gives, in one pass."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,50 +53,68 @@ class Answered:
     error: str = ""
 
 
-async def answers_to(
-    examples: Sequence[BatchExample], model: Work, pool: WorkPool, *, threads: int
-) -> AsyncIterator[Sequence[Answered]]:
-    """Answer examples, some at a time.
+def answers_to(examples: Sequence[BatchExample], model: Answering, *, threads: int) -> Iterator[Answered]:
+    """Answer examples. Each thread reads, decodes and computes one pass after another.
 
     Args:
         examples: all of them.
         model: what answers.
-        pool: computes, with `threads` threads.
         threads: how many.
 
     Yields:
         Answers in the order of the examples.
     """
-    # A request is one example, so that one that cannot be used takes no other with it.
-    room = asyncio.Semaphore(_PASSES_AHEAD * threads * max(model.batch_size, 2))
-    pool.max_waiting = len(examples)
-
-    async def answer(example: BatchExample) -> Answered:
-        async with room:
-            try:
-                data = await asyncio.to_thread(example.read)
-                return Answered(example=example, values=(await pool.predict(model, [data]))[0])
-            except (ExampleError, FetchError) as error:
-                return Answered(example=example, error=str(error))
-
-    def begun(part: Sequence[BatchExample]) -> list[asyncio.Task[Answered]]:
-        order = sorted(range(len(part)), key=lambda index: part[index].size)
-        tasks = {index: asyncio.create_task(answer(part[index])) for index in order}
-        return [tasks[index] for index in range(len(part))]
-
-    ahead: list[asyncio.Task[Answered]] = []
-    try:
-        for part in _parts(examples):
-            # The next ones are begun before these are waited for, so that no thread runs dry in between.
-            under_way, ahead = ahead, begun(part)
-            if under_way:
-                yield await asyncio.gather(*under_way)
-        yield await asyncio.gather(*ahead)
-    finally:
-        for task in ahead:
-            task.cancel()
+    with ThreadPoolExecutor(threads, thread_name_prefix="graftwork-batch") as pool:
+        ahead: _Part = []
+        try:
+            for part in _slices(examples, _SORTED_AT_A_TIME):
+                # The next ones are begun before these are waited for, so that no thread runs dry in between.
+                under_way, ahead = ahead, _begin(pool, part, model)
+                yield from _in_order(under_way)
+            yield from _in_order(ahead)
+        finally:
+            # After an error, or when nobody wants the rest.
+            pool.shutdown(cancel_futures=True)
 
 
-def _parts(examples: Sequence[BatchExample]) -> Iterator[Sequence[BatchExample]]:
-    for start in range(0, len(examples), _SORTED_AT_A_TIME):
-        yield examples[start : start + _SORTED_AT_A_TIME]
+_Part = list[tuple[Sequence[int], "Future[list[Answered]]"]]
+"""Passes of examples that are put in order together: their places, and what they come to."""
+
+
+def _begin(pool: ThreadPoolExecutor, part: Sequence[BatchExample], model: Answering) -> _Part:
+    by_size = sorted(range(len(part)), key=lambda place: part[place].size)
+    return [
+        (places, pool.submit(_one_pass, [part[place] for place in places], model))
+        for places in _slices(by_size, model.batch_size)
+    ]
+
+
+def _in_order(part: _Part) -> Iterator[Answered]:
+    answered = {place: each for places, passed in part for place, each in zip(places, passed.result(), strict=True)}
+    for place in range(len(answered)):
+        yield answered[place]
+
+
+def _one_pass(examples: Sequence[BatchExample], model: Answering) -> list[Answered]:
+    inputs: list[NDArray[Any]] = []
+    errors: dict[int, str] = {}
+    for place, example in enumerate(examples):
+        try:
+            inputs.append(model.decode(example.read()))
+        except GraftworkError as error:
+            errors[place] = str(error)
+    values = iter(model.predict(inputs, owners=[model] * len(inputs), alone=False) if inputs else ())
+    return [
+        Answered(example=example, error=errors[place])
+        if place in errors
+        else Answered(example=example, values=next(values))
+        for place, example in enumerate(examples)
+    ]
+
+
+_Item = TypeVar("_Item")
+
+
+def _slices(items: Sequence[_Item], size: int) -> Iterator[Sequence[_Item]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

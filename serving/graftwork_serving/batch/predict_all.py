@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections import Counter
@@ -18,11 +17,8 @@ from graftwork_serving.batch.examples import list_examples
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.resolve import resolve_reference
 from graftwork_serving.served_model import load_model
-from graftwork_serving.work_pool import WorkPool
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from graftwork.data_files.table_writer import AddRow, ColumnKind
     from graftwork.progress import Reporter, Task
     from graftwork.settings import Settings
@@ -115,7 +111,8 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
         reporter.task("predict", len(examples.rows), "texts" if config.takes_text else "pictures") as task,
     ):
         sheet = _Sheet(model, add, task, with_scores=request.with_scores)
-        asyncio.run(_fill(sheet, examples, model, threads))
+        for answered in answers_to(examples.rows, model, threads=threads):
+            sheet.add(answered)
         if examples.rows and len(sheet.failures) == len(examples.rows):
             raise PermanentError(f"None of {len(examples.rows)} examples could be used. The first: {sheet.failures[0]}")
     for failure in sheet.failures[:_NAMED]:
@@ -143,25 +140,15 @@ class _Sheet:
         self.failures: list[str] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, answered: Sequence[Answered]) -> None:
-        for each in answered:
-            cells = each.example.cells
-            if each.values is None:
-                self._add([*cells, *[None] * self._width, each.error])
-                self.failures.append(f"{cells[0]}: {each.error}")
-            else:
-                self._add([*cells, *self._answers.cells(each.values, with_scores=self._with_scores), None])
-                self.counts.update(self._answers.decisions(each.values[None])[0])
-        self._task.advance(len(answered))
-
-
-async def _fill(sheet: _Sheet, examples: Examples, model: ServedModel, threads: int) -> None:
-    pool = WorkPool(threads=threads)
-    try:
-        async for some in answers_to(examples.rows, model, pool, threads=threads):
-            sheet.add(some)
-    finally:
-        pool.close()
+    def add(self, answered: Answered) -> None:
+        cells, values = answered.example.cells, answered.values
+        if values is None:
+            self._add([*cells, *[None] * self._width, answered.error])
+            self.failures.append(f"{cells[0]}: {answered.error}")
+        else:
+            self._add([*cells, *self._answers.cells(values, with_scores=self._with_scores), None])
+            self.counts.update(self._answers.decisions(values[None])[0])
+        self._task.advance()
 
 
 def _columns(examples: Examples, model: ServedModel, *, with_scores: bool) -> dict[str, ColumnKind]:
