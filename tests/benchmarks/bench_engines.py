@@ -3,8 +3,8 @@
     uv run --with onnxruntime --with tf2onnx --with onnx python -m tests.benchmarks.bench_engines [--rounds 3]
 
 Networks: EfficientNet-Lite0 (of the repository), MobileNetV2 and ResNet50V2 (random weights: speed does not depend on
-them), all at 224 px and in float32. `alone`: milliseconds of a pass over one picture with all cores; `together`: pictures
-a second of as many threads as there are cores, one picture a pass, each pass on one core. Sides take turns round by
+them), all at 224 px and in float32. `alone`: milliseconds of a pass over one picture with all cores; `together`: what
+as many threads as there are cores do in a second, one picture a pass, each pass on one core. Sides take turns round by
 round; each figure is the median. Outputs are compared with Keras' first.
 """
 
