@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from graftwork.metrics import ServingMetrics
@@ -18,6 +19,10 @@ _LEFT_OUT = {
     "gpu": "needs a GPU; run with: pytest -m gpu",
     "e2e": "needs a Kubernetes API server; run with: sh tests/e2e/run.sh",
 }
+
+# On a busy machine an example may take long for no reason of its own. All else as Hypothesis has it, in CI too.
+settings.register_profile("no-deadline", parent=settings.default, deadline=None)
+settings.load_profile("no-deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

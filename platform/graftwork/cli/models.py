@@ -127,7 +127,7 @@ def export(reference: str, destination: Path, output: Output) -> None:
 @output_option
 def remove(reference: str, yes: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Delete a version and its bundle for good; not one that an alias points to or that is served here."""
-    from graftwork.registry.references import VersionReference, parse_reference
+    from graftwork.spec.references import VersionReference, parse_reference
 
     parsed = parse_reference(reference)
     if not isinstance(parsed, VersionReference):

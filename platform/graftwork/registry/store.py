@@ -25,7 +25,10 @@ from graftwork.registry.alias_history import AliasMove, read_moves, version_befo
 from graftwork.registry.mlflow_client import RegistryError, connect, is_missing, is_taken, registry_errors
 from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel, Registration, ResolvedModel
 from graftwork.registry.reference_errors import bare_name, no_alias, still_named
-from graftwork.registry.references import (
+from graftwork.registry.tracking import Tracking
+from graftwork.registry.undo import Undo
+from graftwork.registry.version_tags import is_bundle_version, read_version, version_tags
+from graftwork.spec.references import (
     AliasReference,
     PathReference,
     VersionReference,
@@ -33,9 +36,6 @@ from graftwork.registry.references import (
     check_name,
     parse_reference,
 )
-from graftwork.registry.tracking import Tracking
-from graftwork.registry.undo import Undo
-from graftwork.registry.version_tags import is_bundle_version, read_version, version_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

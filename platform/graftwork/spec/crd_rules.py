@@ -201,6 +201,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     "ServedModel": (
         Rule(
+            rule="!self.model.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?[@:]v?[0-9]+$')",
+            message="expected `model` as NAME/VERSION or NAME@ALIAS: write flowers/3 for version 3",
+        ),
+        Rule(
             rule="!has(self.traffic) || !has(self.shadow)",
             message="`traffic` of a `shadow`: remove one, a shadow never answers",
         ),

@@ -15,6 +15,7 @@ from graftwork.spec.endpoint_observation import Drift, PredictionLog
 from graftwork.spec.engine import EngineName
 from graftwork.spec.placement import EndpointPlacement
 from graftwork.spec.precision import Precision
+from graftwork.spec.references import REFERENCES, version_as_elsewhere
 from graftwork.spec.repository import Repository
 from graftwork.spec.rollout import Rollout
 from graftwork.spec.traffic import Share, name_in_requests, share_problems
@@ -40,8 +41,17 @@ class ServedModel(SpecModel):
         return self.name or name_in_requests(self.model)
 
     @model_validator(mode="after")
-    def _answers_or_shadows(self) -> Self:
+    def _is_named_as_here_and_answers_or_shadows(self) -> Self:
+        meant = version_as_elsewhere(self.model)
         refuse_if_any(
+            Inconsistency(
+                at=("model",),
+                received=f"`{self.model}`, a number behind a model's name",
+                expected=REFERENCES,
+                fix=f"Write `{meant.name}/{meant.version}` for version {meant.version}.",
+            )
+            if meant is not None
+            else None,
             Inconsistency(
                 at=("traffic",),
                 received="`traffic` of a `shadow`",
@@ -50,7 +60,7 @@ class ServedModel(SpecModel):
                 involves=(("shadow",),),
             )
             if self.traffic is not None and self.shadow is not None
-            else None
+            else None,
         )
         return self
 

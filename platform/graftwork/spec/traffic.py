@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from graftwork.spec.base import Inconsistency
+from graftwork.spec.references import AliasReference, PathReference, VersionReference, parse_reference
 
 WHOLE_PERCENT = 100
-_REGISTERED = re.compile(r"([a-z0-9](?:[-a-z0-9]*[a-z0-9])?)(?:@[a-z0-9-]+|/[0-9]+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,11 @@ class Share:
 
 def name_in_requests(reference: str) -> str:
     """The name that requests use for a model whose entry gives none: the registered one, or the bundle directory's."""
-    if match := _REGISTERED.fullmatch(reference):
-        return match[1]
-    return name_of_bundle(PurePath(reference))
+    match parse_reference(reference):
+        case PathReference(path=path):
+            return name_of_bundle(PurePath(path))
+        case AliasReference(name=name) | VersionReference(name=name):
+            return name
 
 
 def name_of_bundle(path: PurePath) -> str:

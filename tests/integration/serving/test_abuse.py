@@ -84,7 +84,6 @@ def _abuse(watched: Watched, *, requests: int) -> None:
     """Send requests made from the document and as many made from bytes, half of `requests` each."""
     quiet = settings(
         max_examples=requests // 2,
-        deadline=None,
         database=None,
         phases=(Phase.generate,),
         suppress_health_check=(HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large),

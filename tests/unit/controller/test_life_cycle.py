@@ -504,7 +504,7 @@ def _undisturbed() -> Setting:
     return setting
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(kills=st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=4))
 def test_killed_anywhere_the_end_is_the_same(kills: list[tuple[int, bool]]) -> None:
     """Killed before or after any writes, the restarted operator ends with the same objects, each made once."""

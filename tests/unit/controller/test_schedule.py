@@ -253,7 +253,7 @@ def _three_nights(nights: Nights, look: Callable[[], None]) -> None:
         look()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(kills=st.sets(st.tuples(st.integers(1, 30), st.booleans()), min_size=1, max_size=4))
 def test_killed_anywhere_each_time_has_one_run(kills: set[tuple[int, bool]]) -> None:
     """Killed before or after any writes, the restarted operator makes the same runs, each once."""

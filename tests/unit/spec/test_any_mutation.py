@@ -100,21 +100,21 @@ def _check(text: str) -> list[Problem]:
 
 
 @given(_mutated())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_mutation_of_a_valid_spec_is_valid_or_explained(content: Any) -> None:
     """Changing, removing, renaming or adding anything gives a spec or well-formed problems, never an exception."""
     _check(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 @given(st.text(alphabet=st.sampled_from("ab: -[]{}&*!|>'\"#%@\n\t~<?,1."), max_size=60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_is_valid_or_explained(text: str) -> None:
     """Text that is hardly YAML gives well-formed problems, never an exception."""
     assert _check(text)
 
 
 @given(st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_damaged_file_is_valid_or_explained(data: st.DataObject) -> None:
     """A valid file with some characters overwritten gives a spec or well-formed problems."""
     text = yaml.safe_dump(JOB, sort_keys=False)

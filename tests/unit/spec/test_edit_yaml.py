@@ -108,7 +108,7 @@ _PLAIN = st.recursive(
 
 
 @given(_PLAIN)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_value_is_read_as_it_was_meant(value: Any) -> None:
     """Whatever looks like a number, a boolean or YAML's own marks."""
     documents, problems = parse_documents(f"a: {{b: {flow(value)}}}\n", str(Path("x")))

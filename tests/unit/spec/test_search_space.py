@@ -142,7 +142,7 @@ _RANGES = st.one_of(
 
 
 @given(st.dictionaries(_PATHS, _RANGES, min_size=1, max_size=3), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_trial_of_an_accepted_space_is_a_valid_job(space: dict[str, Any], seed: int) -> None:
     """Whatever is drawn."""
     content = changed(searched(space, trials=6), ("spec", "training", "seed"), seed)

@@ -84,7 +84,7 @@ _QuotingDumper.add_representer(
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=8), _PLAIN, min_size=1, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_reads_what_pyyaml_writes(content: dict[str, Any]) -> None:
     """Everything PyYAML writes comes back equal, and every value knows a line."""
     text = yaml.dump(content, Dumper=_QuotingDumper)

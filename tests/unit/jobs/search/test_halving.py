@@ -93,7 +93,7 @@ def _simulate(curves: list[list[float]], concurrent: int, seed: int) -> set[int]
     st.integers(2, 6),
     st.integers(0, 1000),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_same_trials_are_ended_whatever_the_speed(curves: list[list[float]], concurrent: int, seed: int) -> None:
     """One at a time or several, in any order of arrival; and nobody waits for ever."""
     assert _simulate(curves, concurrent, seed) == _simulate(curves, 1, 0)

@@ -119,7 +119,7 @@ _SPECS = st.builds(
 
 
 @given(_FINDINGS, _SPECS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_suggestion_is_a_valid_spec(findings: list[dict[str, Any]], content: dict[str, Any]) -> None:
     """Whatever was found in whatever spec; each change is told with what was there before, and the input stays."""
     before = copy.deepcopy(content)

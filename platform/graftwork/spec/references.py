@@ -40,6 +40,8 @@ class PathReference:
     path: str
 
 
+REFERENCES = "NAME/VERSION, NAME@ALIAS or the path of a bundle directory"
+"""What a reference may be."""
 ModelReference = AliasReference | VersionReference | PathReference
 
 
@@ -51,13 +53,14 @@ def parse_reference(text: str) -> ModelReference:
     Raises:
         SpecError: it looks like a version as it is written elsewhere, such as `flowers@3`.
     """
-    if match := _AS_ELSEWHERE.fullmatch(text):
+    if meant := version_as_elsewhere(text):
         raise SpecError(
             Problem(
                 where=text,
                 received="a number behind a model's name",
-                expected="NAME/VERSION, NAME@ALIAS or the path of a bundle directory",
-                fix=f"Write {match[1]}/{match[2]} for version {match[2]}, or ./{text} for a directory of that name.",
+                expected=REFERENCES,
+                fix=f"Write {meant.name}/{meant.version} for version {meant.version}, or ./{text} for a directory of "
+                "that name.",
             )
         )
     if match := _BY_ALIAS.fullmatch(text):
@@ -65,6 +68,12 @@ def parse_reference(text: str) -> ModelReference:
     if match := _BY_VERSION.fullmatch(text):
         return VersionReference(name=match[1], version=int(match[2]))
     return PathReference(path=text)
+
+
+def version_as_elsewhere(text: str) -> VersionReference | None:
+    """The version that a reference means if it is written as other registries write it, such as `flowers@3`."""
+    match = _AS_ELSEWHERE.fullmatch(text)
+    return None if match is None else VersionReference(name=match[1], version=int(match[2]))
 
 
 def check_name(name: str) -> None:

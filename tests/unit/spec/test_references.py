@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from graftwork.errors import SpecError
-from graftwork.registry.references import (
+from graftwork.spec.references import (
     AliasReference,
     PathReference,
     VersionReference,
