@@ -6,8 +6,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 from graftwork.metrics import ServingMetrics
@@ -21,8 +21,8 @@ _LEFT_OUT = {
 }
 
 # On a busy machine an example may take long for no reason of its own. All else as Hypothesis has it, in CI too.
-settings.register_profile("no-deadline", parent=settings.default, deadline=None)
-settings.load_profile("no-deadline")
+hypothesis.settings.register_profile("no-deadline", parent=hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
