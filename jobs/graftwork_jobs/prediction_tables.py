@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from graftwork.bundle.answers import answers_for
 from graftwork.data_files.table_writer import writing_table
+from graftwork.spec.tasks import INPUT_COLUMNS
 
 if TYPE_CHECKING:
     from graftwork.data_files.table_writer import ColumnKind
     from graftwork.spec.tasks import InputKind
     from graftwork_jobs.assessment import Assessment
     from graftwork_jobs.data.index import Split
-
-_INPUT_COLUMNS: dict[InputKind, str] = {"image": "path", "text": "text"}
 
 
 def write_predictions(
@@ -35,7 +34,7 @@ def write_predictions(
         The table of each test set.
     """
     answers, target = answers_for(assessment.target.signature()), assessment.target
-    given: dict[str, ColumnKind] = {_INPUT_COLUMNS[what]: "text"}
+    given: dict[str, ColumnKind] = {INPUT_COLUMNS[what]: "text"}
     columns = given | target.truth_columns() | answers.columns(with_scores=True)
     files = {name: folder / f"{name}.csv" for name in assessment.predictions if name in splits}
     for name, file in files.items():

@@ -100,7 +100,7 @@ def remove_run(settings: Settings, paths: RunPaths) -> None:
 
 def _sweep(paths: RunPaths) -> None:
     """Delete what a killed process was still writing: all of it has a temporary name, and nobody else is at it."""
-    for folder in (paths.root, paths.root / "predictions"):
+    for folder in (paths.root, paths.predictions_dir):
         for left in folder.glob(".*"):
             if left == paths.lock_file:
                 continue

@@ -198,23 +198,30 @@ def resolve_reference(reference: str, *, base_dir: Path, settings: Settings) -> 
         SpecError: there is no such model or bundle.
         BundleError: it was changed.
     """
-    return _resolve(ServedModel(model=reference), reference, base_dir=base_dir, settings=settings)
-
-
-def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
     source = _find(reference, base_dir=base_dir, settings=settings)
     bundle = source.bundle
     return ModelConfig(
-        name=model.name or source.name,
+        name=source.name,
         version=source.version or bundle.digest[:_VERSION_DIGITS],
         path=str(bundle.path),
         digest=bundle.digest,
-        reference=model.model,
+        reference=reference,
         source=str(bundle.path) if source.version is None else f"{source.name}/{source.version}",
-        alias=source.alias if reference == model.model else named_alias(model.model),
+        alias=source.alias,
         takes_text=isinstance(bundle.manifest.input, TextSignature),
-        traffic=WHOLE_PERCENT if model.traffic is None else model.traffic,
-        shadow=model.shadow,
+    )
+
+
+def _resolve(model: ServedModel, reference: str, *, base_dir: Path, settings: Settings) -> ModelConfig:
+    found = resolve_reference(reference, base_dir=base_dir, settings=settings)
+    return found.model_copy(
+        update={
+            "name": model.name or found.name,
+            "reference": model.model,
+            "alias": found.alias if reference == model.model else named_alias(model.model),
+            "traffic": WHOLE_PERCENT if model.traffic is None else model.traffic,
+            "shadow": model.shadow,
+        }
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ from graftwork.whole_file import replacing, write_whole
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
+
+
+_ZIP = "zip://"
 
 
 class FetchError(GraftworkError):
@@ -35,7 +39,8 @@ def absolute_uri(uri: str, base_dir: Path) -> str:
     """A plain path as an absolute one, starting at `base_dir`; a remote URI as it is."""
     if is_remote(uri):
         return uri
-    path = Path(uri.removeprefix("file://") if _is_file_uri(uri) else uri).expanduser()
+    # Unlike Path's own, it leaves `~name` as it is where there is no such user.
+    path = os.path.expanduser(uri.removeprefix("file://") if _is_file_uri(uri) else uri)  # noqa: PTH111
     return os.path.normpath(base_dir.absolute() / path)
 
 
@@ -45,15 +50,38 @@ def open_file_system(uri: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         FetchError: unknown protocol, missing driver package, or the outer archive cannot be reached.
     """
-    from fsspec.core import url_to_fs
-
     try:
-        file_system, path = url_to_fs(uri)
+        if uri.startswith(_ZIP) and "::" in uri:
+            path, _, archive = uri.removeprefix(_ZIP).partition("::")
+            return _zip_archive(archive, _state_of(archive)), path
+        file_system, path = _file_system(uri)
     except FileNotFoundError as error:
         raise MissingFileError(f"{uri}: nothing is there ({error})") from error
     except Exception as error:
         raise FetchError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
     return file_system, path
+
+
+def _file_system(uri: str) -> tuple[AbstractFileSystem, str]:
+    from fsspec.core import url_to_fs
+
+    file_system, path = url_to_fs(uri)
+    return file_system, path
+
+
+@lru_cache(maxsize=8)
+def _zip_archive(archive: str, state: tuple[int, int] | None) -> AbstractFileSystem:
+    """An archive, opened once: its directory is read each time, and has an entry for every picture."""
+    del state
+    return _file_system(f"{_ZIP}::{archive}")[0]
+
+
+def _state_of(archive: str) -> tuple[int, int] | None:
+    """What tells a local archive from an older one of its name; a remote one is taken not to change meanwhile."""
+    if is_remote(archive):
+        return None
+    found = Path(archive.removeprefix("file://")).stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
@@ -107,8 +135,8 @@ def read_bytes(uri: str) -> bytes:
             return Path(absolute_uri(uri, Path.cwd())).read_bytes()
         except FileNotFoundError as error:
             raise MissingFileError(f"{uri}: nothing is there") from error
-        except OSError as error:
-            raise FetchError(f"{uri}: cannot be read ({error.strerror or error})") from error
+        except (OSError, ValueError) as error:  # ValueError: a path that no system has, such as one with a NUL
+            raise FetchError(f"{uri}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     file_system, path = open_file_system(uri)
     try:
         content: bytes = file_system.cat_file(path)

@@ -31,6 +31,9 @@ PICTURE_SUFFIXES = frozenset(
 )
 """How names of pictures that can be read end, in lower case."""
 
+LABEL_SEPARATOR = "|"
+"""Between several labels in one cell of a table."""
+
 _TABLE_KINDS: dict[str, TableKind] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
 
 
@@ -41,8 +44,11 @@ def is_picture(name: str) -> bool:
 
 def table_kind(uri: str) -> TableKind | None:
     """What kind of table a file or URI is called like; None for none."""
-    return _TABLE_KINDS.get(_suffix(uri.partition("::")[0]))
+    return _TABLE_KINDS.get(_suffix(uri))
 
 
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
+def _suffix(uri: str) -> str:
+    path = uri.partition("::")[0]
+    if "://" in path:
+        path = path.partition("?")[0]  # signed URLs
+    return PurePosixPath(path).suffix.lower()

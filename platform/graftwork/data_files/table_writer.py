@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from graftwork.data_files.kinds import table_kind
+from graftwork.data_files.kinds import LABEL_SEPARATOR, table_kind
 from graftwork.whole_file import replacing
 
 if TYPE_CHECKING:
@@ -21,9 +21,9 @@ Cell: TypeAlias = "str | float | list[str] | None"
 """What stands in a column of a row; None for nothing."""
 AddRow = Callable[[Sequence[Cell]], None]
 
-LABEL_SEPARATOR = "|"
-"""Between the labels of one CSV cell; what jobs read by default."""
 _ROWS_AT_A_TIME = 4096
+# What stands for characters that UTF-8 does not have: names of files in another encoding, halves of surrogate pairs.
+_UNPRINTABLE = "backslashreplace"
 
 
 @contextmanager
@@ -49,17 +49,23 @@ def writing_table(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[Add
 
 @contextmanager
 def _writing_csv(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
-    with file.open("w", encoding="utf-8", newline="") as stream:
+    with file.open("w", encoding="utf-8", errors=_UNPRINTABLE, newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(columns)
-        yield lambda row: writer.writerow(
-            LABEL_SEPARATOR.join(cell) if isinstance(cell, list) else cell for cell in row
-        )
+        # The writer does not quote a lone carriage return, which readers take for the end of a row.
+        quoting = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+        def add(row: Sequence[Cell]) -> None:
+            cells = [LABEL_SEPARATOR.join(cell) if isinstance(cell, list) else cell for cell in row]
+            returns = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+            (quoting if returns else writer).writerow(cells)
+
+        add([*columns])
+        yield add
 
 
 @contextmanager
 def _writing_jsonl(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[AddRow]:
-    with file.open("w", encoding="utf-8") as stream:
+    with file.open("w", encoding="utf-8", errors=_UNPRINTABLE) as stream:
         yield lambda row: print(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False), file=stream)
 
 
@@ -68,7 +74,7 @@ def _writing_parquet(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    schema = pa.schema([(name, _arrow_type(kind)) for name, kind in columns.items()])
+    schema = pa.schema([(_printable(name), _arrow_type(kind)) for name, kind in columns.items()])
     rows: list[Sequence[Cell]] = []
     with pq.ParquetWriter(file, schema) as writer:
 
@@ -78,12 +84,19 @@ def _writing_parquet(file: Path, columns: Mapping[str, ColumnKind]) -> Iterator[
                 rows.clear()
 
         def add(row: Sequence[Cell]) -> None:
-            rows.append(row)
+            rows.append([_printable(cell) for cell in row])
             if len(rows) == _ROWS_AT_A_TIME:
                 write()
 
         yield add
         write()
+
+
+def _printable(cell: Any) -> Any:
+    """A cell, or name of a column, as UTF-8 can say it."""
+    if not isinstance(cell, str) or cell.isascii():
+        return cell
+    return cell.encode("utf-8", _UNPRINTABLE).decode("utf-8")
 
 
 def _arrow_type(kind: ColumnKind) -> pa.DataType:

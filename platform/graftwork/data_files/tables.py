@@ -1,6 +1,7 @@
 """Reads columns of a table of examples: CSV, JSON Lines or Parquet.
 
-Every value comes back as text, without spaces around. What columns mean is up to the caller.
+Every value comes back as text, without spaces around: a list of texts as the labels of one cell, other nested values as
+JSON. What columns mean is up to the caller.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from graftwork.data_files.kinds import TableKind
+from graftwork.data_files.kinds import LABEL_SEPARATOR, TableKind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # No column can be called so: a header has no line break at its end.
 _SURPLUS = "\n"
@@ -51,13 +55,13 @@ class Table:
     rows: tuple[TableRow, ...]
 
 
-def read_table(file: Path, kind: TableKind, wanted: Sequence[str]) -> Table:
+def read_table(file: Path, kind: TableKind, wanted: Sequence[str] | None) -> Table:
     """Read columns of a table.
 
     Args:
         file: a local file.
         kind: how it is stored.
-        wanted: names of the columns to read.
+        wanted: names of the columns to read; None for all but those of bytes, such as pictures in Parquet.
 
     Raises:
         TableError: the file cannot be read as such a table.
@@ -76,7 +80,7 @@ def row_word(kind: TableKind) -> str:
     return "row" if kind == "parquet" else "line"
 
 
-def _read_csv(file: Path, wanted: Sequence[str]) -> Table:
+def _read_csv(file: Path, wanted: Sequence[str] | None) -> Table:
     # The module's own limit of 128 KiB a field is below the length of long documents.
     csv.field_size_limit(sys.maxsize)
     # utf-8-sig: spreadsheets put a byte-order mark in front.
@@ -88,8 +92,11 @@ def _read_csv(file: Path, wanted: Sequence[str]) -> Table:
             columns = tuple(column.strip() for column in reader.fieldnames or [])
             reader.fieldnames = columns
             read = reader.line_num
-            if not set(wanted) <= set(columns):
+            if wanted is None or not set(wanted) <= set(columns):
                 _check_separator(columns)
+            if wanted is None:
+                wanted = columns
+            if not set(wanted) <= set(columns):
                 return Table(columns=columns, rows=())
             rows = []
             for row in _as_wide_as_the_header(reader, len(columns)):
@@ -130,15 +137,19 @@ def _as_wide_as_the_header(reader: csv.DictReader[str], width: int) -> Iterator[
         yield row
 
 
-def _read_jsonl(file: Path, wanted: Sequence[str]) -> Table:
+def _read_jsonl(file: Path, wanted: Sequence[str] | None) -> Table:
     columns: dict[str, None] = {}
-    rows = []
+    entries: list[tuple[int, dict[str, str]]] = []
     try:
         for number, entry in _json_lines(file):
             columns.update(dict.fromkeys(entry))
-            rows.append(TableRow(number=number, values=tuple(_text(entry.get(name)) for name in wanted)))
+            kept = {name: _text(entry.get(name)) for name in (entry if wanted is None else wanted)}
+            entries.append((number, kept))
     except UnicodeDecodeError as error:
         raise TableError(_not_utf8(file)) from error
+    if wanted is None:
+        wanted = tuple(columns)
+    rows = (TableRow(number=number, values=tuple(kept.get(name, "") for name in wanted)) for number, kept in entries)
     return Table(columns=tuple(columns), rows=tuple(rows) if set(wanted) <= set(columns) else ())
 
 
@@ -156,12 +167,15 @@ def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, entry
 
 
-def _read_parquet(file: Path, wanted: Sequence[str]) -> Table:
+def _read_parquet(file: Path, wanted: Sequence[str] | None) -> Table:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        columns = tuple(pq.read_schema(file).names)
+        schema = pq.read_schema(file)
+        columns = tuple(schema.names)
+        if wanted is None:
+            wanted = columns = tuple(field.name for field in schema if not _is_binary(field.type))
         if not set(wanted) <= set(columns):
             return Table(columns=columns, rows=())
         table = pq.read_table(file, columns=list(dict.fromkeys(wanted)))
@@ -175,12 +189,22 @@ def _read_parquet(file: Path, wanted: Sequence[str]) -> Table:
     )
 
 
+def _is_binary(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return any(is_kind(kind) for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view))
+
+
 def _text(value: object) -> str:
     match value:
         case None:
             return ""
         case bool():
             return str(value).lower()
+        case list() if all(isinstance(each, str) for each in value):
+            return LABEL_SEPARATOR.join(value)
+        case list() | dict():
+            return json.dumps(value, ensure_ascii=False, default=str)
         case _:
             return str(value).strip()
 

@@ -7,7 +7,9 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_snake
 
+from graftwork.data_files.kinds import LABEL_SEPARATOR
 from graftwork.spec.base import Fraction, Inconsistency, Name, SpecModel, Text, Uri, exactly_one, refuse_if_any
+from graftwork.spec.tasks import INPUT_COLUMNS
 
 PixelSize = Annotated[int, Field(ge=16, le=2048)]
 
@@ -35,9 +37,9 @@ class DataSource(SpecModel):
     """Table or folder: a path (relative to the spec file) or any URI fsspec can read."""
     format: Format = "auto"
     """`auto` looks at the name: `.csv`, `.jsonl`, `.parquet`, otherwise a folder of pictures."""
-    path_column: Text = "path"
+    path_column: Text = INPUT_COLUMNS["image"]
     """Pictures: table column with the picture's path or URI, relative to the table."""
-    text_column: Text = "text"
+    text_column: Text = INPUT_COLUMNS["text"]
     """Texts: table column with the text."""
     label_column: Text = "label"
     """Table column with the class name."""
@@ -52,9 +54,9 @@ class SplitSource(SpecModel):
     """Table or folder, as in `data.train`."""
     format: Format = "auto"
     """As in `data.train`."""
-    path_column: Text = "path"
+    path_column: Text = INPUT_COLUMNS["image"]
     """As in `data.train`."""
-    text_column: Text = "text"
+    text_column: Text = INPUT_COLUMNS["text"]
     """As in `data.train`."""
     label_column: Text = "label"
     """As in `data.train`."""
@@ -109,7 +111,7 @@ class Data(SpecModel):
     target_columns: Annotated[list[Text], Field(min_length=1)] | None = None
     """Table columns with what to predict, in all data sets alike: the numbers of a regression, or one column a label
     (1 or 0, true or false) of a multi-label task. Regression needs them."""
-    label_separator: Annotated[str, Field(min_length=1, max_length=8)] = "|"
+    label_separator: Annotated[str, Field(min_length=1, max_length=8)] = LABEL_SEPARATOR
     """Multi-label tasks without `targetColumns`: what stands between the labels in a cell of `labelColumn`."""
     label_order: Annotated[list[Text], Field(min_length=3)] | None = None
     """Ordinal tasks: all labels, from the lowest to the highest. With two, use a classification."""

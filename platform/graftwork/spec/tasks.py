@@ -22,6 +22,9 @@ Task = Literal[
 InputKind = Literal["image", "text"]
 """What the model takes."""
 
+INPUT_COLUMNS: dict[InputKind, str] = {"image": "path", "text": "text"}
+"""The column of a table that holds the inputs, unless another one is named."""
+
 TargetKind = Literal["classes", "multilabel", "numbers", "levels"]
 """What it is to find: one class of several, any number of labels, numbers, or one level of an order."""
 

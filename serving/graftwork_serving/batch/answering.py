@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from graftwork.errors import GraftworkError
 
@@ -14,28 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from graftwork_serving.batch.examples import BatchExample
+    from graftwork_serving.work_pool import Work
 
 # Examples put in order of size: texts of one length need no padding in a pass.
 _SORTED_AT_A_TIME = 512
-
-
-class Answering(Protocol):
-    """What is needed of a model; threads may call it at the same time."""
-
-    @property
-    def batch_size(self) -> int:
-        """Examples that make the best use of one pass."""
-        ...
-
-    def decode(self, data: bytes) -> NDArray[Any]:
-        """One raw input as the model takes it, without the batch dimension."""
-        ...
-
-    def predict(
-        self, examples: Sequence[NDArray[Any]], *, owners: Sequence[Any], alone: bool
-    ) -> Sequence[NDArray[np.float32]]:
-        """For each of some decoded examples what the model gives, in one pass."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +35,12 @@ class Answered:
     error: str = ""
 
 
-def answers_to(examples: Sequence[BatchExample], model: Answering, *, threads: int) -> Iterator[Answered]:
+def answers_to(examples: Sequence[BatchExample], model: Work, *, threads: int) -> Iterator[Answered]:
     """Answer examples. Each thread reads, decodes and computes one pass after another.
 
     Args:
         examples: all of them.
-        model: what answers.
+        model: what answers; threads call it at the same time.
         threads: how many.
 
     Yields:
@@ -81,7 +63,7 @@ _Part = list[tuple[Sequence[int], "Future[list[Answered]]"]]
 """Passes of examples that are put in order together: their places, and what they come to."""
 
 
-def _begin(pool: ThreadPoolExecutor, part: Sequence[BatchExample], model: Answering) -> _Part:
+def _begin(pool: ThreadPoolExecutor, part: Sequence[BatchExample], model: Work) -> _Part:
     by_size = sorted(range(len(part)), key=lambda place: part[place].size)
     return [
         (places, pool.submit(_one_pass, [part[place] for place in places], model))
@@ -95,7 +77,7 @@ def _in_order(part: _Part) -> Iterator[Answered]:
         yield answered[place]
 
 
-def _one_pass(examples: Sequence[BatchExample], model: Answering) -> list[Answered]:
+def _one_pass(examples: Sequence[BatchExample], model: Work) -> list[Answered]:
     inputs: list[NDArray[Any]] = []
     errors: dict[int, str] = {}
     for place, example in enumerate(examples):

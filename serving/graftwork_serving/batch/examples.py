@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from graftwork.data_files.fetch import (
@@ -18,12 +19,14 @@ from graftwork.data_files.fetch import (
 )
 from graftwork.data_files.folder_tree import below, folder_tree
 from graftwork.data_files.kinds import is_picture, table_kind
-from graftwork.data_files.tables import TableError, read_table
+from graftwork.data_files.tables import TableError, read_table, row_word
 from graftwork.errors import Problem, SpecError
 from graftwork.near_names import did_you_mean
+from graftwork.spec.tasks import INPUT_COLUMNS
 
 if TYPE_CHECKING:
     from graftwork.data_files.kinds import TableKind
+    from graftwork.spec.tasks import InputKind
 
 FILE_COLUMN = "file"
 """Names the pictures of a folder, by their paths below it."""
@@ -35,11 +38,13 @@ class BatchExample:
     """One of them.
 
     Attributes:
+        place: where to find it, for messages.
         cells: what is already known of it, in the order of the columns.
         size: what it costs, in no unit; examples of like size go well together.
         read: gives the raw input; raises `FetchError` if there is none.
     """
 
+    place: str
     cells: tuple[str, ...]
     size: int
     read: Callable[[], bytes]
@@ -72,9 +77,10 @@ def list_examples(data: str, *, takes_text: bool, column: str | None, base_dir: 
         SpecError: there is nothing that the model takes.
     """
     uri, kind = absolute_uri(data, base_dir), table_kind(data)
+    what: InputKind = "text" if takes_text else "image"
     try:
         if kind is not None:
-            return _rows(uri, kind, column or ("text" if takes_text else "path"), takes_text, cache_dir)
+            return _rows(uri, kind, column or INPUT_COLUMNS[what], what, cache_dir)
         if takes_text:
             raise _problem(data, "a table (.csv, .jsonl, .parquet) with a column of texts", "Name such a file.")
         if column is not None:
@@ -91,50 +97,62 @@ def list_examples(data: str, *, takes_text: bool, column: str | None, base_dir: 
 
 
 def _pictures(uri: str, given: str) -> Examples:
-    if not is_remote(uri) and Path(uri).is_file():
-        return Examples(columns=(FILE_COLUMN,), rows=(_picture(uri, (Path(uri).name,)),))
+    if is_picture(uri) and (is_remote(uri) or Path(uri).is_file()):
+        name = PurePosixPath(uri.partition("::")[0]).name
+        return Examples(columns=(FILE_COLUMN,), rows=(_picture(uri, name, (name,)),))
     files = sorted(file for file in folder_tree(uri).files if is_picture(file))
     if not files:
         raise _problem(f"{given}, which holds no picture", "a folder with pictures, or a table", "Check the path.")
-    return Examples(columns=(FILE_COLUMN,), rows=tuple(_picture(below(uri, file), (file,)) for file in files))
+    return Examples(columns=(FILE_COLUMN,), rows=tuple(_picture(below(uri, file), file, (file,)) for file in files))
 
 
-def _rows(uri: str, kind: TableKind, column: str, takes_text: bool, cache_dir: Path) -> Examples:  # noqa: FBT001 (from the public function, by its name)
-    file = local_path(uri, cache_dir, refresh=True)
+def _rows(uri: str, kind: TableKind, column: str, what: InputKind, cache_dir: Path) -> Examples:
     try:
-        columns = read_table(file, kind, ()).columns
-        if column not in columns:
-            raise _problem(
-                f"column {column}",
-                f"one of the table's columns: {', '.join(columns) or 'it has none'}",
-                did_you_mean(column, columns) or "Name the column with --column.",
-            )
-        table = read_table(file, kind, columns)
+        table = read_table(local_path(uri, cache_dir, refresh=True), kind, None)
     except TableError as error:
         raise _problem(f"{uri}, which is no readable {kind} file ({error})", f"a {kind} file", "Mend it.") from error
-    at = columns.index(column)
+    if column not in table.columns:
+        raise _problem(
+            f"column {column}",
+            f"one of the table's columns: {', '.join(table.columns) or 'it has none'}",
+            did_you_mean(column, table.columns) or "Name the column with --column.",
+        )
+    twice = [name for name, count in Counter(table.columns).items() if count > 1]
+    if twice:
+        raise _problem(
+            f"{uri} with several columns called {' and '.join(map(repr, twice))}",
+            "columns of different names, which the result has, too",
+            "Rename or remove them.",
+        )
+    at, word = table.columns.index(column), row_word(kind)
     return Examples(
-        columns=columns,
+        columns=table.columns,
         rows=tuple(
-            _text(row.values[at], row.values)
-            if takes_text
-            else _picture(beside_table(uri, row.values[at]) if row.values[at] else "", row.values)
+            _text(row.values[at], f"{word} {row.number}", row.values)
+            if what == "text"
+            else _picture(
+                beside_table(uri, row.values[at]) if row.values[at] else "", f"{word} {row.number}", row.values
+            )
             for row in table.rows
         ),
     )
 
 
-def _picture(uri: str, cells: tuple[str, ...]) -> BatchExample:
+def _picture(uri: str, place: str, cells: tuple[str, ...]) -> BatchExample:
     def read() -> bytes:
         if not uri:
             raise FetchError("the path is empty")
         return read_bytes(uri)
 
-    return BatchExample(cells=cells, size=1, read=read)
+    return BatchExample(place=place, cells=cells, size=1, read=read)
 
 
-def _text(text: str, cells: tuple[str, ...]) -> BatchExample:
-    return BatchExample(cells=cells, size=len(text), read=text.encode)
+def _text(text: str, place: str, cells: tuple[str, ...]) -> BatchExample:
+    def read() -> bytes:
+        # Halves of surrogate pairs, which JSON can hold, are for the decoder to refuse.
+        return text.encode("utf-8", "surrogatepass")
+
+    return BatchExample(place=place, cells=cells, size=len(text), read=read)
 
 
 def _problem(received: str, expected: str, fix: str) -> SpecError:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from graftwork.data_files.kinds import table_kind
 from graftwork.data_files.table_writer import writing_table
 from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.preprocess.image import DEFAULT_MAX_PIXELS
 from graftwork_serving.batch.answering import answers_to
 from graftwork_serving.batch.examples import list_examples
 from graftwork_serving.engine import EngineOptions
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 ERROR_COLUMN = "error"
 _MAX_BATCH_SIZE = 64
-_MAX_IMAGE_PIXELS = 200_000_000
 _NAMED = 3
 
 
@@ -103,7 +103,7 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
     )
     threads = len(os.sched_getaffinity(0))
     options = EngineOptions(threads=threads, max_batch_size=_MAX_BATCH_SIZE)
-    model = load_model(config, options, max_image_pixels=_MAX_IMAGE_PIXELS)
+    model = load_model(config, options, max_image_pixels=DEFAULT_MAX_PIXELS)
     columns = _columns(examples, model, with_scores=request.with_scores)
     began = time.perf_counter()
     with (
@@ -144,7 +144,7 @@ class _Sheet:
         cells, values = answered.example.cells, answered.values
         if values is None:
             self._add([*cells, *[None] * self._width, answered.error])
-            self.failures.append(f"{cells[0]}: {answered.error}")
+            self.failures.append(f"{answered.example.place}: {answered.error}")
         else:
             self._add([*cells, *self._answers.cells(values, with_scores=self._with_scores), None])
             self.counts.update(self._answers.decisions(values[None])[0])

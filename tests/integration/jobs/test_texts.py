@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from graftwork.bundle.directory import open_bundle
+from graftwork.data_files.tables import read_table
 from graftwork_jobs.events import read_events
 from tests.integration.jobs.graft_home import Ended, GraftHome
 from tests.integration.jobs.text_jobs import TEXT_JOB, assert_adapters_learned, write_texts
@@ -78,6 +81,27 @@ def test_the_endpoint_says_what_training_said(told: Told) -> None:
         answer = answers[(bundle.path / example.file).read_text()]
         received = [answer["scores"][label] for label in LABELS]
         np.testing.assert_allclose(received, example.scores, atol=1e-3)
+
+
+def test_a_table_is_answered_as_the_test_set_was(told: Told, graft_home: GraftHome) -> None:
+    """`graft batch-predict` gives the very table that the run left, whatever the column of the texts is called."""
+    (run,) = graft_home.runs("opinions")
+    columns = ["text", "predicted_label", *(f"score_{label}" for label in LABELS)]
+    left = read_table(run.predictions_dir / "test.csv", "csv", columns).rows
+    texts = pa.table({"number": range(len(left)), "body": [row.values[0] for row in left]})
+    pq.write_table(texts, graft_home.work / "bodies.parquet")
+    command = ("batch-predict", "opinions@champion", "bodies.parquet", "answers.jsonl")
+    done = graft_home.graft(*command, "--column", "body", "--scores", "-o", "json")
+    assert done.code == 0, done.err
+    assert (done.json["examples"], done.json["failed"]) == (len(left), 0)
+    assert sum(done.json["counts"].values()) == len(left)
+    found = read_table(graft_home.work / "answers.jsonl", "jsonl", ["body", *columns[1:], "number"]).rows
+    assert [row.values[:2] for row in found] == [row.values[:2] for row in left]
+    assert [row.values[-1] for row in found] == [str(number) for number in range(len(left))]
+    scores, expected = (
+        [[float(cell) for cell in row.values[2 : 2 + len(LABELS)]] for row in rows] for rows in (found, left)
+    )
+    np.testing.assert_allclose(scores, expected, atol=1e-3)
 
 
 def test_two_workers_were_compared_with_one(told: Told, graft_home: GraftHome) -> None:

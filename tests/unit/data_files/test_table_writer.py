@@ -16,6 +16,7 @@ _COLUMNS: dict[str, ColumnKind] = {"what": "text", "score": "number", "given": "
 _ROWS: list[list[Cell]] = [
     ['a, "quoted"\nvalue', 0.25, ["cat", "dog"], None],
     ["umlaut \u00e4", 1e-7, [], None],
+    ["returns\rcarriage", 0.5, ["a"], None],
     ["broken", None, None, "no picture"],
 ]
 
@@ -33,6 +34,7 @@ def test_csv_reads_back(tmp_path: Path) -> None:
     assert [row.values for row in table.rows] == [
         ('a, "quoted"\nvalue', "0.25", "cat|dog", ""),
         ("umlaut \u00e4", "1e-07", "", ""),
+        ("returns\rcarriage", "0.5", "a", ""),
         ("broken", "", "", "no picture"),
     ]
 
@@ -48,13 +50,22 @@ def test_parquet_keeps_kinds(tmp_path: Path, copies: int) -> None:
     """However many rows there are."""
     table = pq.read_table(_write(tmp_path / "t.parquet", _ROWS * copies))
     assert [str(field.type) for field in table.schema] == ["string", "double", "list<element: string>", "string"]
-    assert table.num_rows == 3 * copies
-    assert [list(row.values()) for row in table.slice(3 * copies - 3).to_pylist()] == _ROWS
+    assert table.num_rows == 4 * copies
+    assert [list(row.values()) for row in table.slice(4 * copies - 4).to_pylist()] == _ROWS
 
 
 def test_parquet_without_rows_has_its_columns(tmp_path: Path) -> None:
     """A table of nothing can be read."""
     assert pq.read_table(_write(tmp_path / "t.parquet", [])).schema.names == [*_COLUMNS]
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])
+def test_what_utf8_cannot_say_is_escaped(tmp_path: Path, name: str) -> None:
+    """Names of files in another encoding, halves of surrogate pairs: the rest of the table is not lost for them."""
+    file = _write(tmp_path / name, [["caf\udce9.png", 0.5, [], "half \ud83d"]])
+    table = pq.read_table(file).to_pylist()[0] if name.endswith("parquet") else None
+    text = json.dumps(table, ensure_ascii=False) if table else file.read_text(encoding="utf-8")
+    assert "caf\\udce9.png" in text.replace("\\\\", "\\")
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.parquet"])

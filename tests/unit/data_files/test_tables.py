@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from graftwork.data_files.kinds import table_kind
 from graftwork.data_files.tables import TableError, read_table
 
 
@@ -41,3 +42,27 @@ def test_other_separators_and_broken_quotes_are_recognised(tmp_path: Path, text:
     """Rather than missing the columns, or taking the rest of the file for one cell."""
     with pytest.raises(TableError, match=said):
         _read(tmp_path, text)
+
+
+def test_nested_values_are_labels_or_json(tmp_path: Path) -> None:
+    """A list of labels is what a cell of labels is in CSV."""
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"text": "x", "label": ["a", "b"]}\n{"text": {"k": [1, true]}, "label": []}\n')
+    rows = read_table(file, "jsonl", ["text", "label"]).rows
+    assert [row.values for row in rows] == [("x", "a|b"), ('{"k": [1, true]}', "")]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("data/t.CSV", "csv"),
+        ("https://host/t.parquet?X-Signature=a/b.c", "parquet"),
+        ("zip://t.jsonl::https://host/a.zip", "jsonl"),
+        ("what?.csv", "csv"),
+        ("t.tsv", None),
+        ("https://host/photos?list=t.csv", None),
+    ],
+)
+def test_the_end_of_the_name_says_what_a_table_is(name: str, kind: str | None) -> None:
+    """Of the path alone, where a URI goes on behind it."""
+    assert table_kind(name) == kind

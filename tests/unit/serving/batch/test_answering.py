@@ -22,9 +22,16 @@ class Doubler:
     batch_size = 4
 
     def __init__(self) -> None:
+        self.reads = 0
         self.held = 0
         self.most_held = 0
+        self.passes: list[list[int]] = []
         self._lock = threading.Lock()
+
+    @property
+    def shares(self) -> object:
+        """Nothing but itself."""
+        return self
 
     def decode(self, data: bytes) -> np.ndarray:
         if data == b"broken":
@@ -37,6 +44,7 @@ class Doubler:
         del owners, alone
         with self._lock:
             self.held -= len(examples)
+            self.passes.append([int(each[0]) for each in examples])
         return [np.asarray(2 * each, np.float32) for each in examples]
 
     def example(self, number: int) -> BatchExample:
@@ -44,11 +52,12 @@ class Doubler:
 
         def read() -> bytes:
             with self._lock:
+                self.reads += 1
                 self.held += 1
                 self.most_held = max(self.most_held, self.held)
             return str(number).encode()
 
-        return BatchExample(cells=(str(number),), size=-number, read=read)
+        return BatchExample(place=str(number), cells=(str(number),), size=-number, read=read)
 
 
 def _answers(examples: Sequence[BatchExample], model: Doubler) -> list[Answered]:
@@ -56,7 +65,7 @@ def _answers(examples: Sequence[BatchExample], model: Doubler) -> list[Answered]
 
 
 def _given(content: bytes) -> BatchExample:
-    return BatchExample(cells=(content.decode(),), size=0, read=lambda: content)
+    return BatchExample(place="here", cells=(content.decode(),), size=0, read=lambda: content)
 
 
 @pytest.mark.parametrize("count", [0, 1, 511, 512, 513, 1300])
@@ -70,10 +79,28 @@ def test_every_example_is_answered_in_its_place(count: int) -> None:
 
 
 def test_few_examples_are_held_at_a_time() -> None:
-    """As many as the threads' passes take, of any number."""
+    """As many as the threads' passes take, of any number; and few answers wait to be taken."""
     model = Doubler()
-    _answers([model.example(number) for number in range(2000)], model)
+    answers = answers_to([model.example(number) for number in range(3000)], model, threads=_THREADS)
+    for _ in answers:
+        assert model.reads <= 3 * 512
+        break
+    assert len([*answers]) == 2999
     assert model.most_held <= _THREADS * model.batch_size
+
+
+def test_examples_of_like_size_share_a_pass() -> None:
+    """Texts of one length need no padding: the order of the sizes, in parts, whatever the examples' own."""
+    model = Doubler()
+    numbers = np.random.default_rng(0).permutation(1024)
+    _answers([model.example(int(number)) for number in numbers], model)
+    parts = [set(numbers[:512].tolist()), set(numbers[512:].tolist())]
+    expected = {
+        frozenset(ordered[start : start + model.batch_size])
+        for ordered in (sorted(part, reverse=True) for part in parts)
+        for start in range(0, 512, model.batch_size)
+    }
+    assert {frozenset(each) for each in model.passes} == expected
 
 
 def test_one_that_cannot_be_used_takes_no_other_with_it() -> None:
@@ -82,7 +109,7 @@ def test_one_that_cannot_be_used_takes_no_other_with_it() -> None:
     def gone() -> bytes:
         raise FetchError("x.png: nothing is there")
 
-    missing = BatchExample(cells=("x",), size=0, read=gone)
+    missing = BatchExample(place="there", cells=("x",), size=0, read=gone)
     found = _answers([_given(b"1"), _given(b"broken"), missing, _given(b"2")], Doubler())
     assert [each.error for each in found] == ["", "no number", "x.png: nothing is there", ""]
     assert [each.values is None for each in found] == [False, True, True, False]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from graftwork.data_files.fetch import FetchError
 from graftwork.errors import SpecError
+from graftwork.preprocess.text import TextError, decode_text
 from graftwork_serving.batch.examples import Examples, list_examples
 
 
@@ -31,7 +37,23 @@ def test_one_picture(tmp_path: Path) -> None:
     """A file is a folder of one."""
     (tmp_path / "a.png").write_bytes(b"it")
     (row,) = _list("a.png", tmp_path).rows
-    assert (row.cells, row.read()) == (("a.png",), b"it")
+    assert (row.place, row.cells, row.read()) == ("a.png", ("a.png",), b"it")
+
+
+def test_pictures_of_an_archive(tmp_path: Path) -> None:
+    """All of them, or one; an archive written anew is read anew."""
+    archive = tmp_path / "a.zip"
+    for content in (b"old", b"newer"):
+        with zipfile.ZipFile(archive, "w") as pictures:
+            pictures.writestr("d/a.png", content)
+            pictures.writestr("d/b/c.jpg", content)
+        folder = _list(f"zip://d::{archive}", tmp_path)
+        assert [(row.cells, row.read()) for row in folder.rows] == [(("a.png",), content), (("b/c.jpg",), content)]
+        (row,) = _list(f"zip://d/a.png::{archive}", tmp_path).rows
+        assert (row.cells, row.read()) == (("a.png",), content)
+    gone = _list(f"zip://d/x.png::{archive}", tmp_path).rows[0]
+    with pytest.raises(FetchError, match="nothing is there"):
+        gone.read()
 
 
 def test_pictures_of_a_table_lie_beside_it(tmp_path: Path) -> None:
@@ -42,6 +64,7 @@ def test_pictures_of_a_table_lie_beside_it(tmp_path: Path) -> None:
     found = _list("data/t.csv", tmp_path)
     assert found.columns == ("id", "path")
     there, gone, empty = found.rows
+    assert [row.place for row in found.rows] == ["line 2", "line 3", "line 4"]
     assert (there.cells, there.read()) == (("7", "a.png"), b"it")
     with pytest.raises(FetchError, match=r"gone\.png: nothing is there"):
         gone.read()
@@ -57,6 +80,39 @@ def test_texts_of_a_table(tmp_path: Path, name: str, content: str) -> None:
     assert row.read().decode() == "gr\u00fcn"
 
 
+def test_odd_paths_are_told_when_they_are_read(tmp_path: Path) -> None:
+    """They end nothing."""
+    (tmp_path / "t.jsonl").write_text('{"path": "a\\u0000b.png"}\n{"path": "~nobody-of-this-name/a.png"}\n')
+    for row in _list("t.jsonl", tmp_path).rows:
+        with pytest.raises(FetchError):
+            row.read()
+
+
+def test_columns_of_parquet_are_text_and_bytes_are_left_out(tmp_path: Path) -> None:
+    """Numbers, dates, lists and nested values as others can read them."""
+    columns: dict[str, list[Any]] = {
+        "text": ["fine"],
+        "stars": [4],
+        "when": [dt.date(2026, 1, 2)],
+        "tags": [["a", "b"]],
+        "more": [{"k": [1, None]}],
+        "raw": [b"\x00"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    found = _list("t.parquet", tmp_path, takes_text=True)
+    assert found.columns == ("text", "stars", "when", "tags", "more")
+    assert found.rows[0].cells == ("fine", "4", "2026-01-02", "a|b", '{"k": [1, null]}')
+    assert (found.rows[0].place, found.rows[0].read()) == ("row 1", b"fine")
+
+
+def test_halves_of_characters_are_left_to_the_decoder(tmp_path: Path) -> None:
+    """JSON can hold them, UTF-8 cannot."""
+    (tmp_path / "t.jsonl").write_text('{"text": "\\ud83d"}\n')
+    (row,) = _list("t.jsonl", tmp_path, takes_text=True).rows
+    with pytest.raises(TextError, match="not UTF-8"):
+        decode_text(row.read())
+
+
 @pytest.mark.parametrize(
     ("data", "takes_text", "column", "message"),
     [
@@ -67,6 +123,8 @@ def test_texts_of_a_table(tmp_path: Path, name: str, content: str) -> None:
         ("empty", False, "path", "folders have no columns"),
         ("t.csv", True, None, "received column text, expected one of the table's columns: id, texts.*`texts`"),
         ("t.csv", False, None, "received column path"),
+        ("semi.csv", True, None, "its columns are separated by semicolons"),
+        ("twice.csv", True, None, r"several columns called 'n' and ''"),
         ("bad.csv", True, None, "no readable csv file .*a quote is opened and never closed"),
     ],
 )
@@ -76,6 +134,8 @@ def test_what_the_model_does_not_take_is_refused(
     """With what was expected, before anything is computed."""
     (tmp_path / "empty").mkdir()
     (tmp_path / "t.csv").write_text("id,texts\n1,a\n")
+    (tmp_path / "semi.csv").write_text("id;text\n1;a\n")
+    (tmp_path / "twice.csv").write_text("text,n,n,,\na,1,2,,\n")
     (tmp_path / "bad.csv").write_text('text\n"a\n')
     with pytest.raises(SpecError, match=message):
         _list(data, tmp_path, takes_text=takes_text, column=column)
