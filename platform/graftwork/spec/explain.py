@@ -13,6 +13,7 @@ from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
 from graftwork.spec.base import DURATION_PATTERN, LABEL_VALUE_PATTERN, NAME_PATTERN, Inconsistency, InconsistentError
 from graftwork.spec.schema_words import Schema, SchemaGuide
+from graftwork.spec.words_elsewhere import meant_by
 from graftwork.spec.yaml_text import Document, ValuePath, path_text, shorten
 
 if TYPE_CHECKING:
@@ -89,9 +90,12 @@ class Explainer:
         return path, tuple(rest)
 
     def _is_misspelt(self, parent: ValuePath, key: str) -> bool:
-        """Whether the key is there in another spelling (`learning_rate`), which is reported as an unknown key."""
+        """Whether the key is there in another spelling (`learning_rate`, `lr`), which is reported as an unknown key."""
         present = _value_at(self.document.value, parent)
-        return isinstance(present, dict) and any(_is_spelling_of(other, key) for other in present)
+        if not isinstance(present, dict):
+            return False
+        unknown = set(map(str, present)) - set(self.guide.at(parent, self.document.value).get("properties", {}))
+        return any(_is_spelling_of(other, key) or meant_by(other, [key]) for other in unknown)
 
     def _missing(self, parent: ValuePath, key: str) -> Problem:
         schema = self.guide.at((*parent, key), self.document.value)
@@ -111,6 +115,8 @@ class Explainer:
         elsewhere = [place for place in self.guide.places_of(key) if place != "document"]
         if any(_is_spelling_of(key, name) for name in known):
             fix = did_you_mean(key, known) + " Keys are written in camelCase."
+        elif (meant := meant_by(key, free)) is not None:
+            fix = f"Did you mean `{meant}`?"
         elif elsewhere:
             fix = f"`{key}` belongs in {' or '.join(f'`{place}`' for place in elsewhere[:3])}: move it there."
         else:

@@ -196,6 +196,25 @@ def test_misspelt_required_key_is_one_problem() -> None:
     assert "Did you mean `learningRate`?" in problem.fix
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "key", "meant"),
+    [
+        (("spec", "phases", 0), {"name": "head", "epochs": 3, "lr": 0.1}, "lr", "learningRate"),
+        (("spec", "data", "train"), {"path": "flowers"}, "path", "uri"),
+        (("spec", "data", "val"), {"fraction": 0.1}, "val", "validation"),
+        (("spec", "data", "validation"), {"split": 0.1}, "split", "fraction"),
+        (("spec", "training", "random_seed"), 3, "random_seed", "seed"),
+        (("spec", "input", "max_length"), 128, "max_length", "maxTokens"),
+    ],
+)
+def test_names_of_other_libraries_are_known(path: tuple[str | int, ...], value: Any, key: str, meant: str) -> None:
+    """The field that they stand for is named, and is not reported as missing besides."""
+    job = without(JOB, ("spec", "data", "validation")) if key == "val" else JOB
+    problems = problems_of(changed(job, path, value))
+    assert [problem.fix for problem in problems if f"`{key}`" in problem.received] == [f"Did you mean `{meant}`?"]
+    assert not [problem for problem in problems if problem.received == "nothing"]
+
+
 def test_missing_key_says_what_it_is_for() -> None:
     """A missing key comes with its meaning."""
     problem = the_problem_of(without(JOB, ("spec", "phases", 0, "epochs")))
