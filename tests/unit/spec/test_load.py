@@ -203,7 +203,7 @@ def test_misspelt_required_key_is_one_problem() -> None:
         (("spec", "data", "train"), {"path": "flowers"}, "path", "uri"),
         (("spec", "data", "val"), {"fraction": 0.1}, "val", "validation"),
         (("spec", "data", "validation"), {"split": 0.1}, "split", "fraction"),
-        (("spec", "training", "random_seed"), 3, "random_seed", "seed"),
+        (("spec", "training"), {"random_seed": 3}, "random_seed", "seed"),
         (("spec", "input", "max_length"), 128, "max_length", "maxTokens"),
     ],
 )
