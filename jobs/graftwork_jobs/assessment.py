@@ -218,7 +218,7 @@ def report_content(
         timings={name.removesuffix("_s").replace("_", " "): seconds for name, seconds in result.timings.items()},
         environment=environment(job.spec.training.backend),
         lineage={"data digest": plan.data_digest, "backbone digest": plan.backbone["digest"], "run": run_id},
-        serve=_serve_steps(job),
+        serve=_serve_steps(job) if all(gate.passed for gate in gates) else (),
         search=search,
     )
 

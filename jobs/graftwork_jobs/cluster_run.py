@@ -101,7 +101,7 @@ def main() -> None:
 
 def _run(job: Any, file: Path, settings: Settings) -> Any:
     from graftwork.cli.console import make_reporter
-    from graftwork_jobs.interrupts import sigterm_as_interrupt
+    from graftwork.interrupts import sigterm_as_interrupt
     from graftwork_jobs.keras_setup import set_up_keras
 
     set_up_keras("tensorflow")

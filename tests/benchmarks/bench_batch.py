@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def _batch(bundle: Path, folder: Path, result: Path) -> float:
-    request = BatchRequest(model=str(bundle), data=str(folder), result=result)
+    request = BatchRequest(model=str(bundle), data=str(folder), result=str(result))
     outcome = predict_all(request, settings=load_settings(), reporter=SilentReporter())
     if outcome.failed:
         raise SystemExit(f"{outcome.failed} pictures could not be answered")

@@ -8,9 +8,9 @@ import click
 
 from graftwork.cli.console import make_reporter, print_json
 from graftwork.cli.options import Output, output_option
+from graftwork.interrupts import sigterm_as_interrupt
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.load import STDIN, load_only, problems_placed
-from graftwork_jobs.interrupts import sigterm_as_interrupt
 
 
 @click.command("run")

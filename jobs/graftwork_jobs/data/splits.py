@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+
+# Identical pictures that any part may have.
+_FEW = 2
+# How much of its share a part may become through groups of identical pictures.
+_LARGEST = 1.25
 
 
 def split_by_fraction(
@@ -54,16 +59,31 @@ def _lot(digest: str, seed: int) -> bytes:
 def _cut(groups: list[list[int]], fractions: list[float]) -> list[list[int]]:
     """The remainder and then each part, as rows; one group at least is left for those that still come.
 
-    Parts are cut from both ends in turn, so that what one part gains is no other's loss.
+    Parts are cut from both ends in turn, so that what one part gains is no other's loss. Many identical pictures tell a
+    part no more than one of them does: where it can be, they are left to the others, in the end to the remainder.
     """
     total = sum(len(group) for group in groups)
-    waiting = deque(groups)
+    waiting = list(groups)
     parts: list[list[int]] = []
     for number, fraction in enumerate(fractions):
         wanted = max(1, int(fraction * total + 0.5))
-        reserved = len(fractions) - number
-        part: list[int] = []
-        while len(waiting) > reserved and len(part) < wanted:
-            part.extend(waiting.popleft() if number % 2 else waiting.pop())
-        parts.append(part)
+        order = range(len(waiting)) if number % 2 else range(len(waiting) - 1, -1, -1)
+        chosen = _chosen([len(group) for group in waiting], order, wanted, most=len(waiting) - len(fractions) + number)
+        parts.append([row for place in chosen for row in waiting[place]])
+        waiting = [group for place, group in enumerate(waiting) if place not in chosen]
     return [[row for group in waiting for row in group], *parts]
+
+
+def _chosen(sizes: Sequence[int], order: Sequence[int], wanted: int, *, most: int) -> dict[int, None]:
+    """Which groups make up a part of `wanted` rows, `most` of them at most, in their order."""
+    chosen: dict[int, None] = {}
+    size = 0
+    # Small groups first, then larger ones that fit; where there are none but larger ones, the smallest of these.
+    for largest in (max(_FEW, wanted // 10), int(wanted * _LARGEST)):
+        for place in order:
+            if size >= wanted or len(chosen) >= most:
+                return chosen
+            if place not in chosen and sizes[place] <= largest and size + sizes[place] <= max(1, wanted * _LARGEST):
+                chosen[place] = None
+                size += sizes[place]
+    return chosen or ({min(order, key=lambda place: sizes[place]): None} if most > 0 else {})

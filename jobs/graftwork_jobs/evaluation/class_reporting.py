@@ -64,11 +64,11 @@ class ClassReporting:
     }
 
     def guess(self, given: DiagnosisInput) -> Guess:
-        """Always naming the most frequent class; a loss of ln(classes)."""
-        counts = given.train_counts
-        classes = len(given.test.labels)
-        chance = max(counts.values()) / sum(counts.values()) if counts else 1 / classes
-        return Guess(score=chance, loss=math.log(classes), how="always naming the most frequent class")
+        """Always naming the most frequent class; a loss of the entropy of their frequencies."""
+        counts = [count for count in given.train_counts.values() if count] or [1] * len(given.test.labels)
+        shares = [count / sum(counts) for count in counts]
+        entropy = -sum(share * math.log(share) for share in shares)
+        return Guess(score=max(shares), loss=entropy, how="always naming the most frequent class")
 
     def view(self, metrics: ClassificationMetrics) -> ClassView:
         """Confusion matrix, most frequent mistakes, table of classes."""

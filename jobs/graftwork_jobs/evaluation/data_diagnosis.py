@@ -171,6 +171,12 @@ def _half_width(given: DiagnosisInput, test: str, key: str) -> float:
     return (high - low) / 2 if math.isfinite(high - low) else 0.0
 
 
+def _above(given: DiagnosisInput, test: str, key: str, value: float) -> float:
+    """How far the truth may be above a figure by chance: intervals of R² reach far below it and little above."""
+    _, high = given.intervals.get(test, {}).get(key, (value, value))
+    return max(0.0, high - value) if math.isfinite(high) else 0.0
+
+
 def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
     """A validation set that flatters, another domain: for figures whose chance is known from drawn test sets only.
 
@@ -182,10 +188,10 @@ def score_drops(given: DiagnosisInput, key: str, words: str) -> list[Finding]:
     here: float = given.test.summary[key]
     validation = given.kept_validation_score
     found = []
-    half = _half_width(given, "test", key)
+    above, half = _above(given, "test", key, here), _half_width(given, "test", key)
     # Validation data has no interval; it would be as wide as that of a test set of its size.
     rows = given.validation_examples or given.test.examples
-    chance = math.hypot(half, half * math.sqrt(given.test.examples / rows))
+    chance = math.hypot(above, above * math.sqrt(given.test.examples / rows))
     if validation is not None and validation - here > max(_CLEAR_DROP, chance):
         found.append(
             Finding(

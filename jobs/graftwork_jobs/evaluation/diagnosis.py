@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
@@ -18,6 +18,9 @@ from graftwork_jobs.evaluation.phase_diagnosis import phase_findings
 from graftwork_jobs.evaluation.resampling import Interval
 from graftwork_jobs.evaluation.slice_diagnosis import weak_slice
 from graftwork_jobs.evaluation.slices import Slice
+
+# Scores that differ by no more are called alike.
+_FITS: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +109,14 @@ def _healthy(given: DiagnosisInput) -> Finding:
     test = given.test.summary[given.reporting.score]
     validation, score = given.kept_validation_score, given.reporting.score_words
     evidence = f"The model reached a test {score} of {test:.3f}."
-    if validation is not None:
+    if validation is not None and abs(validation - test) <= _FITS:
         evidence = (
             f"Training and validation went together, and the test {score} of {test:.3f} fits the validation {score} "
             f"of {validation:.3f}."
+        )
+    elif validation is not None:
+        evidence = (
+            f"Training and validation went together. The test {score} is {test:.3f} and the validation {score} "
+            f"{validation:.3f}: on so few examples chance explains that, and more of them would tell."
         )
     return Finding(code="healthy", severity="good", title="A healthy run", evidence=evidence)

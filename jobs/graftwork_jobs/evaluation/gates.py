@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from graftwork.errors import Problem
 from graftwork.spec.job_gates import Gate, GateSlice
 from graftwork.spec.target_metrics import LOWER_IS_BETTER
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, amount, gain_words
@@ -53,6 +55,42 @@ class GateFacts:
     slices: Sequence[Slice] = ()
     compared: Mapping[str, Comparison | NotCompared] = field(default_factory=dict)
     stored: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+def slice_gate_problems(gates: Sequence[Gate], slices: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Gates that no model can pass, because the test set has not the slices they look at.
+
+    Args:
+        gates: of the spec.
+        slices: values of the test examples in each column that cuts the test set.
+    """
+    found = []
+    for number, gate in enumerate(gates):
+        if gate.slice is None or gate.slice.column not in slices:
+            continue
+        where, counts = f"spec.evaluation.gates[{number}].slice", Counter(slices[gate.slice.column])
+        absent = [value for value in gate.slice.values or () if value not in counts]
+        largest = max((counts[value] for value in gate.slice.values or counts), default=0)
+        if absent:
+            there = ", ".join(map(repr, sorted(counts)[:_NAMED]))
+            found.append(
+                Problem(
+                    where=f"{where}.values",
+                    received=f"{', '.join(map(repr, absent))}, which no test example has",
+                    expected=f"values in column {gate.slice.column} of the test set, such as {there}",
+                    fix="Change or remove it, or test on such examples, too.",
+                )
+            )
+        elif largest < gate.slice.min_examples:
+            found.append(
+                Problem(
+                    where=where,
+                    received=f"{largest} test examples in the largest slice that the gate looks at",
+                    expected=f"at least {gate.slice.min_examples} (minExamples) in one of them",
+                    fix=f"Set `slice.minExamples: {largest}` or lower, or test on more examples.",
+                )
+            )
+    return found
 
 
 def check_gates(gates: Sequence[Gate], facts: GateFacts) -> tuple[GateResult, ...]:
@@ -135,8 +173,8 @@ class _Bound:
         worst = min(judged, key=lambda each: each.summary[metric] * (1 if self.at_least else -1), default=None)
         passed = bool(judged) and not failed and not missing
         if not judged:
-            found = f"No slice of {column} that the gate names has {chosen.min_examples} test examples and a {metric}"
-            sentence = f"{found}, so it cannot be judged. Lower `slice.minExamples`, or test on more examples"
+            found = f"No slice by {column} that the gate names has {chosen.min_examples} test examples and the figure"
+            sentence = f"{found} {metric}, so it cannot be judged. Lower `slice.minExamples`, or test on more examples"
         elif failed:
             named = "; ".join(self._named(each) for each in failed[:_NAMED])
             more = f"; and {len(failed) - _NAMED} more" if failed[_NAMED:] else ""

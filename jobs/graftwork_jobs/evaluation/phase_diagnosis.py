@@ -14,8 +14,8 @@ from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.kinds import Guess
 from graftwork_jobs.evaluation.uncertainty import SIGNIFICANT_ERRORS, beyond_chance, standard_error
 
-# Losses are judged in shares of the loss of guessing, ln(classes), so that 2 and 1,000 classes are treated alike.
-# Changes below one fiftieth of it are within what one shuffling of the data against another does.
+# Losses are judged in shares of the loss of guessing, such as ln(classes), so that 2 and 1,000 classes are treated
+# alike. Changes below one fiftieth of it are within what one shuffling of the data against another does.
 LOSS_NOISE: Final = 0.02
 # A rise of the validation loss by a tenth of its best value is visible in the curve at a glance.
 OVERFITTING_RISE: Final = 0.10
@@ -35,6 +35,8 @@ PLATEAU_EPOCHS: Final = 6
 # A score higher by less than this, or than one standard error, is no reason to prefer another epoch.
 HIGHER_SCORE: Final = 0.03
 _TREND_EPOCHS = 2
+# A training loss lower by a tenth than that of guessing is beyond five times its noise.
+_LEARNED_LOSS: Final = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +154,9 @@ def _nothing_learned(phase: _Phase) -> Finding | None:
         return None
     error = standard_error(phase.guess.score, phase.train_examples) if phase.train_examples else 0.0
     chance = phase.guess.score
+    # Where most examples are of one class, the first that is learned is to be less sure of it.
+    if _has_plain_loss(phase) and min(record.loss for record in phase.epochs) < (1 - _LEARNED_LOSS) * phase.guess.loss:
+        return None
     if reached > chance + max(SIGNIFICANT_ERRORS * error, (1 - chance) * LOSS_NOISE):
         return None
     return Finding(
@@ -164,6 +169,15 @@ def _nothing_learned(phase: _Phase) -> Finding | None:
         advice=advice.against_stagnation(phase.spec),
         phase=phase.name,
     )
+
+
+def _has_plain_loss(phase: _Phase) -> bool:
+    """Whether the training loss can be held beside that of guessing: nothing is weighted, smoothed or mixed in."""
+    if phase.spec is None:
+        return True
+    training = phase.spec.training
+    plain = training.loss == "auto" and training.class_weights == "none" and not training.label_smoothing
+    return plain and phase.spec.data.weight_column is None
 
 
 def _overfitting(phase: _Phase) -> Finding | None:

@@ -119,7 +119,10 @@ def intervals(draws: Draws, summary: Mapping[str, float], examples: int) -> dict
             found[name] = wilson_interval(value, examples)
         elif name in draws and len(draws[name]):
             low, high = percentiles(draws[name])
-            found[name] = (max(0.0, 2 * value - high), 2 * value - low) if name in _BIASED_UPWARD else (low, high)
+            if name in _BIASED_UPWARD:
+                # Mirrored at the figure itself; where all draws lie above it, it is the upper end.
+                low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
+            found[name] = (low, high)
     return found
 
 

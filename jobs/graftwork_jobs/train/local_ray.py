@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 
 from graftwork.errors import Problem, SpecError
+from graftwork.interrupts import interrupts_held_back
 from graftwork.progress import Reporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
 from graftwork.spec.fine_tune_job import Scaling
-from graftwork_jobs.interrupts import interrupts_held_back
 
 _FOLDER_PREFIX = "graft-ray-"
 _OBJECT_STORE_BYTES = 128 * 1024**2

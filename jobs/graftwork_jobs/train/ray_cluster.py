@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from graftwork.errors import PermanentError, Problem, SpecError
+from graftwork.interrupts import interrupts_held_back
 from graftwork.ray_messages import log_ray_messages
-from graftwork_jobs.interrupts import interrupts_held_back
 from graftwork_jobs.train.local_ray import TRAIN_ENVIRONMENT, environment_set, signals_left_alone
 
 _KNOCK_S = 10.0

@@ -56,7 +56,7 @@ def open_file_system(uri: str) -> tuple[AbstractFileSystem, str]:
             return _zip_archive(archive, _state_of(archive)), path
         file_system, path = _file_system(uri)
     except FileNotFoundError as error:
-        raise MissingFileError(f"{uri}: nothing is there ({error})") from error
+        raise _nothing_at(uri, error) from error
     except Exception as error:
         raise FetchError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
     return file_system, path
@@ -114,7 +114,7 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
             file_system.get_file(path, str(temporary))
         write_whole(note, version)
     except FileNotFoundError as error:
-        raise MissingFileError(f"{uri}: nothing is there") from error
+        raise _nothing_at(uri, error) from error
     except Exception as error:
         raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
     return copy
@@ -141,7 +141,7 @@ def read_bytes(uri: str) -> bytes:
     try:
         content: bytes = file_system.cat_file(path)
     except FileNotFoundError as error:
-        raise MissingFileError(f"{uri}: nothing is there") from error
+        raise _nothing_at(uri, error) from error
     except Exception as error:
         raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
     return content
@@ -161,6 +161,13 @@ def beside_table(table: str, path: str) -> str:
     head, chain, rest = table.partition("::")
     folder = head.rpartition("/")[0]
     return f"{folder}/{path.lstrip('/')}{chain}{rest}"
+
+
+def _nothing_at(uri: str, error: FileNotFoundError) -> FetchError:
+    """Drivers call it the same when a server does not answer; the cause tells."""
+    if isinstance(error.__cause__, OSError) and not isinstance(error.__cause__, FileNotFoundError):
+        return FetchError(f"{uri}: cannot be reached ({error.__cause__})")
+    return MissingFileError(f"{uri}: nothing is there")
 
 
 def _is_file_uri(uri: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,13 @@ def read_table(file: Path, kind: TableKind, wanted: Sequence[str] | None) -> Tab
             return _read_parquet(file, wanted)
 
 
+def _check_names(columns: Sequence[str], wanted: Sequence[str]) -> None:
+    """Of two columns of one name it is not clear which is meant."""
+    twice = [name for name, count in Counter(columns).items() if count > 1 and name in wanted]
+    if twice:
+        raise TableError(f"several columns are called {' and '.join(map(repr, twice))}. Rename or remove all but one")
+
+
 def row_word(kind: TableKind) -> str:
     """What `TableRow.number` counts."""
     return "row" if kind == "parquet" else "line"
@@ -95,11 +103,13 @@ def _read_csv(file: Path, wanted: Sequence[str] | None) -> Table:
             if wanted is None or not set(wanted) <= set(columns):
                 _check_separator(columns)
             if wanted is None:
-                wanted = columns
+                # Spreadsheets and indexes leave columns without a name.
+                wanted = columns = tuple(name for name in columns if name)
             if not set(wanted) <= set(columns):
                 return Table(columns=columns, rows=())
+            _check_names(columns, wanted)
             rows = []
-            for row in _as_wide_as_the_header(reader, len(columns)):
+            for row in _as_wide_as_the_header(reader, len(reader.fieldnames)):
                 read = reader.line_num
                 rows.append(TableRow(number=read, values=tuple(_text(row.get(name)) for name in wanted)))
         except csv.Error as error:
@@ -178,6 +188,7 @@ def _read_parquet(file: Path, wanted: Sequence[str] | None) -> Table:
             wanted = columns = tuple(field.name for field in schema if not _is_binary(field.type))
         if not set(wanted) <= set(columns):
             return Table(columns=columns, rows=())
+        _check_names(columns, wanted)
         table = pq.read_table(file, columns=list(dict.fromkeys(wanted)))
         values = [table.column(name).to_pylist() for name in wanted]
     except (pa.ArrowException, UnicodeDecodeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,13 +115,6 @@ def _rows(uri: str, kind: TableKind, column: str, what: InputKind, cache_dir: Pa
             f"column {column}",
             f"one of the table's columns: {', '.join(table.columns) or 'it has none'}",
             did_you_mean(column, table.columns) or "Name the column with --column.",
-        )
-    twice = [name for name, count in Counter(table.columns).items() if count > 1]
-    if twice:
-        raise _problem(
-            f"{uri} with several columns called {' and '.join(map(repr, twice))}",
-            "columns of different names, which the result has, too",
-            "Rename or remove them.",
         )
     at, word = table.columns.index(column), row_word(kind)
     return Examples(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graftwork.data_files.fetch import absolute_uri, is_remote
 from graftwork.data_files.kinds import table_kind
 from graftwork.data_files.table_writer import writing_table
 from graftwork.errors import PermanentError, Problem, SpecError
@@ -39,17 +40,19 @@ class BatchRequest:
     Attributes:
         model: `NAME@ALIAS` or `NAME/VERSION` in the registry, or the path of a bundle directory.
         data: path or URI of a folder of pictures, of one picture, or of a table.
-        result: table to write; ends in .csv, .jsonl or .parquet.
+        result: path of the table to write; ends in .csv, .jsonl or .parquet.
         column: of a table: the one with the texts, or with the pictures' paths; None for `text` or `path`.
         with_scores: whether the score of every label is written, too.
+        overwrite: whether a file of the result's name is replaced.
         base_dir: folder that relative paths start at.
     """
 
     model: str
     data: str
-    result: Path
+    result: str
     column: str | None = None
     with_scores: bool = False
+    overwrite: bool = False
     base_dir: Path = field(default_factory=Path.cwd)
 
 
@@ -91,8 +94,7 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
         BundleError: the bundle was changed, or answers differently than in training.
         PermanentError: no example at all could be used.
     """
-    if table_kind(request.result.name) is None:
-        raise _problem("RESULT", str(request.result), "a name that ends in .csv, .jsonl or .parquet", "Change it.")
+    result = _result(request)
     config = resolve_reference(request.model, base_dir=request.base_dir, settings=settings)
     examples = list_examples(
         request.data,
@@ -107,7 +109,7 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
     columns = _columns(examples, model, with_scores=request.with_scores)
     began = time.perf_counter()
     with (
-        writing_table(request.result, columns) as add,
+        writing_table(result, columns) as add,
         reporter.task("predict", len(examples.rows), "texts" if config.takes_text else "pictures") as task,
     ):
         sheet = _Sheet(model, add, task, with_scores=request.with_scores)
@@ -118,7 +120,7 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
     for failure in sheet.failures[:_NAMED]:
         reporter.warn(failure)
     return BatchOutcome(
-        result=str(request.result),
+        result=str(result),
         model=config.name,
         version=config.version,
         examples=len(examples.rows),
@@ -126,6 +128,21 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
         seconds=time.perf_counter() - began,
         counts=dict(sheet.counts.most_common()),
     )
+
+
+def _result(request: BatchRequest) -> Path:
+    """Where to write, if nothing speaks against it."""
+    given = request.result
+    if is_remote(given):
+        raise _problem("RESULT", given, "a file on this machine", "Write it here, and copy it there.")
+    if table_kind(given) is None:
+        raise _problem("RESULT", given, "a name that ends in .csv, .jsonl or .parquet", "Change it.")
+    path = Path(absolute_uri(given, request.base_dir))
+    if path == Path(absolute_uri(request.data, request.base_dir)):
+        raise _problem("RESULT", f"{given}, which is DATA", "a file of its own", "Name another file.")
+    if path.is_dir() or (path.exists() and not request.overwrite):
+        raise _problem("RESULT", f"{given}, which exists", "a new file", "Name another one, or add --overwrite.")
+    return path
 
 
 class _Sheet:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -20,7 +19,7 @@ _SHOWN = 20
 @click.command("batch-predict")
 @click.argument("model")
 @click.argument("data")
-@click.argument("result", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("result")
 @click.option("--column", help="Of a table: the one with the texts, or the pictures' paths. [default: text or path]")
 @click.option("--scores", is_flag=True, help="Write the score of every label, too.")
 @click.option("--overwrite", is_flag=True, help="Replace RESULT if there is one.")
@@ -28,7 +27,7 @@ _SHOWN = 20
 def command(
     model: str,
     data: str,
-    result: Path,
+    result: str,
     column: str | None,
     scores: bool,  # noqa: FBT001 (click passes flags by name)
     overwrite: bool,  # noqa: FBT001
@@ -38,19 +37,18 @@ def command(
 
     MODEL is NAME@ALIAS or NAME/VERSION in the registry, or a bundle's directory. DATA is a folder of pictures, or a
     table (.csv, .jsonl, .parquet) with a column of texts or of pictures' paths; local or a URI. RESULT ends in .csv,
-    .jsonl or .parquet and has the columns of DATA beside the answers.
+    .jsonl or .parquet, is on this machine and has the columns of DATA beside the answers.
     """
+    from graftwork.interrupts import sigterm_as_interrupt
     from graftwork.settings import load_settings
     from graftwork_serving.batch.predict_all import BatchRequest, predict_all
 
-    if result.exists() and not overwrite:
-        raise click.UsageError(f"{result} exists. Name another file, or add --overwrite.")
     reporter = make_reporter(output)
-    outcome = predict_all(
-        BatchRequest(model=model, data=data, result=result, column=column, with_scores=scores),
-        settings=load_settings(),
-        reporter=reporter,
+    request = BatchRequest(
+        model=model, data=data, result=result, column=column, with_scores=scores, overwrite=overwrite
     )
+    with sigterm_as_interrupt():
+        outcome = predict_all(request, settings=load_settings(), reporter=reporter)
     if output == "json":
         print_json(asdict(outcome))
         return

@@ -130,6 +130,7 @@ class GatedStory:
     refused: Ended
     runs_after_restart: int
     versions_after_refusal: list[dict[str, object]]
+    report_after_refusal: str
     full: Ended
     versions_after_full_disk: list[dict[str, object]]
     passed: Ended
@@ -156,6 +157,7 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
 
     refused = graft_home.graft("run", file, "--restart")
     runs_after_restart, versions_after_refusal = len(graft_home.runs("gated")), versions(graft_home)
+    report_after_refusal = (graft_home.runs("gated")[0].report_dir / "report.html").read_text()
 
     gates = [
         {"metric": "loss", "max": 100},
@@ -182,6 +184,7 @@ def story(undisturbed: Ended, graft_home: GraftHome) -> GatedStory:
         refused=refused,
         runs_after_restart=runs_after_restart,
         versions_after_refusal=versions_after_refusal,
+        report_after_refusal=report_after_refusal,
         full=full,
         versions_after_full_disk=versions_after_full_disk,
         passed=passed,
@@ -244,6 +247,8 @@ def test_a_failed_gate_registers_nothing(story: GatedStory) -> None:
     assert "misses the gate's max: at most 0.000" in story.refused.err
     assert "Traceback" not in story.refused.err
     assert [(each["version"], each["aliases"]) for each in story.versions_after_refusal] == [(1, ["champion"])]
+    assert "misses the gate" in story.report_after_refusal
+    assert "graft serve" not in story.report_after_refusal
 
 
 def test_a_full_disk_is_named_and_registers_nothing(story: GatedStory) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from graftwork.bundle.directory import Bundle
 from graftwork.cli.main import cli
 from graftwork.data_files.tables import read_table
 from graftwork.preprocess.image import ImageSpec, decode_image
+from tests.integration.serving.conftest import GRAFT
 from tests.support.bundles import SMALL_LABELS, SMALL_SIDE, picture_bytes, small_model
 
 pytestmark = pytest.mark.integration
@@ -81,7 +85,7 @@ def test_an_older_result_is_replaced_only_if_asked(photos: Path, small_bundle: B
     Path("answers.csv").write_text("precious")
     done = _run(str(small_bundle.path), "photos", "answers.csv")
     assert done.exit_code == 2
-    assert "answers.csv exists. Name another file, or add --overwrite." in done.output
+    assert "answers.csv, which exists, expected a new file. Name another one, or add --overwrite." in done.output
     assert Path("answers.csv").read_text() == "precious"
     assert _run(str(small_bundle.path), "photos", "answers.csv", "--overwrite").exit_code == 0
     assert Path("answers.csv").read_text().startswith("file,predicted_label")
@@ -98,4 +102,30 @@ def test_columns_of_the_table_stay(photos: Path, small_bundle: Bundle) -> None:
     again = _run(str(small_bundle.path), "answers.csv", "more.csv")
     assert again.exit_code == 2
     assert "DATA: received a table with the column predicted_label and predicted_score and error" in again.output
-    assert _run(str(small_bundle.path), "t.csv", "answers.xlsx").exit_code == 2
+    for result in ("answers.xlsx", "s3://bucket/answers.csv", "file.csv::x.csv", str(Path("t.csv").absolute())):
+        refused = _run(str(small_bundle.path), "t.csv", result, "--overwrite")
+        assert refused.exit_code == 2, refused.output
+        assert refused.output.startswith("RESULT: received ")
+    assert Path("t.csv").read_text().startswith("id,path")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_nothing(photos: Path, small_bundle: Bundle, number: signal.Signals) -> None:
+    """Neither a part of the result nor what it was written to."""
+    rows = "\n".join(f"photos/{index % _PICTURES:03}.png" for index in range(200_000))
+    Path("t.csv").write_text(f"path\n{rows}\n")
+    out = Path("out")
+    command = [*GRAFT, "batch-predict", str(small_bundle.path), "t.csv", "out/answers.csv"]
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 120
+    while not (out.is_dir() and [*out.iterdir()]):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.decode().endswith("Interrupted.\n")
+    assert [*out.iterdir()] == []

@@ -66,3 +66,14 @@ def test_nested_values_are_labels_or_json(tmp_path: Path) -> None:
 def test_the_end_of_the_name_says_what_a_table_is(name: str, kind: str | None) -> None:
     """Of the path alone, where a URI goes on behind it."""
     assert table_kind(name) == kind
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """The last one counted, without a word; others may be there as often as they like, and names may be missing."""
+    with pytest.raises(TableError, match="several columns are called 'label'"):
+        _read(tmp_path, "text,label,label\na,b,c\n")
+    assert _read(tmp_path, "text,n,label,n,,\na,1,b,2,,\n") == [("a", "b")]
+    file = tmp_path / "index.csv"
+    file.write_text(",text,,\n0,a,,\n")
+    table = read_table(file, "csv", None)
+    assert (table.columns, table.rows[0].values) == (("text",), ("a",))

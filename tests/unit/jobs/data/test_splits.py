@@ -85,3 +85,19 @@ def test_smallest_class_reaches_every_part(fractions: dict[str, float]) -> None:
     labels, digests = made_up({"a": count, "b": 30})
     parts = split_by_fraction(labels, digests, fractions, seed=0)
     assert all(any(labels[row] == "a" for row in rows) for rows in parts.values())
+
+
+def test_many_identical_pictures_train() -> None:
+    """They would fill a part, and tell nothing there that one of them does not."""
+    digests = ["blank"] * 37 + [f"digest-{row}" for row in range(123)]
+    for seed in range(20):
+        parts = split_by_fraction(["a"] * 160, digests, FRACTIONS, seed=seed)
+        assert set(range(37)) <= set(parts["train"])
+        assert (len(parts["validation"]), len(parts["test"])) == (24, 40)
+
+
+def test_large_groups_alone_still_reach_every_part() -> None:
+    """Where there is nothing smaller."""
+    digests = [f"digest-{row // 10}" for row in range(40)]
+    parts = split_by_fraction(["a"] * 40, digests, FRACTIONS, seed=3)
+    assert (len(parts["train"]), len(parts["validation"]), len(parts["test"])) == (20, 10, 10)

@@ -173,6 +173,15 @@ def test_a_gap_within_the_chance_of_a_small_validation_set_is_no_finding() -> No
     assert "overfitting" not in _codes(_given(*records, kept={"tune": 2}, validation_examples=12))
 
 
+def test_a_loss_below_guessing_is_something_learned() -> None:
+    """With two thirds of one class the score starts to rise last."""
+    records = epochs("head", [0.66, 0.5], [0.66, 0.55], [0.66, 0.67], [0.66, 0.67])
+    given = _given(*records, kept={"head": 2}, test=metrics_with({"a": 60, "b": 10}, {"b": 30}))
+    assert "nothing_learned" not in _codes(replace(given, train_counts={"a": 66, "b": 34}))
+    flat = epochs("head", [0.66, 0.63], [0.66, 0.64], [0.66, 0.66], [0.66, 0.66])
+    assert "nothing_learned" in _codes(replace(given, history=flat, train_counts={"a": 66, "b": 34}))
+
+
 def test_nothing_learned_is_judged_against_the_most_frequent_class() -> None:
     """An accuracy of 0.8 is nothing where one class makes up 0.8 of the data."""
     records = epochs("head", [0.5, 0.5], [0.5, 0.5], [0.8, 0.8], [0.8, 0.8])

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, Literal
 
 import pytest
 
 from graftwork.spec.fine_tune_job import Gate, GateSlice
 from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotCompared
-from graftwork_jobs.evaluation.gates import GateFacts, check_gates
+from graftwork_jobs.evaluation.gates import GateFacts, check_gates, slice_gate_problems
 from graftwork_jobs.evaluation.slices import Slice
 
 
@@ -122,6 +123,28 @@ def _slice(value: str, accuracy: float, examples: int = 100) -> Slice:
     return Slice(
         column="camera", value=value, examples=examples, summary={"accuracy": accuracy}, intervals={"accuracy": ends}
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, ""),
+        ({"values": ["phone"]}, ""),
+        ({"min_examples": 40}, ""),
+        ({"min_examples": 41}, "gates[1].slice: received 40 test examples in the largest slice"),
+        ({"values": ["drone"]}, "received 10 test examples .* Set `slice.minExamples: 10` or lower"),
+        ({"values": ["phone", "pone"]}, "gates[1].slice.values: received 'pone', which no test example has, .*'drone'"),
+        ({"column": "elsewhere", "values": ["x"]}, ""),
+    ],
+)
+def test_gates_that_nothing_can_pass_are_found_before_training(changes: dict[str, Any], said: str) -> None:
+    """The test set's slices are known then."""
+    cameras = {"camera": ["phone"] * 40 + ["drone"] * 10}
+    chosen = GateSlice(**{"column": "camera", **changes})
+    gates = [Gate(metric="accuracy", min=0.5), Gate(metric="accuracy", min=0.8, slice=chosen)]
+    problems = slice_gate_problems(gates, cameras)
+    assert len(problems) == bool(said)
+    assert not said or re.search(said.replace("[", r"\[").replace("]", r"\]"), str(problems[0]))
 
 
 @pytest.mark.parametrize(

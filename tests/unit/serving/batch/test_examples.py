@@ -124,7 +124,7 @@ def test_halves_of_characters_are_left_to_the_decoder(tmp_path: Path) -> None:
         ("t.csv", True, None, "received column text, expected one of the table's columns: id, texts.*`texts`"),
         ("t.csv", False, None, "received column path"),
         ("semi.csv", True, None, "its columns are separated by semicolons"),
-        ("twice.csv", True, None, r"several columns called 'n' and ''"),
+        ("twice.csv", True, None, "several columns are called 'n'. Rename"),
         ("bad.csv", True, None, "no readable csv file .*a quote is opened and never closed"),
     ],
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from graftwork_jobs.interrupts import interrupts_held_back, sigterm_as_interrupt
+from graftwork.interrupts import interrupts_held_back, sigterm_as_interrupt
 
 
 def _signal_within(number: int, done: list[str]) -> None:
