@@ -123,7 +123,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "no models": _endpoint("spec.models", ("models",), []),
     "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
-    "a version behind an at sign": _endpoint("models[0].model", ("models",), [{"model": "flowers@3"}]),
+    "a version behind an at sign": _endpoint("spec.models[0]", ("models",), [{"model": "flowers@3"}]),
     "a GPU for OpenVINO": _endpoint("gpus", ("engine",), "openvino", base=GPU_ENDPOINT),
     "two GPUs": _endpoint("gpus", ("resources", "gpus"), 2),
     "no engine": _endpoint("engine", ("engine",), "magic"),
