@@ -223,6 +223,7 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
         container="ray-worker",
         cpus=_cpus(run),
         gpus=math.ceil(run.endpoint.spec.resources.gpus),
+        computes=True,
         memory=run.endpoint.spec.kubernetes.memory,
         secrets=_key_secret(run),
         ports={METRICS_PORT_NAME: METRICS_PORT},

@@ -233,6 +233,7 @@ def _cluster(run: JobRun) -> dict[str, Any]:
         requested_cpus=_DRIVER_CPUS + here * scaling.cpus_per_worker,
         memory=placement.memory,
         gpus=head_gpus,
+        computes=not shared,
         token=True,
         mounts={run.name: SPEC_FOLDER},
         env=_driver_environment(run),
@@ -266,6 +267,7 @@ def _workers(run: JobRun) -> dict[str, Any]:
         cpus=cpus,
         memory=placement.memory,
         gpus=math.ceil(scaling.gpus_per_worker),
+        computes=True,
         env=_storage_environment(run),
     )
     return {

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graftwork.controller import names
-from graftwork.spec.placement import Placement, Toleration, Variable
+from graftwork.spec.placement import Placement, Toleration, Topology, Variable, WorkerPlacement
 
 RAY_VERSION: Final = "2.60.0"
 """What the images hold; the same as in pyproject.toml (a test compares)."""
@@ -51,6 +51,7 @@ class Pod:
         container: name of its container; KubeRay expects its own.
         image: default image.
         placement: what the spec says.
+        computes: whether it trains or answers, and goes where such pods go.
         defaults: what the operator was installed with.
         cpus: cores at most, and requested unless `requested_cpus` says less.
         requested_cpus: cores set aside for a pod that mostly waits.
@@ -69,6 +70,7 @@ class Pod:
     container: str
     image: str
     placement: Placement
+    computes: bool = False
     defaults: PodDefaults
     cpus: float
     requested_cpus: float | None = None
@@ -119,13 +121,31 @@ def pod_template(pod: Pod) -> dict[str, Any]:
     }
     if pull_secrets := dict.fromkeys([*pod.defaults.pull_secrets, *placement.image_pull_secrets]):
         spec["imagePullSecrets"] = [{"name": name} for name in pull_secrets]
-    if placement.node_selector:
-        spec["nodeSelector"] = dict(placement.node_selector)
-    if placement.tolerations:
-        spec["tolerations"] = [_toleration(each) for each in placement.tolerations]
+    workers = placement.workers if pod.computes else WorkerPlacement()
+    if selector := {**placement.node_selector, **workers.node_selector}:
+        spec["nodeSelector"] = selector
+    if tolerations := [*placement.tolerations, *workers.tolerations]:
+        spec["tolerations"] = [_toleration(each) for each in tolerations]
+    if pod.computes and placement.topology is not None:
+        spec |= _nearness(placement.topology, pod.labels)
     if placement.priority_class is not None:
         spec["priorityClassName"] = placement.priority_class
     return {"metadata": {"labels": dict(pod.labels)}, "spec": spec}
+
+
+def _nearness(topology: Topology, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Wishes, not conditions: where there is no such room, the pods start all the same."""
+    others = {"matchLabels": {**labels, names.RAY_NODE_TYPE_LABEL: "worker"}}
+    if topology.pack is not None:
+        term = {"weight": 100, "podAffinityTerm": {"topologyKey": topology.pack, "labelSelector": others}}
+        return {"affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [term]}}}
+    constraint = {
+        "topologyKey": topology.spread,
+        "maxSkew": 1,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": others,
+    }
+    return {"topologySpreadConstraints": [constraint]}
 
 
 def _container(pod: Pod) -> dict[str, Any]:

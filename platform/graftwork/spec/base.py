@@ -17,6 +17,7 @@ ApiVersion = Literal["graftwork.dev/v1alpha1"]
 
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 ALIAS_PATTERN = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
+LABEL_KEY_PATTERN = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 LABEL_VALUE_PATTERN = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 DURATION_PATTERN = r"^[1-9][0-9]*[smh]$"
 MODEL_PATTERN = r"^[a-z0-9*][-a-z0-9*]*$"
@@ -34,6 +35,7 @@ PATTERN_WORDS: dict[str, str] = {
     CRON_PATTERN: "five fields with a space between them: minute, hour, day of the month, month, day of the week",
     TIME_ZONE_PATTERN: "a time zone such as `Europe/Berlin` or `UTC`",
     DURATION_PATTERN: "a time such as `90s`, `30m` or `2h`",
+    LABEL_KEY_PATTERN: "the key of a label, such as `topology.kubernetes.io/zone`",
     LABEL_VALUE_PATTERN: "a label value of letters, digits, hyphens, underscores and dots that begins and ends with a "
     "letter or digit",
     r"^[1-9][0-9]*(Mi|Gi|Ti)$": "an amount of memory such as `512Mi` or `4Gi`",
@@ -47,6 +49,8 @@ Name = Annotated[str, Field(min_length=1, max_length=63, pattern=NAME_PATTERN)]
 Alias = Annotated[str, Field(min_length=1, max_length=63, pattern=ALIAS_PATTERN)]
 """A movable name on a model version. Begins with a letter, so that it cannot be taken for a version number."""
 
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)]
+"""A key as Kubernetes allows it: a name, perhaps behind a domain and a slash."""
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE_PATTERN)]
 """A Kubernetes label value."""
 

@@ -223,6 +223,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="expected a `gradientAccumulation` that divides `batchSize`",
         ),
     ),
+    "Topology": (_one_of("pack", "spread"),),
     "Variable": (_one_of("value", "secret"),),
 }
 

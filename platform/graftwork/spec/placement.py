@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from graftwork.spec.amounts import Duration, Memory
 from graftwork.spec.base import (
     Inconsistency,
+    LabelKey,
     LabelValue,
     Name,
     SpecModel,
@@ -90,6 +91,31 @@ class Toleration(SpecModel):
         return self
 
 
+class WorkerPlacement(SpecModel):
+    """Where the pods that compute go, besides what holds for all pods."""
+
+    node_selector: dict[str, LabelValue] = Field(default_factory=dict)
+    """Labels that their nodes must have, such as `nvidia.com/gpu.product` or that of spot nodes."""
+    tolerations: list[Toleration] = Field(default_factory=list)
+    """Taints of nodes that they put up with."""
+
+
+class Topology(SpecModel):
+    """Nearness of the pods that compute, as far as there is room. Exactly one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"pack": "topology.kubernetes.io/zone"}]})
+
+    pack: LabelKey | None = None
+    """Label of nodes, such as one of their zone or rack, whose value all should share: workers exchange gradients."""
+    spread: LabelKey | None = None
+    """Label of nodes over whose values they should be spread evenly: one zone lost takes few replicas."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        refuse_if_any(exactly_one(self, "pack", "spread"))
+        return self
+
+
 class Placement(SpecModel):
     """What the pods of both kinds can be told."""
 
@@ -106,6 +132,12 @@ class Placement(SpecModel):
     """Labels that the pods' nodes must have."""
     tolerations: list[Toleration] = Field(default_factory=list)
     """Taints of nodes that the pods put up with, such as those of spot or GPU nodes."""
+    workers: WorkerPlacement = Field(default_factory=WorkerPlacement)
+    """More of the kind for the pods that compute: a job's workers, an endpoint's replicas. So they go to spot or GPU
+    nodes, while the head, which must not be lost and needs no GPU, stays elsewhere. (A job without `storage` has one
+    pod, which computes.)"""
+    topology: Topology | None = None
+    """How near to each other the pods that compute should be. Default: wherever there is room."""
     queue: Name | None = None
     """Kueue LocalQueue that admits the pods. Default: no queue."""
     priority_class: Name | None = None

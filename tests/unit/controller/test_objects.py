@@ -166,6 +166,43 @@ def test_workers_have_pods_of_their_own_on_shared_storage() -> None:
     assert together["headGroupSpec"]["rayStartParams"]["num-cpus"] == "4"
 
 
+def test_only_what_computes_goes_to_the_nodes_for_it() -> None:
+    """The head, whose loss ends the run, keeps away from spot nodes, and GPUs are not taken up by pods without need."""
+    where = {
+        "nodeSelector": {"team": "birds"},
+        "workers": {"nodeSelector": {"gpu": "l4"}, "tolerations": [{"key": "spot"}]},
+        "topology": {"pack": "topology.kubernetes.io/zone"},
+    }
+    cluster = _job(**PLACEMENT | where)[-1]["spec"]["rayClusterSpec"]
+    head, worker = _pod([cluster], "ray-head"), _pod([cluster], "ray-worker")
+    assert head["nodeSelector"] == {"team": "birds"}
+    assert worker["nodeSelector"] == {"team": "birds", "gpu": "l4"}
+    assert {"key": "spot", "operator": "Exists"} in worker["tolerations"]
+    assert {"key": "spot", "operator": "Exists"} not in head.get("tolerations", [])
+    (term,) = worker["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    assert term["podAffinityTerm"]["topologyKey"] == "topology.kubernetes.io/zone"
+    chosen = term["podAffinityTerm"]["labelSelector"]["matchLabels"]
+    assert chosen["graftwork.dev/job"] == "flowers"
+    assert chosen["ray.io/node-type"] == "worker"
+    assert "affinity" not in head
+    # One pod for all: it computes.
+    alone = _pod(_job(**where), "ray-head")
+    assert alone["nodeSelector"] == {"team": "birds", "gpu": "l4"}
+
+
+def test_replicas_are_spread() -> None:
+    """Over zones, for example; the head is none of them."""
+    where = {"topology": {"spread": "zone"}, "workers": {"nodeSelector": {"gpu": "l4"}}}
+    cluster = _endpoint(kubernetes=where)[-1]["spec"]["rayClusterConfig"]
+    worker, head = _pod([cluster], "ray-worker"), _pod([cluster], "ray-head")
+    (constraint,) = worker["topologySpreadConstraints"]
+    assert (constraint["topologyKey"], constraint["whenUnsatisfiable"]) == ("zone", "ScheduleAnyway")
+    assert constraint["labelSelector"]["matchLabels"]["graftwork.dev/endpoint"] == "flowers"
+    assert worker["nodeSelector"] == {"gpu": "l4"}
+    assert "nodeSelector" not in head
+    assert "topologySpreadConstraints" not in head
+
+
 def test_trials_that_share_a_gpu_share_a_pod() -> None:
     """With half a GPU for each, it has one GPU and the cores of two."""
     content = changed(

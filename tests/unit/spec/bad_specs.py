@@ -123,6 +123,8 @@ BAD_SPECS: dict[str, BadSpec] = {
     "no models": _endpoint("spec.models", ("models",), []),
     "no CPUs": _endpoint("cpus", ("resources", "cpus"), 0),
     "CPUs in words": _endpoint("cpus", ("resources", "cpus"), "many"),
+    "near and far": _job("topology", ("kubernetes",), {"topology": {"pack": "zone", "spread": "zone"}}),
+    "no label's key": _job("pack", ("kubernetes",), {"topology": {"pack": "a zone"}}),
     "a version behind an at sign": _endpoint("spec.models[0]", ("models",), [{"model": "flowers@3"}]),
     "a GPU for OpenVINO": _endpoint("gpus", ("engine",), "openvino", base=GPU_ENDPOINT),
     "two GPUs": _endpoint("gpus", ("resources", "gpus"), 2),
