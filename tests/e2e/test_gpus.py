@@ -20,7 +20,6 @@ from tests.e2e.kuberay import running_kuberay
 from tests.e2e.operators import eventually, running_operator
 from tests.unit.spec.examples import ENDPOINT, JOB, changed
 
-_NODE = "made-up-gpus"
 _GPUS = 2
 _TAINT = {"key": "graftwork.dev/e2e", "value": "gpus", "effect": "NoSchedule"}
 _LABELS = {"graftwork.dev/e2e": "gpus"}
@@ -31,55 +30,69 @@ _PLACEMENT = {
 }
 
 
-class GpuNode:
-    """A node of which only the API server knows."""
+class Nodes:
+    """One with GPUs and one without, of which only the API server knows."""
 
-    def __init__(self, kubectl: Kubectl) -> None:
+    def __init__(self, kubectl: Kubectl, namespace: str) -> None:
         self._kubectl = kubectl
-        kubectl.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "Node",
-                "metadata": {"name": _NODE, "labels": _LABELS},
-                "spec": {"taints": [_TAINT]},
-            }
-        )
-        amounts = {"cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "500Gi"}
-        amounts["nvidia.com/gpu"] = str(_GPUS)
-        now = _now()
-        ready = {"type": "Ready", "status": "True", "reason": "MadeUp", "lastHeartbeatTime": now}
-        status = {"capacity": amounts, "allocatable": amounts, "conditions": [{**ready, "lastTransitionTime": now}]}
-        patch = ("node", _NODE, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
-        assert kubectl("patch", *patch).returncode == 0
-        self.lives()
-        eventually(lambda: len(kubectl.get("node", _NODE)["spec"]["taints"]) == 1, "the node is taken for ready")
+        # Of this test alone: pods of another one that nobody ends go on to hold what nodes of their names have.
+        self.gpus, self.plain = f"gpus-{namespace}", f"plain-{namespace}"
+        self._make(self.gpus, {"labels": _LABELS}, [_TAINT], {"nvidia.com/gpu": str(_GPUS)})
+        self._make(self.plain, {}, [], {})
+        self.live()
+        eventually(lambda: self._taints() == [1, 0], "the nodes are taken for ready")
 
-    def lives(self) -> None:
-        """What a kubelet says every few seconds."""
-        self._kubectl.apply(
-            {
-                "apiVersion": "coordination.k8s.io/v1",
-                "kind": "Lease",
-                "metadata": {"name": _NODE, "namespace": "kube-node-lease"},
-                "spec": {"holderIdentity": _NODE, "leaseDurationSeconds": 40, "renewTime": f"{_now()[:-1]}.000000Z"},
-            }
-        )
+    def _make(self, name: str, metadata: dict[str, Any], taints: list[Any], more: dict[str, str]) -> None:
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, **metadata}, "spec": {"taints": taints}}
+        self._kubectl.apply(node)
+        amounts = {"cpu": "64", "memory": "256Gi", "pods": "110", "ephemeral-storage": "500Gi", **more}
+        times = dict.fromkeys(("lastHeartbeatTime", "lastTransitionTime"), _now())
+        ready = {"type": "Ready", "status": "True", "reason": "MadeUp", **times}
+        status = {"capacity": amounts, "allocatable": amounts, "conditions": [ready]}
+        patch = ("node", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+        assert self._kubectl("patch", *patch).returncode == 0
+
+    def _taints(self) -> list[int]:
+        return [len(self._kubectl.get("node", name)["spec"].get("taints", [])) for name in (self.gpus, self.plain)]
+
+    def live(self) -> None:
+        """What kubelets say every few seconds."""
+        for name in (self.gpus, self.plain):
+            self._kubectl.apply(
+                {
+                    "apiVersion": "coordination.k8s.io/v1",
+                    "kind": "Lease",
+                    "metadata": {"name": name, "namespace": "kube-node-lease"},
+                    "spec": {"holderIdentity": name, "leaseDurationSeconds": 40, "renewTime": f"{_now()[:-1]}.000000Z"},
+                }
+            )
+
+    def holds(self, pods: list[dict[str, Any]]) -> int:
+        """How many of some pods are placed on the GPUs."""
+        return sum(pod["spec"].get("nodeName") == self.gpus for pod in pods)
+
+    def end(self) -> None:
+        """The pods on them end with them."""
+        for name in (self.gpus, self.plain):
+            self._kubectl("delete", "node", name)
+            self._kubectl("delete", "lease", name, "-n", "kube-node-lease")
 
     def eventually(self, holds: Callable[[], bool], what: str) -> None:
-        """Wait, while the node lives."""
+        """Wait, while the nodes live."""
 
         def look() -> bool:
-            self.lives()
+            self.live()
             return holds()
 
         eventually(look, what)
 
 
 @pytest.fixture
-def node(kubectl: Kubectl) -> Iterator[GpuNode]:
-    yield GpuNode(kubectl)
-    kubectl("delete", "node", _NODE)
-    kubectl("delete", "lease", _NODE, "-n", "kube-node-lease")
+def nodes(kubectl: Kubectl, namespace: str) -> Iterator[Nodes]:
+    """Both, until the test is over."""
+    made = Nodes(kubectl, namespace)
+    yield made
+    made.end()
 
 
 @pytest.fixture
@@ -110,42 +123,40 @@ def _gpus(pod: dict[str, Any]) -> str:
     return limits.get("nvidia.com/gpu", "0")
 
 
-def _placed(pods: list[dict[str, Any]]) -> int:
-    return sum(pod["spec"].get("nodeName") == _NODE for pod in pods)
-
-
 @pytest.mark.usefixtures("operators", "ray_crds")
 def test_workers_are_placed_on_gpus_and_want_of_them_is_told(
-    kubectl: Kubectl, namespace: str, node: GpuNode, monkeypatch: pytest.MonkeyPatch
+    kubectl: Kubectl, namespace: str, nodes: Nodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two workers take the two GPUs; a third of another job waits, and `graft why` says for what."""
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", kubectl.kubeconfig)
     kubectl.apply(_job("two", {"workers": 2, "gpusPerWorker": 1}), "-n", namespace)
-    node.eventually(lambda: _placed(_pods(kubectl, namespace, "two")) == _GPUS, "both workers are placed")
+    nodes.eventually(lambda: nodes.holds(_pods(kubectl, namespace, "two")) == _GPUS, "both workers are placed")
     assert [_gpus(pod) for pod in _pods(kubectl, namespace, "two")] == ["1", "1"]
     (head,) = kubectl.get("pods", "-n", namespace, "-l", "ray.io/node-type=head")["items"]
-    assert (_placed([head]), _gpus(head)) == (0, "0")
+    assert (head["spec"]["nodeName"], _gpus(head)) == (nodes.plain, "0")
     kubectl.apply(_job("third", {"workers": 1, "gpusPerWorker": 1}), "-n", namespace)
 
     def why() -> str:
         return CliRunner().invoke(cli, ["why", "third", "-n", namespace]).output
 
-    node.eventually(lambda: "Insufficient nvidia.com/gpu" in why(), f"it is told: {why()}")
+    nodes.eventually(lambda: "Insufficient nvidia.com/gpu" in why(), "it is told")
     assert "Ask for fewer GPUs (scaling.workers, scaling.gpusPerWorker), or add GPU nodes." in why()
     assert kubectl("delete", "ftj", "two", "-n", namespace).returncode == 0
     # What a kubelet would do of pods that are to go.
     kubectl("delete", "pods", "-n", namespace, "-l", "graftwork.dev/job=two", "--force", "--grace-period=0")
-    node.eventually(lambda: _placed(_pods(kubectl, namespace, "third")) == 1, "the GPUs that became free are taken")
+    nodes.eventually(
+        lambda: nodes.holds(_pods(kubectl, namespace, "third")) == 1, "the GPUs that became free are taken"
+    )
 
 
 @pytest.mark.usefixtures("operators", "ray_crds")
-def test_replicas_are_placed_on_gpus(kubectl: Kubectl, namespace: str, node: GpuNode) -> None:
+def test_replicas_are_placed_on_gpus(kubectl: Kubectl, namespace: str, nodes: Nodes) -> None:
     """Of an endpoint with `resources.gpus`."""
     endpoint = changed(ENDPOINT, ("spec", "models"), [{"model": "/models/flowers"}])
     endpoint = changed(endpoint, ("spec", "resources"), {"cpus": 2, "gpus": 1})
     endpoint = changed(endpoint, ("spec", "kubernetes"), {"workers": _PLACEMENT["workers"]})
     kubectl.apply(endpoint, "-n", namespace)
-    node.eventually(lambda: _placed(_pods(kubectl, namespace, "flowers")) == 1, "a replica's pod is placed")
+    nodes.eventually(lambda: nodes.holds(_pods(kubectl, namespace, "flowers")) == 1, "a replica's pod is placed")
     assert [_gpus(pod) for pod in _pods(kubectl, namespace, "flowers")] == ["1"]
 
 
