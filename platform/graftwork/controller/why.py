@@ -42,8 +42,8 @@ def _no_node_fixes(*, cpus: str, gpus: str) -> dict[str, str]:
     return {
         "nvidia.com/gpu": f"Ask for fewer GPUs ({gpus}), or add GPU nodes.",
         "persistentvolumeclaim": "Create the PersistentVolumeClaim, or correct kubernetes.volumes.",
-        "taint": "Add tolerations for the nodes' taints (kubernetes.tolerations, or kubernetes.workers.tolerations for pods "
-        "that compute), or choose others with nodeSelector there.",
+        "taint": "Add tolerations for the nodes' taints (kubernetes.tolerations, or kubernetes.workers.tolerations for "
+        "pods that compute), or choose others with nodeSelector there.",
         "Insufficient": less,
         "selector": "Correct kubernetes.nodeSelector or kubernetes.workers.nodeSelector, or label nodes so.",
         "": less,
