@@ -5,6 +5,7 @@ Every function takes plain values and gives back problems or sentences; `graftwo
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ SHOWN = 20
 _EXAMPLES = 3
 # From here on the rarest class is learnt noticeably worse unless it is weighed up; a convention, not a law.
 IMBALANCE = 5.0
+_BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,17 +205,37 @@ def imbalance(counts: Mapping[str, int]) -> float:
     return max(counts.values()) / max(1, min(counts.values()))
 
 
-def imbalance_warnings(counts: Mapping[str, int], what: InputKind) -> list[str]:
-    """Whether one class outweighs another so much that it hurts."""
+def imbalance_warnings(counts: Mapping[str, int], what: InputKind, *, weighted: bool) -> list[str]:
+    """Whether one class outweighs another so much that it hurts.
+
+    Args:
+        counts: training examples of each class.
+        what: pictures or texts.
+        weighted: whether examples have weights, which may make up for it.
+    """
     ratio = imbalance(counts)
     if ratio < IMBALANCE:
         return []
+    look = "look at the per-class metrics."
+    remedy = f"L{look[1:]}" if weighted else f"Consider spec.training.classWeights: balanced, and {look}"
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return [
         (
             f"Class imbalance: {counts[largest]} {NOUNS[what]}s of {largest} but {counts[smallest]} of {smallest} "
-            f"({ratio:.0f} to 1). Consider spec.training.classWeights: balanced, and look at the per-class metrics."
+            f"({ratio:.0f} to 1). {remedy}"
         )
+    ]
+
+
+def alike_name_warnings(names: Sequence[str]) -> list[str]:
+    """Names that are told apart by upper and lower case, spaces, hyphens or underscores alone: often one, misspelt."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[_BETWEEN_WORDS.sub("", name.casefold().strip())].append(name)
+    return [
+        f"{' and '.join(map(repr, spellings))} are taken for different ones. If they are not, write them alike."
+        for spellings in alike.values()
+        if len(spellings) > 1
     ]
 
 

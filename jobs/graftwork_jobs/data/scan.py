@@ -212,13 +212,15 @@ def _assemble(
     ]
     counts = {name: dict(cells.counts(split.targets, labels)) for name, split in splits.items()}
     leaks = audit.find_leaks(rows)
+    weighted = splits[_TRAIN].weights is not None
     warnings = [
         *_ignored_warnings(listings),
         *audit.alike_warnings(listings.values()),
         *audit.left_out_warnings(len(unreadable)),
         *audit.leak_warnings(leaks, what),
         *audit.duplicate_warnings(rows, what),
-        *(audit.imbalance_warnings(counts[_TRAIN], what) if cells.balance else []),
+        *audit.alike_name_warnings(labels),
+        *(audit.imbalance_warnings(counts[_TRAIN], what, weighted=weighted) if cells.balance else []),
         *(text for name in counts for text in audit.absent_class_warnings(name, counts[name], what)),
     ]
     return DataScan(

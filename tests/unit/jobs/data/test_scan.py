@@ -407,6 +407,28 @@ class TestWarnings:
         assert found.imbalance == pytest.approx(10)
         assert any("imbalance" in warning.lower() for warning in found.warnings)
 
+    def test_weights_may_make_up_for_imbalance(self, tmp_path: Path) -> None:
+        """Class weights besides are not advised then."""
+        write_folder(tmp_path / "train", {"cat": 40, "dog": 4})
+        rows = [f"{file.relative_to(tmp_path)},{file.parent.name},2" for file in (tmp_path / "train").glob("*/*.png")]
+        (tmp_path / "t.csv").write_text("path,label,times\n" + "\n".join(rows) + "\n")
+        parts: dict[str, Any] = {
+            "train": {"uri": "t.csv"},
+            "validation": {"fraction": 0.25},
+            "test": {"fraction": 0.25},
+        }
+        for data, advised in ((parts, True), (parts | {"weightColumn": "times"}, False)):
+            found = scan(tmp_path, seed=0, slices=(), **data)
+            (warning,) = [warning for warning in found.warnings if "imbalance" in warning]
+            assert ("classWeights" in warning) is advised
+
+    def test_classes_spelt_in_two_ways(self, tmp_path: Path) -> None:
+        """They train as two; signs that mean something are no spelling."""
+        write_folder(tmp_path / "train", {"Red Fox": 6, "red-fox": 6, "c": 6, "c++": 6, "-1": 6, "1": 6})
+        found = scan(tmp_path, train={"uri": "train"}, validation={"fraction": 0.2}, test={"fraction": 0.2})
+        (warning,) = [warning for warning in found.warnings if "write them alike" in warning]
+        assert warning.startswith("'Red Fox' and 'red-fox' are taken for different ones")
+
     def test_class_without_test_pictures(self, tmp_path: Path) -> None:
         """A class that the test data lacks is named."""
         write_folder(tmp_path / "train", COUNTS)
