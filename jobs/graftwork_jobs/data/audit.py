@@ -216,13 +216,12 @@ def imbalance_warnings(counts: Mapping[str, int], what: InputKind, *, weighted: 
     ratio = imbalance(counts)
     if ratio < IMBALANCE:
         return []
-    look = "look at the per-class metrics."
-    remedy = f"L{look[1:]}" if weighted else f"Consider spec.training.classWeights: balanced, and {look}"
+    advice = "Look at" if weighted else "Consider spec.training.classWeights: balanced, and look at"
     largest, smallest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
     return [
         (
             f"Class imbalance: {counts[largest]} {NOUNS[what]}s of {largest} but {counts[smallest]} of {smallest} "
-            f"({ratio:.0f} to 1). {remedy}"
+            f"({ratio:.0f} to 1). {advice} the per-class metrics."
         )
     ]
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.bundle.answers import shown_number
 from graftwork.bundle.manifest import NumbersSignature, OutputSignature
 from graftwork.data_files.table_writer import Cell, ColumnKind
 from graftwork_jobs.evaluation.mistakes import WrongAnswer
@@ -139,7 +140,7 @@ class NumberTarget(Target):
 
     def truth_cells(self, target: Any) -> list[Cell]:
         """The numbers."""
-        return [float(f"{value:.7g}") for value in target]
+        return [shown_number(value) for value in target]
 
     def spread(self, targets: Targets) -> list[str]:
         """Parts of the range of the first number."""

@@ -145,7 +145,7 @@ class NumberAnswers:
     def row(self, values: NDArray[np.float32], *, top: int) -> dict[str, Any]:
         """Every number; `top` ranks nothing here."""
         del top
-        return {"values": {name: float(f"{value:.7g}") for name, value in zip(self.labels, values, strict=True)}}
+        return {"values": {name: shown_number(value) for name, value in zip(self.labels, values, strict=True)}}
 
     def decisions(self, values: NDArray[np.float32]) -> list[tuple[str, ...]]:
         """Nothing is decided."""
@@ -168,7 +168,7 @@ class NumberAnswers:
     def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
         """An example's row."""
         del with_scores
-        return [float(f"{value:.7g}") for value in values]
+        return [shown_number(value) for value in values]
 
 
 class LabelAnswers:
@@ -217,6 +217,11 @@ class LabelAnswers:
     def cells(self, values: NDArray[np.float32], *, with_scores: bool) -> list[Cell]:
         """An example's row."""
         return [self.given(values), *(_all_rounded(values) if with_scores else ())]
+
+
+def shown_number(value: float | np.float32) -> float:
+    """A number as answers and tables show it: to what float32 holds."""
+    return float(f"{value:.7g}")
 
 
 def _score_columns(labels: Sequence[str]) -> dict[str, ColumnKind]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -50,16 +52,31 @@ def open_file_system(uri: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         FetchError: unknown protocol, missing driver package, or the outer archive cannot be reached.
     """
-    try:
+    with driver_errors(uri, "opened"):
         if uri.startswith(_ZIP) and "::" in uri:
             path, _, archive = uri.removeprefix(_ZIP).partition("::")
             return _zip_archive(archive, _state_of(archive)), path
-        file_system, path = _file_system(uri)
+        return _file_system(uri)
+
+
+@contextmanager
+def driver_errors(uri: str, done: str) -> Iterator[None]:
+    """Turn what fsspec's drivers raise, each its own, into ours.
+
+    Args:
+        uri: what the block is about.
+        done: what cannot be done with it, such as `read`.
+
+    Raises:
+        MissingFileError: nothing is at the URI.
+        FetchError: anything else went wrong.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise _nothing_at(uri, error) from error
     except Exception as error:
-        raise FetchError(f"{uri}: cannot be opened ({type(error).__name__}: {error})") from error
-    return file_system, path
+        raise FetchError(f"{uri}: cannot be {done} ({type(error).__name__}: {error})") from error
 
 
 def _file_system(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -103,7 +120,7 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
     if copy.exists() and not refresh:
         return copy
     file_system, path = open_file_system(uri)
-    try:
+    with driver_errors(uri, "read"):
         version = json.dumps(file_system.info(path), sort_keys=True, default=str)
         note = copy.with_name(f"{copy.name}.version")
         if copy.exists() and note.exists() and note.read_text() == version:
@@ -113,10 +130,6 @@ def local_path(uri: str, cache_dir: Path, *, refresh: bool = False) -> Path:
         with replacing(copy) as temporary:
             file_system.get_file(path, str(temporary))
         write_whole(note, version)
-    except FileNotFoundError as error:
-        raise _nothing_at(uri, error) from error
-    except Exception as error:
-        raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
     return copy
 
 
@@ -138,13 +151,9 @@ def read_bytes(uri: str) -> bytes:
         except (OSError, ValueError) as error:  # ValueError: a path that no system has, such as one with a NUL
             raise FetchError(f"{uri}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     file_system, path = open_file_system(uri)
-    try:
+    with driver_errors(uri, "read"):
         content: bytes = file_system.cat_file(path)
-    except FileNotFoundError as error:
-        raise _nothing_at(uri, error) from error
-    except Exception as error:
-        raise FetchError(f"{uri}: cannot be read ({type(error).__name__}: {error})") from error
-    return content
+        return content
 
 
 def beside_table(table: str, path: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from graftwork.data_files.fetch import FetchError, MissingFileError, is_remote, open_file_system
+from graftwork.data_files.fetch import MissingFileError, driver_errors, is_remote, open_file_system
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _walk(folder: Path, prefix: str, above: frozenset[str]) -> Iterator[str]:
 
 def _remote_tree(uri: str) -> FolderTree:
     file_system, root = open_file_system(uri)
-    try:
+    with driver_errors(uri, "listed"):
         base = root.rstrip("/") + "/" if root else ""
         # Drivers differ in leading slashes of what they list.
         strip = len(base.lstrip("/"))
@@ -76,10 +76,6 @@ def _remote_tree(uri: str) -> FolderTree:
             if entry["type"] == "directory"
         ]
         files = [path.lstrip("/")[strip:] for path in file_system.find(root)]
-    except FileNotFoundError as error:
-        raise MissingFileError(uri) from error
-    except Exception as error:
-        raise FetchError(f"{uri}: cannot be listed ({type(error).__name__}: {error})") from error
     if not folders and not files:
         # Object stores and archives know no empty folders, and some drivers list what does not exist as empty.
         raise MissingFileError(uri)

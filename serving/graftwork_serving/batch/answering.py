@@ -46,17 +46,17 @@ def answers_to(examples: Sequence[BatchExample], model: Work, *, threads: int) -
     Yields:
         Answers in the order of the examples.
     """
-    with ThreadPoolExecutor(threads, thread_name_prefix="graftwork-batch") as pool:
-        ahead: _Part = []
-        try:
-            for part in _slices(examples, _SORTED_AT_A_TIME):
-                # The next ones are begun before these are waited for, so that no thread runs dry in between.
-                under_way, ahead = ahead, _begin(pool, part, model)
-                yield from _in_order(under_way)
-            yield from _in_order(ahead)
-        finally:
-            # After an error, or when nobody wants the rest.
-            pool.shutdown(cancel_futures=True)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="graftwork-batch")
+    ahead: _Part = []
+    try:
+        for part in _slices(examples, _SORTED_AT_A_TIME):
+            # The next ones are begun before these are waited for, so that no thread runs dry in between.
+            under_way, ahead = ahead, _begin(pool, part, model)
+            yield from _in_order(under_way)
+        yield from _in_order(ahead)
+    finally:
+        # What has not begun is dropped: after an error, or when nobody wants the rest.
+        pool.shutdown(cancel_futures=True)
 
 
 _Part = list[tuple[Sequence[int], "Future[list[Answered]]"]]
