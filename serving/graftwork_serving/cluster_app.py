@@ -25,21 +25,21 @@ _BASE_DIR = Path("/")
 
 
 class ClusterReplica(EndpointReplica):
-    """A replica that is told `NAME/VERSION`, fetches the bundle itself, and tells its metrics on a port of their own.
+    """A replica that is told `NAME/VERSION`, fetches the bundle itself, and has a port of its own for the cluster.
 
     Args:
         threads: as of `EndpointReplica`.
         metrics_dir: the same.
-        metrics_port: where Prometheus finds them.
+        metrics_port: where Prometheus and the operator find them.
     """
 
     def __init__(self, threads: int, metrics_dir: str, metrics_port: int | None = None) -> None:
         super().__init__(threads, metrics_dir)
         if metrics_port is not None:
-            from graftwork_serving.metrics_server import start_metrics_server
+            from graftwork_serving.cluster_port import open_cluster_port
 
             # Inside the pod; its NetworkPolicy says who reaches it.
-            start_metrics_server(Path(metrics_dir), host="0.0.0.0", port=metrics_port)  # noqa: S104
+            open_cluster_port(Path(metrics_dir), self.rollback_report, host="0.0.0.0", port=metrics_port)  # noqa: S104
 
     async def reconfigure(self, user_config: dict[str, Any]) -> None:
         """Follow a change; if a bundle cannot be had, what is served stays."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from graftwork.controller.rollback_report import RollbackReport
 from graftwork.errors import GraftworkError
 from graftwork.settings import load_settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
@@ -73,6 +74,10 @@ class EndpointReplica:
     def __serve_build_asgi_app__(self) -> EndpointApp:
         """The application that answers HTTP."""
         return self._app
+
+    def rollback_report(self) -> RollbackReport:
+        """What the endpoint's aliases point to and this replica does not serve; other replicas' words included."""
+        return RollbackReport(given_up=[record.told for record in list(self._rollouts.given_up.values())])
 
     async def prepare(self, user_config: dict[str, Any]) -> str | None:
         """Load what `reconfigure` will need beside what is served, of which nothing changes.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import BaseModel, ConfigDict
 
+from graftwork.controller.rollback_report import GivenUpVersion
 from graftwork_serving.endpoint_config import ModelConfig, RollbackConfig
 from graftwork_serving.rollback import Bound, Bounds, GiveUp, Stay, Watch, judge
 from graftwork_serving.routing import Arm
@@ -38,6 +39,13 @@ class GivenUp(BaseModel):
         return (
             f"{self.bad.reference}: version {self.bad.version} was given up for version {self.good.version}: "
             f"{self.why}. It is tried again when the alias has moved to another version and back, or after a restart."
+        )
+
+    @property
+    def told(self) -> GivenUpVersion:
+        """For the operator."""
+        return GivenUpVersion(
+            model=self.bad.reference, given_up=self.bad.source, serving=self.good.source, message=self.sentence
         )
 
 

@@ -21,6 +21,7 @@ from graftwork.controller.job_objects import PROGRESS_KEY
 from graftwork.controller.names import progress_name
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import Key, Reconciler
+from graftwork.controller.rollback_report import RollbackReport
 from tests.support.fake_cluster import FakeCluster
 from tests.unit.spec.examples import ENDPOINT, JOB, changed
 
@@ -238,6 +239,7 @@ class _Memory:
             defaults=PodDefaults(train_image="train", serve_image="serve", tracking_uri="http://mlflow:5000"),
             clock=lambda: self._now,
             resolve=lambda alias: f"{alias.partition('@')[0]}/{self._version}",
+            read_rollbacks=lambda _: RollbackReport(),
         ).look(Key(kind=self._life.kind, namespace="team", name="flowers"))
         if self._life.made == "RayJob" and self.cluster.named("RayJob"):
             made = self._made()

@@ -21,6 +21,7 @@ from tests.e2e.conftest import Kubectl
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "graftwork"
 VERSION = (ROOT / "platform/graftwork/__init__.py").read_text().split('__version__ = "')[1].split('"')[0]
+RELEASE = "graft-system"
 CLAIM = "graft-data"
 PICTURE = "/data/ask.png"
 KEYS = "emoji-keys"
@@ -63,7 +64,7 @@ def job(name: str, *, epochs: int, learning_rate: float) -> dict[str, Any]:
     }
 
 
-def endpoint(*, max_replicas: int = 1) -> dict[str, Any]:
+def endpoint(*, max_replicas: int = 1, rollout: dict[str, Any] | None = None) -> dict[str, Any]:
     """The endpoint of what the jobs register."""
     return {
         "apiVersion": "graftwork.dev/v1alpha1",
@@ -75,6 +76,7 @@ def endpoint(*, max_replicas: int = 1) -> dict[str, Any]:
             "resources": {"cpus": 1},
             "autoscaling": {"minReplicas": 1, "maxReplicas": max_replicas, "targetOngoingRequests": 2},
             "kubernetes": {"memory": "2Gi"},
+            "rollout": rollout or {},
         },
     }
 
@@ -161,6 +163,17 @@ class Team:
         arguments = [url, self.key, PICTURE, str(seconds), str(connections), str(pause_s)]
         arguments += [] if until_version is None else [until_version]
         return self._exec("client", "python", "-c", code, *arguments)
+
+    def point_alias(self, version: str) -> None:
+        """Point the champion to another version, as anyone whom the registry lets does."""
+        body = json.dumps({"name": "emoji", "alias": "champion", "version": version})
+        url = f"http://graft-mlflow.{RELEASE}:5000/api/2.0/mlflow/registered-models/alias"
+        code = (
+            "import sys, urllib.request as r; "
+            "r.urlopen(r.Request(sys.argv[1], sys.argv[2].encode(), {'Content-Type': 'application/json'}))"
+        )
+        with self._exec("client", "python", "-c", code, url, body) as process:
+            assert process.wait(60) == 0
 
     def make_key(self, folder: Path) -> None:
         """`graft keys create`, and the Secret that serving pods see."""

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e import life
 from tests.e2e.conftest import Kubectl
-from tests.e2e.life import Team, Times, answered
+from tests.e2e.life import RELEASE, Team, Times, answered
 from tests.e2e.test_chart import Helm
 
 pytestmark = [pytest.mark.node, pytest.mark.timeout(7200)]
-RELEASE = "graft-system"
 WORKERS = "graftwork.dev/job=first,ray.io/node-type=worker"
 VALUES = ("--set", "mlflow.server.enabled=true,replicas=1")
 
@@ -52,6 +52,7 @@ def test_life(team: Team, tmp_path: Path) -> None:
     _serve(team, times)
     _follow(team, times)
     _scale(team, times)
+    _roll_back(team, times)
     with times.step("helm upgrade; the endpoint goes on answering"):
         asking = team.asking(seconds=20)
         helm("upgrade", "graft", str(life.CHART), *VALUES, "--set", "resources.limits.memory=600Mi", "--wait")
@@ -131,3 +132,27 @@ def _scale(team: Team, times: Times) -> None:
         team.until(lambda: len(team.pods(labels)) == 2, "a second pod", 150)
         team.until(lambda: team.status("inferenceendpoint", "emoji").get("replicas") == 2, "two replicas", 120)
     assert set(answered(asking, within_s=240)["outcomes"]) == {"200"}
+
+
+def _roll_back(team: Team, times: Times) -> None:
+    """The alias moves to a version that crosses a bound which none keeps: the one before answers, and it is told."""
+
+    def rolling_back() -> dict[str, Any]:
+        conditions = team.status("inferenceendpoint", "emoji")["conditions"]
+        return next((each for each in conditions if each["type"] == "RollingBack"), {})
+
+    bounds = {"maxLatencyMs": 1, "minRequests": 20}
+    team.apply(life.endpoint(max_replicas=2, rollout={"followAliases": "5s", "rollback": bounds}))
+    team.until(lambda: rolling_back().get("status") == "False", "replicas that say what they gave up", 120)
+    asking = team.asking(seconds=300, until_version="1")
+    with times.step("alias moved -> answered by that version"):
+        team.point_alias("1")
+        assert set(answered(asking, within_s=300)["outcomes"]) == {"200"}
+    asking = team.asking(seconds=30)
+    with times.step("version gives way to the one before -> condition"):
+        team.until(lambda: rolling_back().get("status") == "True", "a version given up", 60)
+    assert set(answered(asking, within_s=120)["outcomes"]) == {"200"}
+    status = team.status("inferenceendpoint", "emoji")
+    assert (status["phase"], status["model"]) == ("Ready", "emoji/2")
+    assert "version 1 was given up for version 2" in status["message"]
+    assert set(answered(team.asking(seconds=2), within_s=60)["versions"]) == {"2"}

@@ -215,6 +215,27 @@ def test_a_schedule_starts_runs(stage: Stage, monkeypatch: pytest.MonkeyPatch) -
         assert operator.is_running
 
 
+def test_jobs_that_share_an_alias_are_told(stage: Stage) -> None:
+    """The API server selects them by the model that they register, and those under way by their phase."""
+
+    def shared(name: str) -> dict[str, Any]:
+        (found,) = [each for each in stage.items("finetunejobs") if each["metadata"]["name"] == name]
+        conditions = found.get("status", {}).get("conditions", [])
+        return next((each for each in conditions if each["type"] == "SharesAlias"), {})
+
+    with stage.operator():
+        stage.apply()
+        stage.wait_for_ray_job()
+        stage.apply(changed(SMALL_JOB, ("metadata", "name"), "tulips"))
+        eventually(lambda: shared("tulips").get("status") == "True", f"a condition, log in {stage.log}")
+        assert "FineTuneJob flowers will move flowers@champion" in shared("tulips")["message"]
+        assert "SharesAlias" in {event["reason"] for event in stage.items("events")}
+        assert stage.kubectl("delete", "ftj", "flowers", "-n", stage.namespace).returncode == 0
+        note = {"metadata": {"annotations": {"looked-at": "again"}}}
+        stage.kubectl("patch", "ftj", "tulips", "-n", stage.namespace, "--type=merge", "-p", json.dumps(note))
+        eventually(lambda: shared("tulips").get("status") == "False", f"the condition is over, log in {stage.log}")
+
+
 def test_only_one_of_two_operators_acts(stage: Stage) -> None:
     """The follower takes over when the leader is stopped."""
     with stage.operator() as first:

@@ -42,7 +42,9 @@ class FakeCluster:
     def get(self, api_version: str, kind: str, namespace: str, name: str) -> Object | None:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
-    def list(self, api_version: str, kind: str, namespace: str | None, *, labels: str = "") -> list[Object]:
+    def list(
+        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
         key, _, value = labels.partition("=")
         return [
             copy.deepcopy(found)
@@ -50,6 +52,7 @@ class FakeCluster:
             if each_kind == kind
             and namespace in {None, each_namespace}
             and (not key or found["metadata"].get("labels", {}).get(key) == value)
+            and all(_is_selected(found, field) for field in fields.split(",") if field)
         ]
 
     def apply(self, manifest: Mapping[str, Any]) -> Object:
@@ -134,3 +137,12 @@ class FakeCluster:
             if uid in owners and path in self.objects:
                 del self.objects[path]
                 self._collect(found["metadata"]["uid"])
+
+
+def _is_selected(found: Object, selector: str) -> bool:
+    """Whether an object passes `PATH=VALUE` or `PATH!=VALUE`; a field that is not there is an empty text."""
+    path, is_equal, value = selector.partition("=")
+    here: Any = found
+    for key in path.removesuffix("!").split("."):
+        here = (here or {}).get(key)
+    return ((here or "") == value) is (is_equal != "" and not path.endswith("!"))

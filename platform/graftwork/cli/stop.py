@@ -8,6 +8,7 @@ from graftwork.cli.cluster_options import cluster_options, place_of
 from graftwork.cli.console import print_json
 from graftwork.cli.options import Output, output_option
 from graftwork.errors import Problem, SpecError
+from graftwork.spec.status import ENDED
 
 
 @click.command("stop")
@@ -29,7 +30,7 @@ def command(name: str, resume: bool, context: str | None, namespace: str | None,
     short = found["metadata"]["name"]
     has_schedule = found["spec"].get("schedule") is not None
     phase = (found.get("status") or {}).get("phase")
-    if phase in {"Succeeded", "Failed"} and not has_schedule:
+    if phase in ENDED and not has_schedule:
         fix = "Change its spec and submit it again, or `graft delete` and `graft submit` it."
         raise SpecError(
             Problem(where=name, received=f"a job that has {phase.lower()}", expected="one under way", fix=fix)

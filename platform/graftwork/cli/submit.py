@@ -11,6 +11,7 @@ import click
 from graftwork.cli.cluster_options import cluster_options, place_of
 from graftwork.cli.console import print_json
 from graftwork.cli.options import Output, output_option
+from graftwork.spec.status import ENDED
 
 
 @click.command("submit")
@@ -43,7 +44,7 @@ def _told(applied: Mapping[str, Any], what: str, namespace: str) -> str:
     """What becomes of it. A job that has ended and is as it was is not run again."""
     name, status = applied["metadata"]["name"], applied.get("status") or {}
     is_unchanged = status.get("observedGeneration") == applied["metadata"].get("generation")
-    if is_unchanged and status.get("phase") in {"Succeeded", "Failed"} and applied["kind"] == "FineTuneJob":
+    if is_unchanged and status.get("phase") in ENDED and applied["kind"] == "FineTuneJob":
         return (
             f"{what} has {status['phase'].lower()} in {namespace} and is as it was, so it is not run again. Change it, "
             f"or run `graft delete {name}` before."

@@ -60,8 +60,13 @@ class Cluster(Protocol):
         """An object; None if there is none."""
         ...
 
-    def list(self, api_version: str, kind: str, namespace: str | None, *, labels: str = "") -> list[Object]:
-        """All objects of a kind, in a namespace or in all of them; none if the cluster does not know the kind."""
+    def list(
+        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """Objects of a kind, in a namespace or in all of them, that selectors of labels and of fields leave.
+
+        None if the cluster does not know the kind.
+        """
         ...
 
     def apply(self, manifest: Mapping[str, Any]) -> Object:
@@ -104,9 +109,16 @@ class KubernetesCluster:
         """An object; None if there is none."""
         return self._or_none("GET", path_of(api_version, kind, namespace, name))
 
-    def list(self, api_version: str, kind: str, namespace: str | None, *, labels: str = "") -> list[Object]:
-        """All objects of a kind, in a namespace or in all of them; none if the cluster does not know the kind."""
-        return [*self._pages(path_of(api_version, kind, namespace), labels, api_version, kind)]
+    def list(
+        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+    ) -> list[Object]:
+        """Objects of a kind, in a namespace or in all of them, that selectors of labels and of fields leave.
+
+        None if the cluster does not know the kind.
+        """
+        selectors = {"labelSelector": labels, "fieldSelector": fields}
+        chosen = {key: text for key, text in selectors.items() if text}
+        return [*self._pages(path_of(api_version, kind, namespace), chosen, api_version, kind)]
 
     def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER, strict: bool = False) -> Object:
         """Server-side apply in our name.
@@ -171,8 +183,8 @@ class KubernetesCluster:
         if rest:
             yield rest.decode(errors="replace")
 
-    def _pages(self, path: str, labels: str, api_version: str, kind: str) -> Iterator[Object]:
-        query = {"limit": str(_PAGE), **({"labelSelector": labels} if labels else {})}
+    def _pages(self, path: str, selectors: Mapping[str, str], api_version: str, kind: str) -> Iterator[Object]:
+        query = {"limit": str(_PAGE), **selectors}
         while True:
             page = self._or_none("GET", path, query=query)
             if page is None:

@@ -6,8 +6,8 @@ As in `decide_job`, the decision looks at what is there now only.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,6 +21,7 @@ from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.ray_status import why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
+from graftwork.controller.rollback_report import GivenUpVersion, RollbackReport
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -32,7 +33,15 @@ _NO_KUBERAY_RETRY_S = 60.0
 _FOREIGN_RETRY_S = 30.0
 _ALIAS_LOOK_S = 30.0
 _TO_BE_MENDED = frozenset(
-    {"KubeRayMissing", "GatewayApiMissing", "NameTaken", "ModelNotFound", "RegistryUnreachable", "PodsRefused"}
+    {
+        "KubeRayMissing",
+        "GatewayApiMissing",
+        "NameTaken",
+        "ModelNotFound",
+        "RegistryUnreachable",
+        "PodsRefused",
+        "VersionGivenUp",
+    }
 )
 _ALIAS = re.compile(r"^[^/@]+@[^/@]+$")
 
@@ -47,6 +56,8 @@ class EndpointObserved:
         resolved: `NAME/VERSION` of the aliases that could be looked up.
         unresolved: why the others could not, by `NAME@ALIAS`.
         registry_is_silent: whether that is for want of an answer, rather than of the model.
+        rollbacks: what its replicas gave up; None where they were not asked or do not say.
+        rollbacks_unknown: why they do not say.
         has_kuberay: whether the cluster knows RayServices.
         has_gateway_api: whether it knows HTTPRoutes; asked only where that matters.
     """
@@ -56,6 +67,8 @@ class EndpointObserved:
     resolved: Mapping[str, str] = field(default_factory=dict)
     unresolved: Mapping[str, str] = field(default_factory=dict)
     registry_is_silent: bool = False
+    rollbacks: RollbackReport | None = None
+    rollbacks_unknown: str = ""
     has_kuberay: bool = True
     has_gateway_api: bool = True
 
@@ -121,8 +134,13 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     actions: list[Action] = [] if missing else _wanted(observed.ray_service, run)
     if observed.unresolved and not missing:
         state = _stale_models(observed, state)
+    given_up = _given_up(observed, resolved)
+    if endpoint.spec.rollout.rollback is not None:
+        state = _rolled_back(observed, state, given_up)
+    elif any(each.type == "RollingBack" for each in status.conditions):
+        state = _with(state, Finding(type="RollingBack", holds=False, reason="NoBounds"))
     again = [Again(after_s=_next_look_s(endpoint))]
-    return [*actions, *_report(observed, status, state, now, resolved, run), *again]
+    return [*actions, *_report(observed, status, state, now, resolved, run, given_up), *again]
 
 
 def _known_models(observed: EndpointObserved, status: EndpointStatus, *, follow: bool) -> dict[str, str]:
@@ -154,6 +172,8 @@ def _no_longer_wanted(run: EndpointRun) -> list[Action]:
     unwanted = []
     if spec.grpc is None:
         unwanted.append(("v1", "Service", names.grpc_service_name(run.endpoint.metadata.name)))
+    if spec.rollout.rollback is None:
+        unwanted.append(("v1", "Service", names.replicas_service_name(run.endpoint.metadata.name)))
     if exposure is None or exposure.ingress is None:
         unwanted.append((INGRESS_API, "Ingress", run.name))
     if exposure is None or exposure.gateway is None:
@@ -177,13 +197,37 @@ def _stale_models(observed: EndpointObserved, state: _State) -> _State:
     """The registry does not answer: what is served goes on, and says that it may be old."""
     words = " ".join(f"{alias}: {why}" for alias, why in sorted(observed.unresolved.items()))
     finding = Finding(type="ModelsCurrent", holds=None, reason="RegistryUnreachable", message=words)
-    return _State(
-        phase=state.phase,
-        reason=state.reason,
-        message=state.message,
-        replicas=state.replicas,
-        findings=(*(each for each in state.findings if each.type != "ModelsCurrent"), finding),
-    )
+    return replace(state, findings=(*(each for each in state.findings if each.type != "ModelsCurrent"), finding))
+
+
+def _given_up(observed: EndpointObserved, resolved: Mapping[str, str]) -> list[GivenUpVersion]:
+    """What replicas do not serve of what the aliases stand for; not what they said before they followed a move."""
+    told = [] if observed.rollbacks is None else observed.rollbacks.given_up
+    return [each for each in told if resolved.get(each.model) == each.given_up]
+
+
+def _rolled_back(observed: EndpointObserved, state: _State, given_up: list[GivenUpVersion]) -> _State:
+    """The endpoint answers with versions before: it says so, and why."""
+    if observed.rollbacks_unknown:
+        words = observed.rollbacks_unknown
+        return _with(state, Finding(type="RollingBack", holds=None, reason="ReplicasSilent", message=words))
+    if observed.rollbacks is None:  # nothing answers, so nobody was asked
+        return state
+    if not given_up:
+        return _with(state, Finding(type="RollingBack", holds=False, reason="AsExpected"))
+    words = " ".join(each.message for each in given_up)
+    state = _with(state, Finding(type="RollingBack", holds=True, reason="VersionGivenUp", message=words))
+    return replace(state, reason="VersionGivenUp", message=words) if state.phase == "Ready" else state
+
+
+def _with(state: _State, finding: Finding) -> _State:
+    return replace(state, findings=(*state.findings, finding))
+
+
+def is_answering(ray_service: Object | None) -> bool:
+    """Whether KubeRay says that requests reach a replica."""
+    status = (ray_service or {}).get("status") or {}
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
 
 
 def _serving(ray_service: Object | None, endpoint: InferenceEndpoint) -> _State:
@@ -193,8 +237,7 @@ def _serving(ray_service: Object | None, endpoint: InferenceEndpoint) -> _State:
     status = ray_service.get("status") or {}
     active = status.get("activeServiceStatus") or {}
     pending = status.get("pendingServiceStatus") or {}
-    conditions = {each["type"]: each for each in status.get("conditions") or ()}
-    ready = conditions.get("Ready", {}).get("status") == "True"
+    ready = is_answering(ray_service)
     upgrading = bool(pending.get("rayClusterName")) and bool(active.get("rayClusterName"))
     progressing = Finding(
         type="Progressing", holds=upgrading or not ready, reason="Upgrading" if upgrading else "Serving"
@@ -244,11 +287,16 @@ def _report(
     now: datetime,
     resolved: Mapping[str, str],
     run: EndpointRun | None = None,
+    given_up: Sequence[GivenUpVersion] = (),
 ) -> list[Action]:
     metadata = observed.endpoint["metadata"]
     generation = metadata.get("generation", 0)
     valid = () if state.reason == "InvalidSpec" else (Finding(type="Validated", holds=True, reason="Valid"),)
-    models = [EndpointModelStatus(model=alias, resolved=version) for alias, version in sorted(resolved.items())]
+    instead = {each.model: each.serving for each in given_up}
+    models = [
+        EndpointModelStatus(model=alias, resolved=version, serving=instead.get(alias))
+        for alias, version in sorted(resolved.items())
+    ]
     name = metadata["name"]
     update: dict[str, Any] = {
         "observed_generation": generation,
@@ -259,7 +307,7 @@ def _report(
     }
     if state.reason != "InvalidSpec":
         first = observed.endpoint["spec"]["models"][0]["model"]
-        update["model"] = resolved.get(first, first)
+        update["model"] = instead.get(first, resolved.get(first, first))
     if run is not None:
         grpc = run.endpoint.spec.grpc is not None
         exposure, is_made = run.endpoint.spec.kubernetes.expose, observed.ray_service is not None

@@ -22,10 +22,11 @@ from graftwork.controller.pods import PodDefaults
 from graftwork.controller.ray_status import why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
+from graftwork.controller.shared_alias import SHARES_ALIAS, shared_alias
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
 from graftwork.spec.fine_tune_job import FineTuneJob
-from graftwork.spec.status import JobPhase, JobStatus
+from graftwork.spec.status import ENDED, JobPhase, JobStatus
 
 Object = Mapping[str, Any]
 
@@ -33,7 +34,6 @@ _FOREIGN_RETRY_S = 30.0
 _NO_KUBERAY_RETRY_S = 60.0
 _REPLACED_RETRY_S = 2.0
 _LOOK_AGAIN_S = 300.0
-_ENDED = frozenset({"Succeeded", "Failed"})
 _TO_BE_MENDED = frozenset({"KubeRayMissing", "NameTaken", "PodsRefused"})
 
 
@@ -45,6 +45,7 @@ class JobObserved:
         job: the FineTuneJob as it stands on the cluster.
         ray_jobs: RayJobs that carry its label or its run's name.
         runs: FineTuneJobs that its schedule started, if it has one.
+        same_model: FineTuneJobs that register the same model, itself perhaps included.
         progress: the ConfigMap in which the run reports, if there is one.
         has_kuberay: whether the cluster knows RayJobs.
     """
@@ -52,6 +53,7 @@ class JobObserved:
     job: Object
     ray_jobs: Sequence[Object] = ()
     runs: Sequence[Object] = ()
+    same_model: Sequence[Object] = ()
     progress: Object | None = None
     has_kuberay: bool = True
 
@@ -95,7 +97,7 @@ def decide_job(observed: JobObserved, *, now: datetime, defaults: PodDefaults) -
         # Its runs train; what it trained itself before it had a schedule goes.
         return [*_stale(observed, run, kept=None), *decide_schedule(job, observed.job, observed.runs, now=now)]
     mended = status.phase == "Failed" and status.placement_digest not in {None, run.placement}
-    if status.spec_digest == run.digest and status.phase in _ENDED and not mended:
+    if status.spec_digest == run.digest and status.phase in ENDED and not mended:
         return [*_stale(observed, run, kept=run.name), *_after_the_end(observed, status, run, now)]
     return _go_on(observed, status, run, now)
 
@@ -126,7 +128,7 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
         return _replaced(observed, status, run, ray_job, now)
     outcome = _outcome(ray_job, _report_of(observed), run)
     actions = [*_stale(observed, run, kept=run.name)]
-    if outcome.phase not in _ENDED:
+    if outcome.phase not in ENDED:
         actions += _wanted(observed, ray_job, run)
     return [*actions, *_report(observed, status, run, outcome, now, ray_job), Again(after_s=_LOOK_AGAIN_S)]
 
@@ -263,9 +265,10 @@ def _report(
     """The status, if it is another than before, and the news in it."""
     generation = observed.job["metadata"].get("generation", 0)
     report = _report_of(observed)
-    ended, running = outcome.phase in _ENDED, outcome.phase == "Running"
-    findings = [Finding(type="Validated", holds=True, reason="Valid"), *outcome.findings]
+    ended, running = outcome.phase in ENDED, outcome.phase == "Running"
     before = JobStatus.model_validate(observed.job.get("status") or {})
+    shared = shared_alias(observed.job, observed.same_model, status.conditions, has_ended=ended)
+    findings = [Finding(type="Validated", holds=True, reason="Valid"), *outcome.findings, *shared]
     after = status.model_copy(
         update={
             "observed_generation": generation,
@@ -283,7 +286,13 @@ def _report(
     )
     kind: Literal["Normal", "Warning"]
     kind = "Warning" if outcome.phase == "Failed" or outcome.reason in _TO_BE_MENDED else "Normal"
-    return _changed(before, after, Emit(type=kind, reason=outcome.reason, message=outcome.message))
+    told = {each.message for each in before.conditions if each.type == SHARES_ALIAS}
+    warnings = [
+        Emit(type="Warning", reason=SHARES_ALIAS, message=each.message)
+        for each in shared
+        if each.holds and each.message not in told
+    ]
+    return [*warnings, *_changed(before, after, Emit(type=kind, reason=outcome.reason, message=outcome.message))]
 
 
 def _changed(before: JobStatus, after: JobStatus, news: Emit) -> list[Action]:

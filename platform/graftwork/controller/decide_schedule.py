@@ -20,13 +20,12 @@ from graftwork.spec.amounts import seconds_of
 from graftwork.spec.base import API_VERSION
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.job_schedule import Schedule
-from graftwork.spec.status import JobPhase, JobStatus
+from graftwork.spec.status import ENDED, JobPhase, JobStatus
 
 Object = Mapping[str, Any]
 
 # However far the next time is: clocks are set right now and then.
 _LONGEST_WAIT_S = 3600.0
-_ENDED = frozenset({"Succeeded", "Failed"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class _Run:
     @property
     def has_ended(self) -> bool:
         """Whether it succeeded or failed."""
-        return self.status.phase in _ENDED
+        return self.status.phase in ENDED
 
 
 @dataclass(frozen=True, kw_only=True)

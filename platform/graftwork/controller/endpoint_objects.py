@@ -65,7 +65,8 @@ def endpoint_objects(run: EndpointRun) -> list[dict[str, Any]]:
     """All objects of an endpoint, in the order in which they are needed; the last tells the digest of all of them."""
     own_account = [_service_account(run)] if run.endpoint.spec.kubernetes.service_account is None else []
     grpc = [_grpc_service(run)] if run.endpoint.spec.grpc is not None else []
-    objects = [*own_account, _network_policy(run), _budget(run), *grpc, *_routes(run), _ray_service(run)]
+    asked = [_replicas_service(run)] if run.endpoint.spec.rollout.rollback is not None else []
+    objects = [*own_account, _network_policy(run), _budget(run), *grpc, *asked, *_routes(run), _ray_service(run)]
     objects[-1]["metadata"]["annotations"] = {names.APPLIED_ANNOTATION: names.digest_of(objects)}
     return objects
 
@@ -131,12 +132,22 @@ def _routes(run: EndpointRun) -> list[dict[str, Any]]:
 
 def _grpc_service(run: EndpointRun) -> dict[str, Any]:
     """The replicas' own gRPC servers; KubeRay's Service is for HTTP, which goes through Serve's proxies."""
-    workers = {names.ENDPOINT_LABEL: run.endpoint.metadata.name, names.RAY_NODE_TYPE_LABEL: "worker"}
     port = {"name": "grpc", "port": GRPC_PORT, "targetPort": GRPC_PORT, "appProtocol": "kubernetes.io/h2c"}
+    return _service(run, names.grpc_service_name(run.endpoint.metadata.name), port)
+
+
+def _replicas_service(run: EndpointRun) -> dict[str, Any]:
+    """Where the operator asks for rollbacks; any replica speaks for all."""
+    port = {"name": METRICS_PORT_NAME, "port": METRICS_PORT, "targetPort": METRICS_PORT}
+    return _service(run, names.replicas_service_name(run.endpoint.metadata.name), port)
+
+
+def _service(run: EndpointRun, name: str, port: dict[str, Any]) -> dict[str, Any]:
+    workers = {names.ENDPOINT_LABEL: run.endpoint.metadata.name, names.RAY_NODE_TYPE_LABEL: "worker"}
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": _metadata(run, names.grpc_service_name(run.endpoint.metadata.name)),
+        "metadata": _metadata(run, name),
         "spec": {"selector": workers, "ports": [port]},
     }
 

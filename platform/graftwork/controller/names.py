@@ -73,6 +73,11 @@ def grpc_service_name(endpoint: str) -> str:
     return f"{service_name(endpoint)}-grpc"
 
 
+def replicas_service_name(endpoint: str) -> str:
+    """Name of the Service through which the operator asks an endpoint's replicas."""
+    return f"{service_name(endpoint)}-replicas"
+
+
 def serve_service_name(endpoint: str) -> str:
     """Name of the Service that KubeRay makes for a RayService."""
     return f"{service_name(endpoint)}-serve-svc"

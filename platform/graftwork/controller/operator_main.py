@@ -23,6 +23,7 @@ from graftwork.controller.cluster import KubernetesCluster, connect, connect_ins
 from graftwork.controller.leader import LEASE_S, RETRY_S, Leader
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import RAY, Key, Reconciler
+from graftwork.controller.replicas import Replicas
 from graftwork.controller.work_queue import WorkQueue
 from graftwork.errors import PermanentError
 from graftwork.metrics import OperatorMetrics
@@ -65,6 +66,8 @@ class Operator:
             ),
             clock=lambda: datetime.now(UTC),
             resolve=MlflowAliases(settings.tracking_uri),
+            read_rollbacks=Replicas().rollbacks,
+            namespaces=settings.namespaces or (None,),
             may_go_on=lambda: self._leader.leads,
         )
         self._cluster = cluster

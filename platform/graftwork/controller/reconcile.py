@@ -15,21 +15,26 @@ from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Create, Delete, Emit, SetStatus
 from graftwork.controller.cluster import Cluster, Object, stored
 from graftwork.controller.conditions import time_text
-from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint
+from graftwork.controller.decide_endpoint import EndpointObserved, aliases_of, decide_endpoint, is_answering
 from graftwork.controller.decide_job import JobObserved, decide_job
+from graftwork.controller.endpoint_objects import METRICS_PORT
 from graftwork.controller.exposure import GATEWAY_API
 from graftwork.controller.ownership import owns, refuse_foreign
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.read_spec import essential, read_object
 from graftwork.controller.refusal import tell_refusal
+from graftwork.controller.rollback_report import RollbackReport
 from graftwork.errors import GraftworkError, PermanentError, SpecError, TransientError
 from graftwork.spec.base import API_VERSION
 from graftwork.spec.fine_tune_job import FineTuneJob
+from graftwork.spec.status import ENDED
 
 RAY = "ray.io/v1"
 _logger = logging.getLogger(__name__)
 Resolver = Callable[[str], str]
 """From `NAME@ALIAS` to `NAME/VERSION`; raises `GraftworkError` with the reason."""
+RollbackReader = Callable[[str], RollbackReport]
+"""From HOST:PORT of an endpoint's replicas to what they gave up; raises `TransientError` if none says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +61,8 @@ class Reconciler:
         defaults: what the operator was installed with.
         clock: the time.
         resolve: looks up aliases in the model registry.
+        read_rollbacks: asks an endpoint's replicas what they gave up.
+        namespaces: where jobs may be that register the same model; None for all.
         may_go_on: False once this operator no longer leads; asked before each action.
     """
 
@@ -63,6 +70,8 @@ class Reconciler:
     defaults: PodDefaults
     clock: Callable[[], datetime]
     resolve: Resolver
+    read_rollbacks: RollbackReader
+    namespaces: tuple[str | None, ...] = (None,)
     may_go_on: Callable[[], bool] = lambda: True
 
     def look(self, key: Key) -> float | None:
@@ -102,6 +111,7 @@ class Reconciler:
             job=found,
             ray_jobs=ray_jobs,
             runs=self._runs(key) if found.get("spec", {}).get("schedule") is not None else (),
+            same_model=self._same_model(found),
             progress=self.cluster.get("v1", "ConfigMap", key.namespace, names.progress_name(run)),
             # Asked only if nothing is there that answers it.
             has_kuberay=bool(ray_jobs) or self.cluster.knows(RAY),
@@ -110,6 +120,19 @@ class Reconciler:
     def _runs(self, key: Key) -> Sequence[Object]:
         labels = f"{names.SCHEDULE_LABEL}={key.name}"
         return self.cluster.list(API_VERSION, "FineTuneJob", key.namespace, labels=labels)
+
+    def _same_model(self, found: Object) -> Sequence[Object]:
+        """Jobs under way that register the model that a job under way does."""
+        spec = found.get("spec", {})
+        model = (spec.get("register") or {}).get("model")
+        if model is None or spec.get("schedule") is not None or (found.get("status") or {}).get("phase") in ENDED:
+            return ()
+        fields = ",".join([f"spec.register.model={model}", *(f"status.phase!={phase}" for phase in sorted(ENDED))])
+        return [
+            each
+            for namespace in self.namespaces
+            for each in self.cluster.list(API_VERSION, "FineTuneJob", namespace, fields=fields)
+        ]
 
     def _see_endpoint(self, key: Key, found: Object) -> EndpointObserved:
         ray_service = self.cluster.get(RAY, "RayService", key.namespace, names.service_name(key.name))
@@ -120,15 +143,29 @@ class Reconciler:
             except GraftworkError as error:
                 unresolved[alias] = str(error)
                 is_silent = is_silent or isinstance(error, TransientError)
+        rollbacks, rollbacks_unknown = self._see_rollbacks(key, found, ray_service)
         return EndpointObserved(
             endpoint=found,
             ray_service=ray_service,
             resolved=resolved,
             unresolved=unresolved,
             registry_is_silent=is_silent,
+            rollbacks=rollbacks,
+            rollbacks_unknown=rollbacks_unknown,
             has_kuberay=ray_service is not None or self.cluster.knows(RAY),
             has_gateway_api=not _wants_gateway(found) or self.cluster.knows(GATEWAY_API),
         )
+
+    def _see_rollbacks(self, key: Key, found: Object, ray_service: Object | None) -> tuple[RollbackReport | None, str]:
+        """What replicas gave up, or why they do not say; neither where nobody has to be asked."""
+        wanted = (found.get("spec", {}).get("rollout") or {}).get("rollback") is not None
+        if not wanted or not is_answering(ray_service):
+            return None, ""
+        host = f"{names.replicas_service_name(key.name)}.{key.namespace}"
+        try:
+            return self.read_rollbacks(f"{host}:{METRICS_PORT}"), ""
+        except TransientError as error:
+            return None, str(error)
 
     def _carry_out(self, found: Object, actions: Sequence[Action]) -> float | None:
         again: list[float] = []

@@ -253,6 +253,8 @@ _FIXES = {
     "NameTaken": "Delete the other object, or choose another name.",
     "PodsRefused": "Correct what it names in `kubernetes`, or show this to whoever runs the cluster.",
     "Refused": "Mend what it names, or show this to whoever runs the cluster; it is tried again by itself.",
+    "VersionGivenUp": "Register a better version, or point the alias back: graft models rollback NAME ALIAS. "
+    "Bounds that are too strict stand in spec.rollout.rollback.",
     "ReplicaFailed": "Read the log: graft logs NAME.",
 }
 
@@ -265,6 +267,7 @@ def _condition(evidence: Evidence) -> Cause | None:
         ("Succeeded", "False"),
         ("Degraded", "True"),
         ("Ready", "False"),
+        ("RollingBack", "True"),
         ("ModelsCurrent", "Unknown"),
     ):
         found = conditions.get(type_)

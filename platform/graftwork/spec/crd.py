@@ -44,6 +44,7 @@ class Resource:
         short: abbreviations.
         status: model of its status.
         columns: what `kubectl get` prints: name, type, JSON path.
+        selectable: paths that `kubectl get --field-selector` takes; from Kubernetes 1.31.
         scale: paths of replicas for `kubectl scale` and autoscalers; None without.
     """
 
@@ -51,6 +52,7 @@ class Resource:
     short: tuple[str, ...]
     status: type[BaseModel]
     columns: tuple[tuple[str, str, str], ...]
+    selectable: tuple[str, ...]
     scale: dict[str, str] | None = None
 
 
@@ -66,6 +68,7 @@ RESOURCES: dict[str, Resource] = {
             ("Model", "string", ".status.model"),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
+        selectable=(".spec.register.model", ".status.phase"),
     ),
     "InferenceEndpoint": Resource(
         plural="inferenceendpoints",
@@ -78,6 +81,7 @@ RESOURCES: dict[str, Resource] = {
             ("URL", "string", ".status.url"),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
+        selectable=(".status.phase",),
         scale={
             "specReplicasPath": ".spec.autoscaling.minReplicas",
             "statusReplicasPath": ".status.replicas",
@@ -116,6 +120,7 @@ def crd_of(kind: str) -> dict[str, Any]:
                     "storage": True,
                     "schema": {"openAPIV3Schema": _root_schema(kind, resource)},
                     "subresources": {"status": {}, **({"scale": resource.scale} if resource.scale else {})},
+                    "selectableFields": [{"jsonPath": path} for path in resource.selectable],
                     "additionalPrinterColumns": [
                         {"name": name, "type": type_, "jsonPath": path} for name, type_, path in resource.columns
                     ],

@@ -14,6 +14,7 @@ from graftwork.spec.base import PositiveInt
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 JobPhase = Literal["Pending", "Queued", "Starting", "Running", "Suspended", "Waiting", "Succeeded", "Failed"]
+ENDED: frozenset[JobPhase] = frozenset({"Succeeded", "Failed"})
 EndpointPhase = Literal["Pending", "Starting", "Ready", "Degraded", "Failed"]
 
 
@@ -99,6 +100,8 @@ class EndpointModelStatus(StatusModel):
     """As the spec names it."""
     resolved: str
     """What that is now, as `NAME/VERSION`."""
+    serving: str | None = None
+    """What answers in its place, where replicas gave that version up (`rollout.rollback`)."""
 
 
 class EndpointStatus(StatusModel):

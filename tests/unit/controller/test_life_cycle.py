@@ -16,6 +16,7 @@ from graftwork.controller import names
 from graftwork.controller.job_objects import PROGRESS_KEY
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import Key, Reconciler
+from graftwork.controller.rollback_report import GivenUpVersion, RollbackReport
 from graftwork.errors import PermanentError, TransientError
 from graftwork.spec.inference_endpoint import Limits
 from graftwork.spec.job_training import Training
@@ -26,7 +27,9 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 DEFAULTS = PodDefaults(train_image="train:1", serve_image="serve:1", tracking_uri="http://mlflow:5000")
 JOB_KEY = Key(kind="FineTuneJob", namespace="team", name="flowers")
 ENDPOINT_KEY = Key(kind="InferenceEndpoint", namespace="team", name="flowers")
-PLAIN_ENDPOINT = changed(ENDPOINT, ("spec", "models"), [{"model": "flowers@champion"}])
+PLAIN_ENDPOINT = changed(
+    changed(ENDPOINT, ("spec", "models"), [{"model": "flowers@champion"}]), ("spec", "rollout"), {}
+)
 
 World = Callable[[], None]
 
@@ -39,6 +42,8 @@ class Setting:
         self.now = START
         self.aliases = {"flowers@champion": "flowers/1"}
         self.registry_error: Exception | None = None
+        self.given_up: list[GivenUpVersion] | None = []
+        self.asked: list[str] = []
 
     def resolve(self, alias: str) -> str:
         if self.registry_error is not None:
@@ -47,11 +52,23 @@ class Setting:
             raise PermanentError("The registry has no such model or alias.")
         return self.aliases[alias]
 
+    def read_rollbacks(self, address: str) -> RollbackReport:
+        """What the replicas say."""
+        self.asked.append(address)
+        if self.given_up is None:
+            raise TransientError("No replica says what it gave up.", delay_s=1)
+        return RollbackReport(given_up=self.given_up)
+
     def look(self, key: Key = JOB_KEY) -> float | None:
         """One look of a freshly started operator."""
-        return Reconciler(cluster=self.cluster, defaults=DEFAULTS, clock=lambda: self.now, resolve=self.resolve).look(
-            key
+        reconciler = Reconciler(
+            cluster=self.cluster,
+            defaults=DEFAULTS,
+            clock=lambda: self.now,
+            resolve=self.resolve,
+            read_rollbacks=self.read_rollbacks,
         )
+        return reconciler.look(key)
 
     def settle(self, key: Key = JOB_KEY) -> None:
         """Look until nothing is written any more; fails if that never comes."""
@@ -665,3 +682,128 @@ def test_a_replica_that_cannot_start_is_told(setting: Setting) -> None:
     setting.settle(ENDPOINT_KEY)
     assert setting.status("InferenceEndpoint")["phase"] == "Degraded"
     assert "golden examples differ" in setting.condition("Degraded", "InferenceEndpoint")["message"]
+
+
+BOUNDED_ENDPOINT = changed(PLAIN_ENDPOINT, ("spec", "rollout"), {"rollback": {"maxErrorRate": 0.1}})
+
+
+def _serves_the_second(setting: Setting, endpoint: dict[str, Any] = BOUNDED_ENDPOINT) -> None:
+    """An endpoint that answers, and whose alias has moved to the second version."""
+    setting.submit(endpoint)
+    setting.settle(ENDPOINT_KEY)
+    setting.aliases["flowers@champion"] = "flowers/2"
+    setting.cluster.objects["RayService", "team", "flowers"]["status"] = {
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "numServeEndpoints": 1,
+        "activeServiceStatus": {"rayClusterName": "a"},
+    }
+    setting.settle(ENDPOINT_KEY)
+
+
+def _gave_up(version: int) -> list[GivenUpVersion]:
+    words = {"given_up": f"flowers/{version}", "serving": "flowers/1", "message": "half of its requests failed."}
+    return [GivenUpVersion.model_validate({"model": "flowers@champion", **words})]
+
+
+def test_a_version_that_replicas_gave_up_is_told(setting: Setting) -> None:
+    """A condition, an event and what is served instead, until the alias moves on; the endpoint is ready all along."""
+    _serves_the_second(setting)
+    assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "False"
+    assert set(setting.asked) == {"flowers-replicas.team:9091"}
+    setting.given_up = _gave_up(2)
+    setting.settle(ENDPOINT_KEY)
+    status = setting.status("InferenceEndpoint")
+    assert (status["phase"], status["message"]) == ("Ready", "half of its requests failed.")
+    assert status["models"] == [{"model": "flowers@champion", "resolved": "flowers/2", "serving": "flowers/1"}]
+    assert status["model"] == "flowers/1"
+    assert setting.condition("RollingBack", "InferenceEndpoint")["reason"] == "VersionGivenUp"
+    assert setting.condition("Ready", "InferenceEndpoint")["status"] == "True"
+    assert "VersionGivenUp" in setting.events()
+    setting.aliases["flowers@champion"] = "flowers/3"  # which the replicas, who still speak of the second, come to next
+    setting.settle(ENDPOINT_KEY)
+    assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "False"
+    assert setting.status("InferenceEndpoint")["model"] == "flowers/3"
+
+
+def test_replicas_that_do_not_answer_leave_it_open(setting: Setting) -> None:
+    """Whether a version was given up is then unknown, which is said; nothing else changes."""
+    setting.given_up = None
+    _serves_the_second(setting)
+    condition = setting.condition("RollingBack", "InferenceEndpoint")
+    assert (condition["status"], condition["reason"]) == ("Unknown", "ReplicasSilent")
+    assert setting.status("InferenceEndpoint")["phase"] == "Ready"
+
+
+def test_replicas_are_asked_only_where_there_are_bounds(setting: Setting) -> None:
+    """Without them there is no Service to ask them by and no condition; taken away, it no longer holds."""
+    setting.given_up = _gave_up(2)
+    _serves_the_second(setting, changed(PLAIN_ENDPOINT, ("spec", "grpc"), None))
+    assert (setting.asked, setting.cluster.named("Service")) == ([], ())
+    assert "RollingBack" not in {each["type"] for each in setting.status("InferenceEndpoint")["conditions"]}
+    setting.submit(BOUNDED_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    assert "flowers-replicas" in setting.cluster.named("Service")
+    assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "True"
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    assert "flowers-replicas" not in setting.cluster.named("Service")
+    assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "False"
+
+
+def _beside(setting: Setting, name: str, *, namespace: str = "team", **fields: Any) -> Key:
+    """Another job, seen by the operator."""
+    content = changed(changed(JOB, ("metadata", "name"), name), ("metadata", "namespace"), namespace)
+    for path, value in fields.items():
+        content = changed(content, ("spec", *path.split("__")), value)
+    setting.cluster.apply(content)
+    key = Key(kind="FineTuneJob", namespace=namespace, name=name)
+    setting.settle(key)
+    return key
+
+
+def test_jobs_that_will_move_the_same_alias_are_told(setting: Setting) -> None:
+    """Each names the others until they have ended; of other namespaces only that there are some."""
+    setting.submit()
+    setting.settle()
+    assert "SharesAlias" not in {each["type"] for each in setting.status()["conditions"]}
+    _beside(setting, "tulips")
+    _beside(setting, "secret", namespace="other")
+    setting.settle()
+    condition = setting.condition("SharesAlias")
+    assert condition["status"] == "True"
+    assert "FineTuneJobs tulips and 1 of another namespace will move flowers@champion" in condition["message"]
+    assert "SharesAlias" in setting.events()
+    for name, namespace in (("tulips", "team"), ("secret", "other")):
+        setting.cluster.objects["FineTuneJob", namespace, name]["status"]["phase"] = "Failed"
+    setting.settle()
+    assert setting.condition("SharesAlias")["status"] == "False"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"register": {"model": "roses", "alias": "champion"}},
+        {"register": {"model": "flowers", "alias": "candidate"}},
+        {"register": {"model": "flowers", "alias": None}},
+        {"kubernetes": {"suspend": True}},
+        {"schedule": {"cron": "0 3 * * *"}},
+    ],
+)
+def test_jobs_that_will_not_move_it_are_none_of_its_affair(setting: Setting, fields: dict[str, Any]) -> None:
+    """Another model or alias, no alias, a job that stands still, a schedule, which trains nothing itself."""
+    _beside(setting, "tulips", **fields)
+    setting.submit()
+    setting.settle()
+    assert "SharesAlias" not in {each["type"] for each in setting.status()["conditions"]}
+
+
+def test_an_alias_is_no_longer_shared_when_the_job_has_ended(setting: Setting) -> None:
+    """What was a warning while it trained is none about a model that stands."""
+    setting.submit()
+    setting.cluster.apply(changed(changed(JOB, ("metadata", "name"), "tulips"), ("metadata", "namespace"), "team"))
+    setting.settle()
+    assert setting.condition("SharesAlias")["status"] == "True"
+    setting.succeed()
+    setting.settle()
+    assert setting.condition("Succeeded")["status"] == "True"
+    assert setting.condition("SharesAlias")["reason"] == "Ended"

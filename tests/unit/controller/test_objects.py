@@ -249,7 +249,7 @@ def test_replicas_on_gpus(share: float, whole: str) -> None:
 def test_grpc_has_a_service_to_the_replicas() -> None:
     """With `grpc` there is a Service, its port is the one that replicas are told, and the NetworkPolicy opens it."""
     objects = _endpoint(grpc={"port": 9999})
-    (service,) = [each for each in objects if each["kind"] == "Service"]
+    (service,) = [each for each in objects if each["metadata"]["name"] == "flowers-grpc"]
     (port,) = service["spec"]["ports"]
     (application,) = yaml.safe_load(objects[-1]["spec"]["serveConfigV2"])["applications"]
     told = application["deployments"][0]["user_config"]["endpoint"]["spec"]["grpc"]
@@ -280,7 +280,7 @@ def test_without_grpc_nothing_listens_for_it() -> None:
     """Neither a Service nor an open port, and replicas are told of none."""
     objects = _endpoint(grpc=None)
     assert "grpc" not in yaml.safe_dump(objects).lower()
-    assert not [each for each in objects if each["kind"] == "Service"]
+    assert not [each for each in objects if each["metadata"]["name"] == "flowers-grpc"]
 
 
 def test_ingress_leads_to_kuberays_service() -> None:

@@ -54,6 +54,20 @@ def _unschedulable(message: str) -> dict[str, Any]:
         ),
         (
             Evidence(
+                target=_target(
+                    "Ready",
+                    kind="InferenceEndpoint",
+                    conditions=(
+                        _condition("Ready", "True", "Ready"),
+                        _condition("RollingBack", "True", "VersionGivenUp"),
+                    ),
+                )
+            ),
+            "VersionGivenUp",
+            "graft models rollback",
+        ),
+        (
+            Evidence(
                 target=_target(),
                 pods=[_container(state={"waiting": {"reason": "ImagePullBackOff", "message": "not found"}})],
             ),

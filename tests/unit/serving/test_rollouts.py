@@ -89,6 +89,7 @@ def test_a_failing_version_is_given_up_for_the_old_one() -> None:
     assert replica.rollouts.arms[0].traffic == 80
     assert (record.bad.version, record.good.version, record.bound) == ("4", "3", "error-rate")
     assert "flowers@champion: version 4 was given up for version 3: 20.0% of 10 requests" in record.sentence
+    assert (record.told.given_up, record.told.serving) == (record.bad.source, record.good.source)
     assert (replica.judge(), replica.kept) == ([], {"3", "1"})
 
 
