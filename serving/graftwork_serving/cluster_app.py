@@ -16,6 +16,7 @@ from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork_serving.access.sources import cluster_access
 from graftwork_serving.deployment import EndpointReplica
 from graftwork_serving.resolve import offered_models, replica_config, resolve_models
+from graftwork_serving.serve_logging import SERVE_LOGGING
 
 if TYPE_CHECKING:
     from ray.serve import Application
@@ -78,7 +79,7 @@ def build(arguments: Mapping[str, Any]) -> Application:
     """
     from ray import serve
 
-    deployment = serve.deployment(name="EndpointReplica", max_constructor_retry_count=1)(
+    deployment = serve.deployment(name="EndpointReplica", max_constructor_retry_count=1, logging_config=SERVE_LOGGING)(
         serve.ingress()(ClusterReplica)
     )
     metrics = Path(tempfile.gettempdir()) / "graftwork-metrics"

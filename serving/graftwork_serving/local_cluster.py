@@ -28,6 +28,7 @@ from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
 from graftwork_serving.ports import reserved_port
+from graftwork_serving.serve_logging import SERVE_LOGGING
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
@@ -187,6 +188,8 @@ def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
         # One log datagram a request, parsed in Python; the replicas count requests themselves.
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        # Ten times a second otherwise, on the event loop that answers requests.
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
         # HAProxy is on this machine: nothing has to be told first that a replica goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
@@ -226,7 +229,7 @@ def _start_serve(http: HttpListener) -> None:
     serve.start(
         proxy_location="HeadOnly",
         http_options={"host": http.host, "port": http.port},
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        logging_config=SERVE_LOGGING,
     )
 
 
@@ -299,6 +302,7 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
         "graceful_shutdown_timeout_s": _GRACE_S,
         "graceful_shutdown_wait_loop_s": 0.1,
         "health_check_period_s": HEALTH_CHECK_PERIOD_S,
+        "logging_config": SERVE_LOGGING,
         **replicas,
     }
     deployment: Deployment = serve.deployment(**settings)(serve.ingress()(EndpointReplica))

@@ -7,6 +7,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -363,6 +364,22 @@ def test_metrics_count_what_was_asked(client: httpx.Client, small_bundle: Bundle
     assert (
         value(f'graftwork_model_info{{digest="{small_bundle.digest}",endpoint="small",engine="openvino",{about}}}') == 1
     )
+
+
+def test_no_file_grows_with_each_request(endpoint: EndpointState, client: httpx.Client) -> None:
+    """Of Ray Serve's logs: it writes them in blocks of a thousand requests."""
+
+    def written() -> dict[str, int]:
+        sessions = Path(tempfile.gettempdir()).glob(f"graft-{endpoint.pid}-*/session_*")
+        files = [file for session in sessions for file in session.resolve().glob("logs/**/*") if file.is_file()]
+        return {file.name: file.stat().st_size for file in files}
+
+    before = written()
+    assert any(name.startswith("replica_") for name in before)
+    for _ in range(1200):
+        client.get("/v2/health/live").raise_for_status()
+    grown = {name: size - before.get(name, 0) for name, size in written().items()}
+    assert {name: size for name, size in grown.items() if size > 12_000} == {}
 
 
 def test_serving_imports_no_training_framework(endpoint: EndpointState) -> None:
