@@ -6,6 +6,7 @@ traces the graph; Graftwork's leaves validation out, as the other's has none.
 
 Run: python -m tests.benchmarks.bench_text PRESET [--texts 192] [--epochs 2] [--max-tokens 128] [--threads 2]
 PRESET: a KerasHub preset directory of a BERT with its preprocessor.
+The plain script needs tensorflow-text, which Graftwork does not: uv pip install --no-config --no-deps tensorflow-text.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The other side of `bench_text.py`: what a user writes by hand with KerasHub's text classifier.
+"""The other side of `bench_text.py` and `bench_text_accuracy.py`: a user's own script with KerasHub's text classifier.
 
 One process, `TextClassifier.from_preset` on a preset directory, `fit` on the texts with everything trainable.
 Source of the recipe: https://keras.io/keras_hub/getting_started/ (read, not copied).
 
-Run by `bench_text.py`; by hand: python tests/benchmarks/plain_text_script.py SETTINGS.json
+Run by these; by hand: python tests/benchmarks/plain_text_script.py SETTINGS.json
 """
 
 from __future__ import annotations
@@ -38,16 +38,21 @@ class _EpochSpeed(keras.callbacks.Callback):
         self.speeds.append(self._texts / (time.perf_counter() - self._began))
 
 
+def _examples(table: str) -> tuple[list[str], list[str]]:
+    with Path(table).open(newline="", encoding="utf-8") as stream:
+        rows = [(row["text"], row["label"]) for row in csv.DictReader(stream)]
+    return [text for text, _ in rows], [label for _, label in rows]
+
+
 def main() -> None:
-    """Train and print one JSON line."""
+    """Train, test if there is a table to test on, and print one JSON line."""
     settings = json.loads(Path(sys.argv[1]).read_text())
     tf.config.threading.set_intra_op_parallelism_threads(settings["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(settings["threads"])
-    keras.utils.set_random_seed(1)
-    with Path(settings["table"]).open(newline="", encoding="utf-8") as stream:
-        rows = [(row["text"], row["label"]) for row in csv.DictReader(stream)]
-    labels = sorted({label for _, label in rows})
-    texts, targets = [text for text, _ in rows], [labels.index(label) for _, label in rows]
+    keras.utils.set_random_seed(settings.get("seed", 1))
+    texts, named = _examples(settings["table"])
+    labels = sorted(set(named))
+    targets = [labels.index(label) for label in named]
     preprocessor = keras_hub.models.TextClassifierPreprocessor.from_preset(
         settings["preset"], sequence_length=settings["max_tokens"]
     )
@@ -64,7 +69,12 @@ def main() -> None:
     history = model.fit(
         x=texts, y=targets, batch_size=settings["batch_size"], epochs=settings["epochs"], verbose=0, callbacks=[speed]
     )
-    print("RESULT " + json.dumps({"speeds": speed.speeds, "losses": history.history["loss"]}))
+    accuracy = None
+    if "test_table" in settings:
+        tests, truths = _examples(settings["test_table"])
+        _, accuracy = model.evaluate(x=tests, y=[labels.index(label) for label in truths], batch_size=64, verbose=0)
+    result = {"speeds": speed.speeds, "losses": history.history["loss"], "accuracy": accuracy}
+    print("RESULT " + json.dumps(result))
 
 
 if __name__ == "__main__":

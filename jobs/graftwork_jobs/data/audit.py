@@ -75,7 +75,8 @@ def alike_warnings(listings: Iterable[Listing]) -> list[str]:
 def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what: InputKind) -> list[Problem]:
     """Examples that cannot be read: the first ones each, then how many more."""
     noun = NOUNS[what]
-    fix = " or delete it" if what == "text" else " or delete it, or set spec.data.onBadImage: skip"
+    field = "onIncompleteRow" if what == "text" else "onBadImage"
+    fix = f" or delete it, or set spec.data.{field}: skip"
     problems = [
         Problem(
             where=f"{where}.uri",
@@ -97,11 +98,20 @@ def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what:
     return problems
 
 
-def left_out_warnings(unreadable: int) -> list[str]:
-    """How many pictures are left out because they cannot be read."""
+def left_out_warnings(unreadable: int, what: InputKind) -> list[str]:
+    """How many examples are left out because they cannot be read."""
     if not unreadable:
         return []
-    return [f"{_count(unreadable, 'picture')} cannot be read and {'is' if unreadable == 1 else 'are'} left out."]
+    return [f"{_count(unreadable, NOUNS[what])} cannot be read and {'is' if unreadable == 1 else 'are'} left out."]
+
+
+def incomplete_warnings(rows: int) -> list[str]:
+    """How many rows are left out because they lack something."""
+    return (
+        [f"{_count(rows, 'row')} {'lacks a value and is' if rows == 1 else 'lack values and are'} left out."]
+        if rows
+        else []
+    )
 
 
 def class_problems(where: str, members: Mapping[str, Collection[str]], needed: int, noun: str) -> list[Problem]:

@@ -38,7 +38,7 @@ class DataScan:
     Attributes:
         index: every example that will be used.
         counts: examples by split and class.
-        unreadable: examples left out, each with the reason.
+        unreadable: examples and rows left out, each with the reason.
         leaks: identical examples in data to learn from and data to test with.
         warnings: what a user should know, in sentences.
         imbalance: examples of the largest training class for each of the smallest.
@@ -92,7 +92,7 @@ def scan_data(
     for name, listing in listings.items():
         usable[name], bad = _sift(listing.examples, prints)
         unreadable.extend(bad)
-        if data.on_bad_image == "fail":
+        if (data.on_incomplete_row if what == "text" else data.on_bad_image) == "fail":
             problems.extend(audit.unreadable_problems(listing.where, bad, what))
     problems.extend(_judge(data, what, cells, listings, usable, prints))
     problems.extend(_nothing_readable(what, listings, usable))
@@ -125,6 +125,7 @@ def _list_all(
                 weight=data.weight_column if name == _TRAIN else None,
                 slices=slices if name == sliced else (),
             ),
+            skip_incomplete=data.on_incomplete_row == "skip",
         )
         for name, (where, source) in sources.items()
     }
@@ -212,11 +213,13 @@ def _assemble(
     ]
     counts = {name: dict(cells.counts(split.targets, labels)) for name, split in splits.items()}
     leaks = audit.find_leaks(rows)
+    incomplete = [row for listing in listings.values() for row in listing.incomplete]
     weighted = splits[_TRAIN].weights is not None
     warnings = [
         *_ignored_warnings(listings),
         *audit.alike_warnings(listings.values()),
-        *audit.left_out_warnings(len(unreadable)),
+        *audit.left_out_warnings(len(unreadable), what),
+        *audit.incomplete_warnings(len(incomplete)),
         *audit.leak_warnings(leaks, what),
         *audit.duplicate_warnings(rows, what),
         *audit.alike_name_warnings(labels),
@@ -226,7 +229,7 @@ def _assemble(
     return DataScan(
         index=DatasetIndex(labels=labels, splits=splits),
         counts=counts,
-        unreadable=unreadable,
+        unreadable=(*unreadable, *incomplete),
         leaks=leaks,
         warnings=tuple(warnings),
         imbalance=audit.imbalance(counts[_TRAIN]) if cells.balance else 1.0,

@@ -100,6 +100,7 @@ class Listing:
         empty_classes: class folders without a picture.
         alike: sub-folders that each of the class folders has, if all pictures are in these: they may be the classes.
         ignored: files that were left out because they are no pictures or lie outside the class folders.
+        incomplete: rows that were left out, each with what it lacks.
         problems: what keeps the source from being used.
     """
 
@@ -108,6 +109,7 @@ class Listing:
     empty_classes: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    incomplete: tuple[tuple[str, str], ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -119,6 +121,7 @@ def list_source(
     base_dir: Path,
     cache_dir: Path,
     columns: Columns,
+    skip_incomplete: bool = False,
 ) -> Listing:
     """List the examples of a source.
 
@@ -129,6 +132,7 @@ def list_source(
         base_dir: where relative paths start.
         cache_dir: where copies of remote tables are kept.
         columns: of tables, with what is to be predicted.
+        skip_incomplete: leave out rows that lack something, rather than refuse them.
     """
     if source.uri is None:
         raise ValueError(f"{where} names no data of its own")
@@ -142,7 +146,7 @@ def list_source(
             case "image-folder":
                 return _list_folder(uri, source.uri, where)
             case kind:
-                return _list_table(uri, source, kind, what, where, cache_dir, columns)
+                return _list_table(uri, source, kind, what, where, cache_dir, columns, skip_incomplete)
     except MissingFileError:
         return Listing(where=where, problems=(_missing(uri, source.uri, where),))
     except (FetchError, OSError) as error:
@@ -240,6 +244,7 @@ def _list_table(
     where: str,
     cache_dir: Path,
     columns: Columns,
+    skip_incomplete: bool,  # noqa: FBT001 (of this module only)
 ) -> Listing:
     file = local_path(uri, cache_dir, refresh=True)
     if not file.exists():
@@ -262,8 +267,8 @@ def _list_table(
     # An empty cell of a slice's column is a slice of its own.
     needed = 1 if columns.may_be_empty else len(wanted) - len(columns.slices)
     whole = [row for row in table.rows if all(row.values[:needed])]
-    if len(whole) < len(table.rows):
-        incomplete = [row for row in table.rows if not all(row.values[:needed])]
+    incomplete = [row for row in table.rows if not all(row.values[:needed])]
+    if incomplete and not (skip_incomplete and whole):
         problems.append(_missing_values(source, kind, wanted[:needed], where, incomplete))
     if not table.rows:
         problems.append(
@@ -277,6 +282,7 @@ def _list_table(
     return Listing(
         where=where,
         examples=tuple(_example(uri, kind, what, row, columns) for row in whole),
+        incomplete=tuple((_place(uri, kind, row), _lacks(row, wanted[:needed])) for row in incomplete),
         problems=tuple(problems),
     )
 
@@ -286,7 +292,7 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, column
     slices = [cells.pop() for _ in columns.slices]
     weight = cells.pop() if columns.weight is not None else None
     uri = value if what == "text" else beside_table(table, value)
-    place = f"{table} {row_word(kind)} {row.number}"
+    place = _place(table, kind, row)
     return Example(
         input=uri,
         label=_clean(", ".join(cells)),
@@ -295,6 +301,15 @@ def _example(table: str, kind: TableKind, what: InputKind, row: TableRow, column
         weight=weight,
         slices=tuple(_clean(cell) for cell in reversed(slices)),
     )
+
+
+def _place(table: str, kind: TableKind, row: TableRow) -> str:
+    return f"{table} {row_word(kind)} {row.number}"
+
+
+def _lacks(row: TableRow, columns: Sequence[str]) -> str:
+    empty = [name for name, value in zip(columns, row.values, strict=False) if not value]
+    return f"nothing in {' and '.join(empty)}"
 
 
 # Problems
@@ -383,7 +398,7 @@ def _missing_values(
         where=f"{where}.uri",
         received=f"{source.uri}: an empty cell in {row_word(kind)} {lines}{more}",
         expected=f"a value for {' and '.join(columns)} in every row",
-        fix="Fill in or delete these rows.",
+        fix="Fill in or delete these rows, or leave them out with spec.data.onIncompleteRow: skip.",
     )
 
 

@@ -120,6 +120,9 @@ class Data(SpecModel):
     Validation and test count each example once."""
     on_bad_image: Literal["fail", "skip"] = "fail"
     """What to do when a picture cannot be read: refuse the job and name each, or leave them out and say how many."""
+    on_incomplete_row: Literal["fail", "skip"] = "fail"
+    """What to do when a row of a table lacks its picture or text, or what is to be predicted: refuse the job and name
+    the rows, or leave them out and say how many."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -30,7 +30,7 @@ _IMAGE_ONLY: dict[_Path, str] = {
     ("backbone", "name"): _USE_PRESET,
     ("backbone", "outputLayer"): "Remove it: the head grows on the last layer of a text backbone.",
     ("backbone", "preprocessing"): "Remove it: texts are tokenized as the backbone's preset says.",
-    ("data", "onBadImage"): "Remove it, and fill in or delete the rows that have no text.",
+    ("data", "onBadImage"): "Remove it. Rows that have no text are left out with `data.onIncompleteRow: skip`.",
     ("evaluation", "testTimeAugmentation"): "Remove it: texts have no mirror images.",
     ("training", "batchNorm"): "Remove it: text backbones have no such layers.",
 }

@@ -271,7 +271,20 @@ class TestRefused:
             "4.png,",
         ]
         (tmp_path / "list.csv").write_text("\n".join(lines))
-        assert "line 8, 9" in only_problem_of(tmp_path, train={"uri": "list.csv"}).received
+        problem = only_problem_of(tmp_path, train={"uri": "list.csv"})
+        assert "line 8, 9" in problem.received
+        assert "onIncompleteRow: skip" in problem.fix
+        found = scan(tmp_path, train={"uri": "list.csv"}, onIncompleteRow="skip")
+        assert sum(sum(each.values()) for each in found.counts.values()) == 6
+        table = tmp_path / "list.csv"
+        assert found.unreadable == ((f"{table} line 8", "nothing in path"), (f"{table} line 9", "nothing in label"))
+        assert "2 rows lack values and are left out." in found.warnings
+
+    def test_no_whole_row(self, tmp_path: Path) -> None:
+        """Where nothing would be left, rows that lack something are refused whatever the spec says."""
+        (tmp_path / "list.csv").write_text("path,label\na.png,\n,cat\n")
+        problem = next(iter(problems_of(tmp_path, train={"uri": "list.csv"}, onIncompleteRow="skip")))
+        assert "an empty cell in line 2, 3" in problem.received
 
     @pytest.mark.parametrize(("name", "content"), [("a.csv", b"path,label\n\xff\xfe,x\n"), ("a.parquet", b"PAR0")])
     def test_damaged_manifest(self, tmp_path: Path, name: str, content: bytes) -> None:
