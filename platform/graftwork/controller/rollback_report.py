@@ -5,7 +5,7 @@ Written by `graftwork_serving.cluster_port`, read by the operator.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -14,21 +14,25 @@ from graftwork.spec.status import StatusModel
 ROLLBACKS_PATH: Final = "/rollbacks"
 
 
+# A bundle's path may stand for a version; what comes from a pod must fit into a status.
+_Name = Annotated[str, Field(max_length=2048)]
+
+
 class GivenUpVersion(StatusModel):
     """A version to which an alias points, and which is not served."""
 
-    model: str
+    model: _Name
     """As the spec names it, such as `flowers@champion`."""
-    given_up: str
+    given_up: _Name
     """The version, as `NAME/VERSION`."""
-    serving: str
+    serving: _Name
     """What answers in its place, as `NAME/VERSION`."""
-    message: str
+    message: Annotated[str, Field(max_length=4096)]
     """Why, for a person."""
 
 
 class RollbackReport(StatusModel):
     """All of them, of all replicas of the endpoint."""
 
-    given_up: list[GivenUpVersion] = Field(default_factory=list)
+    given_up: Annotated[list[GivenUpVersion], Field(max_length=64)] = Field(default_factory=list)
     """Each model at most once."""
