@@ -153,6 +153,6 @@ def _roll_back(team: Team, times: Times) -> None:
         team.until(lambda: rolling_back().get("status") == "True", "a version given up", 60)
     assert set(answered(asking, within_s=120)["outcomes"]) == {"200"}
     status = team.status("inferenceendpoint", "emoji")
-    assert (status["phase"], status["model"]) == ("Ready", "emoji/2")
+    assert (status["phase"], status["model"]) == ("Degraded", "emoji/2")
     assert "version 1 was given up for version 2" in status["message"]
     assert set(answered(team.asking(seconds=2), within_s=60)["versions"]) == {"2"}

@@ -43,7 +43,14 @@ class FakeCluster:
         return copy.deepcopy(self.objects.get((kind, namespace, name)))
 
     def list(
-        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        most: int | None = None,
     ) -> list[Object]:
         key, _, value = labels.partition("=")
         return [
@@ -53,17 +60,20 @@ class FakeCluster:
             and namespace in {None, each_namespace}
             and (not key or found["metadata"].get("labels", {}).get(key) == value)
             and all(_is_selected(found, field) for field in fields.split(",") if field)
-        ]
+        ][:most]
 
     def apply(self, manifest: Mapping[str, Any]) -> Object:
-        self.before_write()
         path = self._path(manifest)
         old = self.objects.get(path)
         if old is None:
+            self.before_write()
             found = self._made(manifest)
         else:
             found = {**old, **copy.deepcopy(dict(manifest)), "status": old.get("status", {})}
             found["metadata"] = {**old["metadata"], **copy.deepcopy(dict(manifest["metadata"]))}
+            if found == {**old, "status": found["status"]}:
+                return copy.deepcopy(old)  # nothing to write
+            self.before_write()
             if old.get("spec") != found.get("spec"):
                 found["metadata"]["generation"] = old["metadata"]["generation"] + 1
         self.objects[path] = self._stamped(found)
@@ -145,4 +155,5 @@ def _is_selected(found: Object, selector: str) -> bool:
     here: Any = found
     for key in path.removesuffix("!").split("."):
         here = (here or {}).get(key)
-    return ((here or "") == value) is (is_equal != "" and not path.endswith("!"))
+    text = str(here).lower() if isinstance(here, bool) else here or ""
+    return (text == value) is (is_equal != "" and not path.endswith("!"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote
 
@@ -42,6 +43,9 @@ _PLURALS: Final[Mapping[str, str]] = {
     "ServiceAccount": "serviceaccounts",
     "Workload": "workloads",
 }
+KUBERAY: Final = "1.6 or newer"
+"""What is asked of KubeRay: fields of RayJobs and RayServices that older versions do not know."""
+_NOT_OF_THE_KIND = "failed to create typed patch object"
 _NO_KUBECONFIG = "No configuration found"
 _TOO_MANY = 429
 _FIRST_SERVER_ERROR = 500
@@ -61,11 +65,18 @@ class Cluster(Protocol):
         ...
 
     def list(
-        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        most: int | None = None,
     ) -> list[Object]:
         """Objects of a kind, in a namespace or in all of them, that selectors of labels and of fields leave.
 
-        None if the cluster does not know the kind.
+        None if the cluster does not know the kind; no more than `most`, whichever they are.
         """
         ...
 
@@ -110,15 +121,22 @@ class KubernetesCluster:
         return self._or_none("GET", path_of(api_version, kind, namespace, name))
 
     def list(
-        self, api_version: str, kind: str, namespace: str | None, *, labels: str = "", fields: str = ""
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None,
+        *,
+        labels: str = "",
+        fields: str = "",
+        most: int | None = None,
     ) -> list[Object]:
         """Objects of a kind, in a namespace or in all of them, that selectors of labels and of fields leave.
 
-        None if the cluster does not know the kind.
+        None if the cluster does not know the kind; no more than `most`, whichever they are.
         """
-        selectors = {"labelSelector": labels, "fieldSelector": fields}
-        chosen = {key: text for key, text in selectors.items() if text}
-        return [*self._pages(path_of(api_version, kind, namespace), chosen, api_version, kind)]
+        query = {"labelSelector": labels, "fieldSelector": fields, "limit": str(most or _PAGE)}
+        chosen = {key: text for key, text in query.items() if text}
+        return [*islice(self._pages(path_of(api_version, kind, namespace), chosen, api_version, kind), most)]
 
     def apply(self, manifest: Mapping[str, Any], *, manager: str = FIELD_MANAGER, strict: bool = False) -> Object:
         """Server-side apply in our name.
@@ -183,8 +201,8 @@ class KubernetesCluster:
         if rest:
             yield rest.decode(errors="replace")
 
-    def _pages(self, path: str, selectors: Mapping[str, str], api_version: str, kind: str) -> Iterator[Object]:
-        query = {"limit": str(_PAGE), **selectors}
+    def _pages(self, path: str, asked: Mapping[str, str], api_version: str, kind: str) -> Iterator[Object]:
+        query = dict(asked)
         while True:
             page = self._or_none("GET", path, query=query)
             if page is None:
@@ -271,6 +289,8 @@ def _error_of(status: int, body: bytes, what: str) -> Exception:
     except (TypeError, ValueError, KeyError):
         message = body.decode(errors="replace") or f"status {status}"
     match status:
+        case 404 if message.startswith("namespaces "):
+            return _NotFoundError(f"{message}. Create it, or name another one.")
         case 404 | 410:
             return _NotFoundError(f"{what}: {message}")
         case 409:
@@ -281,6 +301,11 @@ def _error_of(status: int, body: bytes, what: str) -> Exception:
             return PermanentError(message)  # an admission webhook's own words
         case 401 | 403:
             return PermanentError(f"{message}. Ask whoever runs the cluster for the right, or use another context.")
+        # Server-side apply says with 500 that an object does not fit its kind: trying again does not help.
+        case 500 if _NOT_OF_THE_KIND in message and "field not declared in schema" in message:
+            return PermanentError(f"{message}. The kind is older than what is asked of it: update KubeRay ({KUBERAY}).")
+        case 500 if _NOT_OF_THE_KIND in message:
+            return PermanentError(message)
         case _ if status == _TOO_MANY or status >= _FIRST_SERVER_ERROR:
             return TransientError(f"{what}: {message}", delay_s=5)
         case _:
@@ -297,13 +322,14 @@ def connect(kubeconfig: str | None = None, context: str | None = None) -> tuple[
     Raises:
         PermanentError: there is no usable kubeconfig.
     """
+    import yaml
     from kubernetes import config
     from kubernetes.config.config_exception import ConfigException
 
     try:
         client = config.new_client_from_config(config_file=kubeconfig, context=context)
         listed: Any = config.list_kube_config_contexts(config_file=kubeconfig)
-    except (ConfigException, OSError) as error:
+    except (ConfigException, OSError, TypeError, ValueError, yaml.YAMLError) as error:  # also of a file that is none
         if kubeconfig is None and context is None and (ACCOUNT_DIR / "namespace").is_file():
             return connect_inside(), (ACCOUNT_DIR / "namespace").read_text().strip()
         if _NO_KUBECONFIG in str(error):

@@ -13,6 +13,7 @@ from typing import Any
 
 from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
+from graftwork.controller.cluster import KUBERAY
 from graftwork.controller.conditions import Finding, conditions_after, plain
 from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, endpoint_objects
 from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
@@ -22,6 +23,7 @@ from graftwork.controller.pods import PodDefaults
 from graftwork.controller.ray_status import why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.rollback_report import GivenUpVersion, RollbackReport
+from graftwork.controller.upkeep import is_due
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
 from graftwork.spec.inference_endpoint import InferenceEndpoint
@@ -32,6 +34,8 @@ Object = Mapping[str, Any]
 _NO_KUBERAY_RETRY_S = 60.0
 _FOREIGN_RETRY_S = 30.0
 _ALIAS_LOOK_S = 30.0
+# A condition holds 32,768 characters.
+_MOST_WORDS = 8_000
 _TO_BE_MENDED = frozenset(
     {
         "KubeRayMissing",
@@ -105,7 +109,7 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
         state = _State(phase=standing, reason="InvalidSpec", message=message, findings=(finding,))
         return _report(observed, status, state, now, {})
     if not observed.has_kuberay:
-        message = "The cluster does not know RayServices. Install KubeRay 1.4 or newer beside Graftwork."
+        message = f"The cluster does not know RayServices. Install KubeRay {KUBERAY} beside Graftwork."
         state = _not_ready("Pending", "KubeRayMissing", message)
         return [*_report(observed, status, state, now, {}), Again(after_s=_NO_KUBERAY_RETRY_S)]
     if observed.ray_service is not None and not owns(observed.ray_service, metadata["uid"]):
@@ -131,11 +135,12 @@ def decide_endpoint(observed: EndpointObserved, *, now: datetime, defaults: PodD
     )
     missing = [alias for alias in aliases_of(observed.endpoint) if alias not in resolved]
     state = _unresolved(observed, missing) if missing else _serving(observed.ray_service, endpoint)
-    actions: list[Action] = [] if missing else _wanted(observed.ray_service, run)
+    actions: list[Action] = [] if missing else _wanted(observed.ray_service, run, now)
     if observed.unresolved and not missing:
         state = _stale_models(observed, state)
-    given_up = _given_up(observed, resolved)
+    given_up: list[GivenUpVersion] = []
     if endpoint.spec.rollout.rollback is not None:
+        given_up = _given_up(observed, status, resolved)
         state = _rolled_back(observed, state, given_up)
     elif any(each.type == "RollingBack" for each in status.conditions):
         state = _with(state, Finding(type="RollingBack", holds=False, reason="NoBounds"))
@@ -157,9 +162,9 @@ def _next_look_s(endpoint: InferenceEndpoint) -> float:
     return _ALIAS_LOOK_S if follow == "none" else min(_ALIAS_LOOK_S, seconds_of(follow))
 
 
-def _wanted(ray_service: Object | None, run: EndpointRun) -> list[Action]:
+def _wanted(ray_service: Object | None, run: EndpointRun, now: datetime) -> list[Action]:
     objects = endpoint_objects(run)
-    if ray_service is not None:
+    if ray_service is not None and not is_due(now, run.uid, look_s=_next_look_s(run.endpoint)):
         applied = ray_service["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
         if applied == objects[-1]["metadata"]["annotations"][names.APPLIED_ANNOTATION]:
             return []
@@ -197,31 +202,43 @@ def _stale_models(observed: EndpointObserved, state: _State) -> _State:
     """The registry does not answer: what is served goes on, and says that it may be old."""
     words = " ".join(f"{alias}: {why}" for alias, why in sorted(observed.unresolved.items()))
     finding = Finding(type="ModelsCurrent", holds=None, reason="RegistryUnreachable", message=words)
-    return replace(state, findings=(*(each for each in state.findings if each.type != "ModelsCurrent"), finding))
+    return _with(state, finding)
 
 
-def _given_up(observed: EndpointObserved, resolved: Mapping[str, str]) -> list[GivenUpVersion]:
+def _given_up(observed: EndpointObserved, status: EndpointStatus, resolved: Mapping[str, str]) -> list[GivenUpVersion]:
     """What replicas do not serve of what the aliases stand for; not what they said before they followed a move."""
-    told = [] if observed.rollbacks is None else observed.rollbacks.given_up
+    told = _last_told(status) if observed.rollbacks is None else observed.rollbacks.given_up
     return [each for each in told if resolved.get(each.model) == each.given_up]
+
+
+def _last_told(status: EndpointStatus) -> list[GivenUpVersion]:
+    """What replicas said when they last said something: one silence does not undo a rollback."""
+    words = next((each.message for each in status.conditions if each.type == "RollingBack"), "")
+    return [
+        GivenUpVersion(model=each.model, given_up=each.resolved, serving=each.serving, message=words)
+        for each in status.models
+        if each.serving is not None
+    ]
 
 
 def _rolled_back(observed: EndpointObserved, state: _State, given_up: list[GivenUpVersion]) -> _State:
     """The endpoint answers with versions before: it says so, and why."""
-    if observed.rollbacks_unknown:
+    if observed.rollbacks_unknown and not given_up:
         words = observed.rollbacks_unknown
         return _with(state, Finding(type="RollingBack", holds=None, reason="ReplicasSilent", message=words))
-    if observed.rollbacks is None:  # nothing answers, so nobody was asked
+    if observed.rollbacks is None and not given_up:  # nothing answers, so nobody was asked
         return state
     if not given_up:
         return _with(state, Finding(type="RollingBack", holds=False, reason="AsExpected"))
-    words = " ".join(each.message for each in given_up)
-    state = _with(state, Finding(type="RollingBack", holds=True, reason="VersionGivenUp", message=words))
-    return replace(state, reason="VersionGivenUp", message=words) if state.phase == "Ready" else state
+    reason, words = "VersionGivenUp", " ".join(dict.fromkeys(each.message for each in given_up))[:_MOST_WORDS]
+    for type_, holds in (("RollingBack", True), ("Degraded", True), ("ModelsCurrent", False)):
+        state = _with(state, Finding(type=type_, holds=holds, reason=reason, message=words))
+    return replace(state, phase="Degraded", reason=reason, message=words) if state.phase == "Ready" else state
 
 
 def _with(state: _State, finding: Finding) -> _State:
-    return replace(state, findings=(*state.findings, finding))
+    """The same with another finding, which takes the place of one on the same aspect."""
+    return replace(state, findings=(*(each for each in state.findings if each.type != finding.type), finding))
 
 
 def is_answering(ray_service: Object | None) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
+from graftwork.controller.cluster import KUBERAY
 from graftwork.controller.conditions import Finding, conditions_after, moment_of, plain, time_text
 from graftwork.controller.decide_schedule import decide_schedule
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
@@ -23,6 +24,7 @@ from graftwork.controller.ray_status import why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.controller.shared_alias import SHARES_ALIAS, shared_alias
+from graftwork.controller.upkeep import is_due
 from graftwork.errors import SpecError
 from graftwork.spec.amounts import seconds_of
 from graftwork.spec.fine_tune_job import FineTuneJob
@@ -113,7 +115,7 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
         outcome = _Outcome(
             phase="Pending",
             reason="KubeRayMissing",
-            message="The cluster does not know RayJobs. Install KubeRay 1.4 or newer beside Graftwork.",
+            message=f"The cluster does not know RayJobs. Install KubeRay {KUBERAY} beside Graftwork.",
             findings=[Finding(type="Scheduled", holds=False, reason="KubeRayMissing")],
         )
         return [*_report(observed, status, run, outcome, now), Again(after_s=_NO_KUBERAY_RETRY_S)]
@@ -129,7 +131,7 @@ def _go_on(observed: JobObserved, status: JobStatus, run: JobRun, now: datetime)
     outcome = _outcome(ray_job, _report_of(observed), run)
     actions = [*_stale(observed, run, kept=run.name)]
     if outcome.phase not in ENDED:
-        actions += _wanted(observed, ray_job, run)
+        actions += _wanted(observed, ray_job, run, now)
     return [*actions, *_report(observed, status, run, outcome, now, ray_job), Again(after_s=_LOOK_AGAIN_S)]
 
 
@@ -157,14 +159,17 @@ def _replaced(
     return [*gone, *_report(observed, status, run, outcome, now), Again(after_s=_REPLACED_RETRY_S)]
 
 
-def _wanted(observed: JobObserved, ray_job: Object | None, run: JobRun) -> list[Action]:
-    """What has to be brought to the cluster: nothing, if the RayJob is the one these objects were made for."""
+def _wanted(observed: JobObserved, ray_job: Object | None, run: JobRun, now: datetime) -> list[Action]:
+    """What has to be brought to the cluster: nothing, if the RayJob is the one these objects were made for.
+
+    Now and then all the same: somebody may have deleted or changed one of them.
+    """
     objects = job_objects(run)
-    if ray_job is not None:
+    report = [] if observed.progress is not None else [progress_map(run)]
+    if ray_job is not None and not is_due(now, run.uid, look_s=_LOOK_AGAIN_S):
         applied = ray_job["metadata"].get("annotations", {}).get(names.APPLIED_ANNOTATION)
         if applied == objects[-1]["metadata"]["annotations"][names.APPLIED_ANNOTATION]:
-            return []
-    report = [] if observed.progress is not None else [progress_map(run)]
+            objects = []
     return [Apply(manifest=manifest) for manifest in (*report, *objects)]
 
 

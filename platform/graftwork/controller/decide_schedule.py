@@ -125,16 +125,20 @@ def scheduled_run(job: FineTuneJob, time: datetime, *, namespace: str, uid: str 
 def _runs(found: Sequence[Object], uid: str) -> list[_Run]:
     """The schedule's own, in the order of their times."""
     runs = [
-        _Run(
-            name=each["metadata"]["name"],
-            time=moment_of(each["metadata"]["annotations"][names.SCHEDULE_TIME_ANNOTATION]),
-            content=each,
-        )
+        _Run(name=each["metadata"]["name"], time=time, content=each)
         for each in found
         if any(owner.get("uid") == uid for owner in each["metadata"].get("ownerReferences", ()))
-        and names.SCHEDULE_TIME_ANNOTATION in each["metadata"].get("annotations", {})
+        and (time := _time_of(each)) is not None
     ]
     return sorted(runs, key=lambda run: run.time)
+
+
+def _time_of(run: Object) -> datetime | None:
+    """The schedule's time that a run is for; None where somebody took or spoilt the note of it."""
+    try:
+        return moment_of(run["metadata"].get("annotations", {})[names.SCHEDULE_TIME_ANNOTATION])
+    except (KeyError, ValueError):
+        return None
 
 
 def _active(runs: Sequence[_Run]) -> list[_Run]:

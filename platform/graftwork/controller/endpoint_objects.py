@@ -85,7 +85,8 @@ def _ray_service(run: EndpointRun) -> dict[str, Any]:
         "kind": "RayService",
         "metadata": _metadata(run),
         "spec": {
-            "excludeHeadPodFromServeSvc": True,
+            # Where there may be no replica, the head's proxy takes the request that wakes one.
+            "excludeHeadPodFromServeSvc": run.endpoint.spec.autoscaling.min_replicas > 0,
             "serveConfigV2": yaml.safe_dump(_serve_config(run), sort_keys=True),
             "rayClusterConfig": _cluster(run),
         },
@@ -160,12 +161,16 @@ def _service(run: EndpointRun, name: str, port: dict[str, Any]) -> dict[str, Any
 
 
 def _budget(run: EndpointRun) -> dict[str, Any]:
-    """A node that is emptied takes one of an endpoint's pods at a time."""
+    """A node that is emptied takes one of an endpoint's pods at a time: all but one of the head and the least replicas.
+
+    A number of pods that stay: `maxUnavailable` is counted against what a controller's scale subresource says, and
+    RayClusters, which own the pods, have none; evictions would be refused for ever.
+    """
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
         "metadata": _metadata(run),
-        "spec": {"maxUnavailable": 1, "selector": _selector(run)},
+        "spec": {"minAvailable": run.endpoint.spec.autoscaling.min_replicas, "selector": _selector(run)},
     }
 
 

@@ -12,6 +12,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
@@ -73,6 +74,7 @@ class Operator:
         self._cluster = cluster
         self._queue = WorkQueue[Key](look=reconciler.look, on_look=self._count)
         self._led = False
+        self._lease_thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
 
     def registry(self) -> kopf.OperatorRegistry:
         """The handlers."""
@@ -132,8 +134,9 @@ class Operator:
 
     async def _lead(self) -> None:
         """Hold the Lease. Who loses it leaves, and starts afresh as a follower."""
+        loop = asyncio.get_running_loop()
         while True:
-            leads = await asyncio.to_thread(self._leader.try_once)
+            leads = await loop.run_in_executor(self._lease_thread, self._leader.try_once)
             self._metrics.leads.set(1 if leads else 0)
             if leads and not self._led:
                 _logger.info("%s leads.", self._settings.identity)
@@ -166,7 +169,10 @@ class Operator:
         self._metrics.waiting.set(len(self._queue))
         self._metrics.wait_seconds.labels(key.kind).observe(waited_s)
         self._metrics.look_seconds.labels(key.kind).observe(worked_s)
-        self._metrics.looks.labels(key.kind, "failed" if error is not None else "succeeded").inc()
+        # What is refused is told on the object, for whoever made it to mend.
+        refused = isinstance(error, PermanentError)
+        outcome = "succeeded" if error is None else "refused" if refused else "failed"
+        self._metrics.looks.labels(key.kind, outcome).inc()
 
 
 async def leave_if_stuck(

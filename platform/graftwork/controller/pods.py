@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graftwork.controller import names
-from graftwork.spec.placement import Placement, Toleration, Topology, Variable, WorkerPlacement
+from graftwork.spec.placement import POD_HOME, Placement, Toleration, Topology, Variable, WorkerPlacement
 
 RAY_VERSION: Final = "2.60.0"
 """What the images hold; the same as in pyproject.toml (a test compares)."""
 HEAD_START_CPUS: Final = 1
 """What a head may take beyond what is set aside for it: half a dozen of Ray's processes start in it at once, and Ray
 gives up on a head that takes more than 30 seconds."""
-HOME: Final = "/home/graft"
+HOME: Final = POD_HOME
 USER_ID: Final = 1000
 _GROUP_READS: Final = 0o440
 CONTAINER_SECURITY: Final[Mapping[str, Any]] = {
@@ -112,10 +112,10 @@ def pod_template(pod: Pod) -> dict[str, Any]:
             ),
             *(
                 {
-                    "name": volume.claim,
+                    "name": f"volume-{place}",
                     "persistentVolumeClaim": {"claimName": volume.claim, "readOnly": volume.read_only},
                 }
-                for volume in placement.volumes
+                for place, volume in enumerate(placement.volumes)
             ),
         ],
     }
@@ -168,8 +168,8 @@ def _container(pod: Pod) -> dict[str, Any]:
                 for name, folder in pod.secrets.items()
             ),
             *(
-                {"name": volume.claim, "mountPath": volume.path, "readOnly": volume.read_only}
-                for volume in pod.placement.volumes
+                {"name": f"volume-{place}", "mountPath": volume.path, "readOnly": volume.read_only}
+                for place, volume in enumerate(pod.placement.volumes)
             ),
         ],
     }
@@ -187,7 +187,7 @@ def _container(pod: Pod) -> dict[str, Any]:
 
 
 def _secret_volume(name: str) -> str:
-    """Name of a Secret's volume, apart from claims that may be called like it."""
+    """Name of a Secret's volume, apart from ConfigMaps that may be called like it."""
     return f"secret-{names.digest_of(name)}"
 
 

@@ -30,6 +30,7 @@ from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.status import ENDED
 
 RAY = "ray.io/v1"
+_SAME_MODEL = 8
 _logger = logging.getLogger(__name__)
 Resolver = Callable[[str], str]
 """From `NAME@ALIAS` to `NAME/VERSION`; raises `GraftworkError` with the reason."""
@@ -127,11 +128,18 @@ class Reconciler:
         model = (spec.get("register") or {}).get("model")
         if model is None or spec.get("schedule") is not None or (found.get("status") or {}).get("phase") in ENDED:
             return ()
-        fields = ",".join([f"spec.register.model={model}", *(f"status.phase!={phase}" for phase in sorted(ENDED))])
+        fields = ",".join(
+            [
+                f"spec.register.model={model}",
+                "spec.kubernetes.suspend!=true",
+                *(f"status.phase!={phase}" for phase in sorted(ENDED)),
+            ]
+        )
+        # Some are enough to tell of: all jobs of a model at each look at each of them would be too much.
         return [
             each
             for namespace in self.namespaces
-            for each in self.cluster.list(API_VERSION, "FineTuneJob", namespace, fields=fields)
+            for each in self.cluster.list(API_VERSION, "FineTuneJob", namespace, fields=fields, most=_SAME_MODEL)
         ]
 
     def _see_endpoint(self, key: Key, found: Object) -> EndpointObserved:

@@ -25,7 +25,7 @@ def shared_alias(
 
     Args:
         job: the job.
-        others: jobs that register the same model, itself perhaps included.
+        others: some jobs that register the same model, itself perhaps included.
         standing: conditions of the job so far.
         has_ended: whether it has just ended.
     """

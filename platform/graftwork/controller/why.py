@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from graftwork.controller.cluster import KUBERAY
+
 Object = Mapping[str, Any]
 
 _PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -246,7 +248,7 @@ _FIXES = {
     "AppFailed": "Read the log: graft logs NAME.",
     "TrainingFailed": "Read the log: graft logs NAME. A loss that is not a number wants a lower learningRate.",
     "DeadlineExceeded": "Allow more with kubernetes.deadline, or train for less.",
-    "KubeRayMissing": "Install KubeRay 1.4 or newer.",
+    "KubeRayMissing": f"Install KubeRay {KUBERAY}.",
     "GatewayApiMissing": "Install the Gateway API, or use kubernetes.expose.ingress.",
     "ModelNotFound": "Register the model, or correct spec.models.",
     "RegistryUnreachable": "See that the MLflow server runs.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
@@ -60,20 +61,22 @@ class WorkQueue(Generic[KeyType]):
 
     async def work(self, *, at_once: int) -> None:
         """Look at objects, so many at the same time, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(at_once):
-                group.create_task(self._worker())
+        # Threads of its own: looks that hang must not keep others from renewing a Lease.
+        with ThreadPoolExecutor(at_once, thread_name_prefix="look") as threads:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(at_once):
+                    group.create_task(self._worker(threads))
 
-    async def _worker(self) -> None:
+    async def _worker(self, threads: ThreadPoolExecutor) -> None:
         while True:
             key = next((each for each in self._waiting if each not in self._busy), None)
             if key is None:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            await self._one(key)
+            await self._one(key, threads)
 
-    async def _one(self, key: KeyType) -> None:
+    async def _one(self, key: KeyType, threads: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         waited = began - self._waiting.pop(key)
@@ -81,7 +84,7 @@ class WorkQueue(Generic[KeyType]):
         failure: Exception | None = None
         again: float | None = None
         try:
-            again = await asyncio.to_thread(self.look, key)
+            again = await loop.run_in_executor(threads, self.look, key)
             self._failures.pop(key, None)
         except Exception as error:  # the loop outlives whatever one object does to it
             failure = error

@@ -68,7 +68,7 @@ RESOURCES: dict[str, Resource] = {
             ("Model", "string", ".status.model"),
             ("Age", "date", ".metadata.creationTimestamp"),
         ),
-        selectable=(".spec.register.model", ".status.phase"),
+        selectable=(".spec.register.model", ".spec.kubernetes.suspend", ".status.phase"),
     ),
     "InferenceEndpoint": Resource(
         plural="inferenceendpoints",

@@ -65,6 +65,18 @@ def _split_rules() -> tuple[Rule, ...]:
 
 _PIECE = "(self.training.batchSize / self.training.gradientAccumulation)"
 
+# Variables are told apart by the API server itself: entries with a name of their own.
+_PLACEMENT = (
+    Rule(
+        rule="!has(self.volumes) || self.volumes.all(x, !(x.path in ['/tmp', '/tmp/', '/home/graft', '/home/graft/']))",
+        message="`volumes` at /tmp or /home/graft, where something else is mounted: mount them elsewhere",
+    ),
+    Rule(
+        rule="!has(self.volumes) || self.volumes.all(x, self.volumes.exists_one(y, y.path == x.path))",
+        message="two `volumes` at one `path`: mount one of them elsewhere",
+    ),
+)
+
 RULES: dict[str, tuple[Rule, ...]] = {
     "Augment": (_one_of("flip", "rotate", "zoom", "translate", "contrast", "brightness", "mixup", "cutmix"),),
     "Autoscaling": (
@@ -175,6 +187,8 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="expected at least one of `maxErrorRate`, `maxLatencyMs`, `maxDisagreement`",
         ),
     ),
+    "JobPlacement": _PLACEMENT,
+    "EndpointPlacement": _PLACEMENT,
     "Scaling": (
         Rule(
             rule="self.workers == 1 || self.gpusPerWorker == 0.0 || self.gpusPerWorker == 1.0",

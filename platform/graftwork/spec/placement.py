@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Iterator
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -24,6 +25,9 @@ from graftwork.spec.base import (
 
 VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/.+$"
+POD_HOME: Final = "/home/graft"
+"""Where pods keep what lives as long as they do."""
+_TAKEN_PATHS: Final = ("/", "/tmp", POD_HOME)  # noqa: S108 (of pods)
 HOST_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 
@@ -148,6 +152,33 @@ class Placement(SpecModel):
     """Secrets whose entries all become environment variables, such as storage credentials."""
     volumes: list[Volume] = Field(default_factory=list)
     """PersistentVolumeClaims to mount."""
+
+    @model_validator(mode="after")
+    def _places_of_their_own(self) -> Self:
+        refuse_if_any(*self._paths_taken(), *self._variables_twice())
+        return self
+
+    def _paths_taken(self) -> Iterator[Inconsistency]:
+        paths = [volume.path.rstrip("/") or "/" for volume in self.volumes]
+        for place, path in enumerate(paths):
+            if path in _TAKEN_PATHS or path in paths[:place]:
+                yield Inconsistency(
+                    at=("volumes", place, "path"),
+                    received=f"`{self.volumes[place].path}`, where something else is mounted",
+                    expected=f"a folder of its own, other than {', '.join(_TAKEN_PATHS)}",
+                    fix="Mount it elsewhere, such as at /data.",
+                )
+
+    def _variables_twice(self) -> Iterator[Inconsistency]:
+        names = [variable.name for variable in self.env]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                yield Inconsistency(
+                    at=("env", place, "name"),
+                    received=f"`{name}`, which stands there already",
+                    expected="each variable once",
+                    fix="Remove it.",
+                )
 
 
 class JobPlacement(Placement):

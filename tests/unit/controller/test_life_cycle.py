@@ -706,19 +706,24 @@ def _gave_up(version: int) -> list[GivenUpVersion]:
 
 
 def test_a_version_that_replicas_gave_up_is_told(setting: Setting) -> None:
-    """A condition, an event and what is served instead, until the alias moves on; the endpoint is ready all along."""
+    """Conditions, an event and what is served instead, until the alias moves on; the endpoint is ready all along."""
     _serves_the_second(setting)
     assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "False"
     assert set(setting.asked) == {"flowers-replicas.team:9091"}
     setting.given_up = _gave_up(2)
     setting.settle(ENDPOINT_KEY)
     status = setting.status("InferenceEndpoint")
-    assert (status["phase"], status["message"]) == ("Ready", "half of its requests failed.")
+    assert (status["phase"], status["message"]) == ("Degraded", "half of its requests failed.")
     assert status["models"] == [{"model": "flowers@champion", "resolved": "flowers/2", "serving": "flowers/1"}]
     assert status["model"] == "flowers/1"
     assert setting.condition("RollingBack", "InferenceEndpoint")["reason"] == "VersionGivenUp"
-    assert setting.condition("Ready", "InferenceEndpoint")["status"] == "True"
+    told = {type_: setting.condition(type_, "InferenceEndpoint")["status"] for type_ in ("Ready", "ModelsCurrent")}
+    assert told == {"Ready": "True", "ModelsCurrent": "False"}
     assert "VersionGivenUp" in setting.events()
+    silent, setting.given_up = setting.given_up, None
+    setting.settle(ENDPOINT_KEY)
+    assert setting.status("InferenceEndpoint") == status  # one silence does not undo it
+    setting.given_up = silent
     setting.aliases["flowers@champion"] = "flowers/3"  # which the replicas, who still speak of the second, come to next
     setting.settle(ENDPOINT_KEY)
     assert setting.condition("RollingBack", "InferenceEndpoint")["status"] == "False"

@@ -138,7 +138,7 @@ def test_placement_reaches_every_pod() -> None:
         assert pod["priorityClassName"] == "high"
         assert pod["imagePullSecrets"] == [{"name": "registry"}]
         assert {"secretRef": {"name": "s3"}} in container["envFrom"]
-        assert {"name": "shared", "mountPath": "/data", "readOnly": False} in container["volumeMounts"]
+        assert {"name": "volume-0", "mountPath": "/data", "readOnly": False} in container["volumeMounts"]
         environment = {each["name"]: each for each in container["env"]}
         assert len(environment) == len(container["env"])
         assert environment["TOKEN"]["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}

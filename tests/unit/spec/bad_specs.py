@@ -110,6 +110,15 @@ BAD_SPECS: dict[str, BadSpec] = {
     "toleration of a value": _job(
         "tolerations[0]", ("kubernetes",), {"tolerations": [{"key": "gpu", "value": "true"}]}
     ),
+    "a volume over another": _job("volumes", ("kubernetes",), {"volumes": [{"claim": "home", "path": "/home/graft"}]}),
+    "two volumes at one place": _job(
+        "volumes",
+        ("kubernetes",),
+        {"volumes": [{"claim": "a", "path": "/data"}, {"claim": "b", "path": "/data"}]},
+    ),
+    "a variable twice": _job(
+        "env", ("kubernetes",), {"env": [{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]}
+    ),
     "memory without unit": _job("memory", ("kubernetes",), {"memory": "4000"}),
     "deadline without unit": _job("deadline", ("kubernetes",), {"deadline": "2"}),
     "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
