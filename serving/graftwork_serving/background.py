@@ -45,7 +45,8 @@ def serve_in_background(loaded: EndpointFile, *, settings: Settings, reporter: R
     name = loaded.endpoint.metadata.name
     log = log_file(settings.endpoints_dir, name)
     settings.endpoints_dir.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
+    log.write_bytes(b"")
+    with log.open("ab") as stream:  # replicas write to its end, too
         process = subprocess.Popen(
             [sys.executable, "-c", _COMMAND, "serve", "--models-from-stdin", str(loaded.file)],
             stdin=subprocess.PIPE,

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Paths in a spec are whole ones on a cluster; there is no spec file for them to be relative to.
 _BASE_DIR = Path("/")
+# The first process of a container; what it writes is what `kubectl logs` prints.
+_CONTAINER = 1
 
 
 class ClusterReplica(EndpointReplica):
@@ -35,7 +37,7 @@ class ClusterReplica(EndpointReplica):
     """
 
     def __init__(self, threads: int, metrics_dir: str, metrics_port: int | None = None) -> None:
-        super().__init__(threads, metrics_dir)
+        super().__init__(threads, metrics_dir, log_pid=_CONTAINER)
         if metrics_port is not None:
             from graftwork_serving.cluster_port import open_cluster_port
 

@@ -17,6 +17,7 @@ from graftwork_serving.model_loader import ModelLoader, located
 from graftwork_serving.repository import ModelRepository
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
 from graftwork_serving.rollouts import GivenUp, Rollouts, by_reference
+from graftwork_serving.serve_logging import log_where
 from graftwork_serving.served_model import ServedModel
 
 if TYPE_CHECKING:
@@ -44,11 +45,13 @@ class EndpointReplica:
     Args:
         threads: threads that decode and compute.
         metrics_dir: directory in which the replicas of this machine share their metrics.
+        log_pid: process among whose errors this one's are written.
     """
 
-    def __init__(self, threads: int, metrics_dir: str) -> None:
+    def __init__(self, threads: int, metrics_dir: str, log_pid: int) -> None:
         from graftwork.metrics import ServingMetrics, share_metrics
 
+        log_where(log_pid)
         share_metrics(Path(metrics_dir))
         from graftwork_serving.web.app import EndpointApp
         from graftwork_serving.work_pool import WorkPool

@@ -28,7 +28,7 @@ from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
 from graftwork_serving.ports import reserved_port
-from graftwork_serving.serve_logging import SERVE_LOGGING
+from graftwork_serving.serve_logging import SERVE_LOG_ENVIRONMENT, SERVE_LOGGING
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
@@ -190,6 +190,7 @@ def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         # Ten times a second otherwise, on the event loop that answers requests.
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        **SERVE_LOG_ENVIRONMENT,
         # HAProxy is on this machine: nothing has to be told first that a replica goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",
@@ -309,7 +310,7 @@ def _application(endpoint: InferenceEndpoint, config: ReplicaConfig, metrics_dir
     # The code does not change while the cluster lives. Without a version, every `serve.run` counts as new code and its
     # replicas are replaced instead of told the new configuration. Serve keeps this option to its own config files.
     deployment = deployment.options(version=_CODE_VERSION, _internal=True)
-    return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir))
+    return deployment.bind(threads=max(1, int(cpus)), metrics_dir=str(metrics_dir), log_pid=os.getpid())
 
 
 def _reason(application: ApplicationStatusOverview) -> str:

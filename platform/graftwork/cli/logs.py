@@ -26,7 +26,7 @@ def command(
     namespace: str | None,
     output: Output,
 ) -> None:
-    """Print what the driver of the job NAME, or the head of the endpoint NAME, prints."""
+    """Print what the driver of the job NAME, or the newest replica of the endpoint NAME, prints."""
     place = place_of(context, namespace)
     found = place.find(name)
     label = JOB_LABEL if found["kind"] == "FineTuneJob" else ENDPOINT_LABEL
@@ -34,7 +34,7 @@ def command(
     # The submitter prints what the driver does, and stays when the cluster is gone.
     chosen = [
         (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"], container["name"])
-        for wanted in ("ray-job-submitter", "ray-head")
+        for wanted in (("ray-job-submitter",) if found["kind"] == "FineTuneJob" else ("ray-worker",)) + ("ray-head",)
         for pod in pods
         for container in pod["spec"]["containers"]
         if container["name"] == wanted

@@ -34,6 +34,8 @@ _SERVE_ENVIRONMENT = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Ten times a second otherwise, on the event loop that answers requests.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+    # Or Serve takes what replicas print for its own, and drops it.
+    "RAY_SERVE_LOG_TO_STDERR": "1",
 }
 
 
