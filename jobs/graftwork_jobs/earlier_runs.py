@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from graftwork.bundle.directory import BundleError, open_bundle
+from graftwork.bundle.manifest import MANIFEST_FILE
 from graftwork.errors import PermanentError
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import run_paths
@@ -18,6 +20,8 @@ from graftwork_jobs.assessment import library_versions
 from graftwork_jobs.run_paths import RunPaths, RunState
 
 if TYPE_CHECKING:
+    from graftwork.bundle.directory import Bundle
+    from graftwork.registry.records import ModelVersion
     from graftwork.settings import Settings
     from graftwork_jobs.plan import PlannedJob
 
@@ -50,6 +54,39 @@ class EarlierRun:
     def is_finished(self) -> bool:
         """Whether it came to its end, so that its result stands for another run's."""
         return self.state.status == "succeeded"
+
+
+def was_judged_alike(job: FineTuneJob, paths: RunPaths) -> bool:
+    """Whether a run was last evaluated as the spec asks for now, gates included."""
+    try:
+        before = FineTuneJob.model_validate_json(paths.spec_file.read_text())
+    except (OSError, ValueError):
+        return False
+    return before.spec.evaluation == job.spec.evaluation
+
+
+def packed_bundle(job: FineTuneJob, paths: RunPaths) -> Bundle | None:
+    """The bundle that a run wrote earlier, if it is whole and what the spec makes now: gates change none."""
+    if not (paths.bundle_dir / MANIFEST_FILE).is_file():
+        return None
+    try:
+        bundle = open_bundle(paths.bundle_dir)
+    except BundleError:
+        return None  # damaged: it is written again
+    told = dict(bundle.manifest.lineage.spec.get("spec", {}).get("evaluation", {}))
+    asked = job.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]["evaluation"]
+    told.pop("gates", None)
+    asked.pop("gates", None)
+    return bundle if told == asked else None
+
+
+def what_stays(version: ModelVersion) -> str:
+    """What gates that came later do not undo."""
+    aliases = f" with the alias {', '.join(version.aliases)}" if version.aliases else ""
+    return (
+        f"{version.name}/{version.version}, which this run registered under other gates, stays{aliases}. "
+        f"`graft models rollback {version.name}` takes the version before."
+    )
 
 
 def fingerprint(job: FineTuneJob, planned: PlannedJob) -> str:

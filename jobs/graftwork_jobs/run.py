@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graftwork.bundle.directory import Bundle, BundleError, open_bundle
-from graftwork.bundle.manifest import MANIFEST_FILE, BackboneRecord, Lineage
+from graftwork.bundle.directory import Bundle
+from graftwork.bundle.manifest import BackboneRecord, Lineage
 from graftwork.data_files.fetch import local_path
 from graftwork.errors import PermanentError
 from graftwork.registry.store import Registry
@@ -30,7 +30,15 @@ from graftwork_jobs.assessment import (
     report_content,
 )
 from graftwork_jobs.champion import Newcomer, compare_with_registered
-from graftwork_jobs.earlier_runs import EarlierRun, fingerprint, opening, why_not_continued
+from graftwork_jobs.earlier_runs import (
+    EarlierRun,
+    fingerprint,
+    opening,
+    packed_bundle,
+    was_judged_alike,
+    what_stays,
+    why_not_continued,
+)
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared
 from graftwork_jobs.evaluation.gates import GateFacts, GateResult, check_gates
 from graftwork_jobs.evaluation.report import write_report
@@ -150,8 +158,8 @@ def _standing_answer(job: FineTuneJob, earlier: EarlierRun, registry: Registry) 
     None if something is to be made again: gates or registration changed, or what was registered is gone.
     """
     before = _outcome_of(earlier.state.result)
-    bundle, register = _packed_bundle(job, earlier.paths), job.spec.register_
-    if bundle is None or not Path(before.report).is_file():
+    bundle, register = packed_bundle(job, earlier.paths), job.spec.register_
+    if bundle is None or not Path(before.report).is_file() or not was_judged_alike(job, earlier.paths):
         return None
     if register is not None:
         version = registry.version_of(bundle, register.model)
@@ -166,19 +174,6 @@ def _standing_answer(job: FineTuneJob, earlier: EarlierRun, registry: Registry) 
 def _outcome_of(result: Mapping[str, Any]) -> RunOutcome:
     """The outcome that a run's state holds."""
     return RunOutcome(**{**result, "summary": tuple(result["summary"])})
-
-
-def _packed_bundle(job: FineTuneJob, paths: RunPaths) -> Bundle | None:
-    """The bundle that the run wrote earlier, if it is whole and its report tells what the spec now asks for."""
-    if not (paths.bundle_dir / MANIFEST_FILE).is_file():
-        return None
-    try:
-        bundle = open_bundle(paths.bundle_dir)
-    except BundleError:
-        return None  # damaged: it is written again
-    told = bundle.manifest.lineage.spec.get("spec", {}).get("evaluation")
-    asked = job.model_dump(mode="json", by_alias=True, exclude_none=True)["spec"]["evaluation"]
-    return bundle if told == asked else None
 
 
 def _write_inputs(paths: RunPaths, job: FineTuneJob, planned: PlannedJob) -> None:
@@ -248,7 +243,7 @@ class _Run:
         tables = write_predictions(
             self.paths.predictions_dir, self.planned.index.splits, assessment, what=input_kind(self.job.spec.task)
         )
-        bundle = _packed_bundle(self.job, self.paths) or self._pack(result, assessment, search)
+        bundle = packed_bundle(self.job, self.paths) or self._pack(result, assessment, search)
         outcome = RunOutcome(
             job=self.job.metadata.name,
             run_id=self.paths.run_id,
@@ -263,7 +258,7 @@ class _Run:
             alias=None,
             summary=(*summary_lines(content, str(report)), f"predictions: {tables['test']}"),
         )
-        self._refuse_failed_gates(gates, outcome)
+        self._refuse_failed_gates(gates, outcome, registry, bundle)
         outcome = self._register(registry, bundle, result, outcome)
         self.record("succeeded", outcome.summary[0], **asdict(outcome))
         return outcome
@@ -445,14 +440,19 @@ class _Run:
             self.reporter,
         )
 
-    def _refuse_failed_gates(self, gates: Sequence[GateResult], outcome: RunOutcome) -> None:
+    def _refuse_failed_gates(
+        self, gates: Sequence[GateResult], outcome: RunOutcome, registry: Registry, bundle: Bundle
+    ) -> None:
         failed = [gate.sentence for gate in gates if not gate.passed]
         if failed:
+            register = self.job.spec.register_
+            standing = None if register is None else registry.version_of(bundle, register.model)
             raise GateError(
                 "\n".join(
                     [
                         f"{outcome.job}: trained, but not registered, because a gate was not met.",
                         *failed,
+                        *([] if standing is None else [what_stays(standing)]),
                         f"The report says what to try: {outcome.report}",
                         f"The bundle is kept: {outcome.bundle}",
                     ]

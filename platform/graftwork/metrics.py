@@ -188,6 +188,7 @@ class OperatorMetrics:
         wait_seconds: how long an object waited for it.
         waiting: objects that wait now.
         leads: 1 while this operator is the one that acts.
+        endpoint_ready: 1 while an endpoint answers, 0 while it does not.
     """
 
     looks: Counter = field(
@@ -208,6 +209,11 @@ class OperatorMetrics:
     )
     leads: Gauge = field(
         default_factory=lambda: _gauge("graftwork_operator_leads", "Whether this operator acts.", (), "all")
+    )
+    endpoint_ready: Gauge = field(
+        default_factory=lambda: _gauge(
+            "graftwork_operator_endpoint_ready", "Whether an endpoint answers.", ("namespace", "endpoint"), "all"
+        )
     )
 
     def count_calls(self, calls: Callable[[], int]) -> None:

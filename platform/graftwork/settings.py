@@ -96,6 +96,7 @@ class OperatorSettings:
     Attributes:
         identity: name of this operator among several (`POD_NAME`).
         namespace: where it runs and keeps its Lease (`POD_NAMESPACE`).
+        lease: name of the Lease (`GRAFT_OPERATOR_LEASE`); operators that share it take turns.
         namespaces: where it looks for objects (`GRAFT_OPERATOR_NAMESPACES`, separated by commas); empty: everywhere.
         train_image: default image of jobs (`GRAFT_TRAIN_IMAGE`).
         serve_image: default image of endpoints (`GRAFT_SERVE_IMAGE`).
@@ -110,6 +111,7 @@ class OperatorSettings:
 
     identity: str
     namespace: str
+    lease: str
     namespaces: tuple[str, ...]
     train_image: str
     serve_image: str
@@ -128,6 +130,7 @@ def load_operator_settings() -> OperatorSettings:
     return OperatorSettings(
         identity=environment.get("POD_NAME") or f"{socket.gethostname()}-{os.getpid()}",
         namespace=environment.get("POD_NAMESPACE") or "default",
+        lease=environment.get("GRAFT_OPERATOR_LEASE") or "graftwork-operator",
         namespaces=_listed(environment.get("GRAFT_OPERATOR_NAMESPACES")),
         train_image=environment.get("GRAFT_TRAIN_IMAGE") or f"graftwork-train:{__version__}",
         serve_image=environment.get("GRAFT_SERVE_IMAGE") or f"graftwork-serve:{__version__}",

@@ -15,6 +15,14 @@ from tests.e2e.conftest import Kubectl
 from tests.e2e.operators import eventually, running_operator
 from tests.unit.spec.examples import JOB, changed
 
+SMALL_ENDPOINT: dict[str, Any] = {
+    "apiVersion": "graftwork.dev/v1alpha1",
+    "kind": "InferenceEndpoint",
+    "metadata": {"name": "shop"},
+    "spec": {"models": [{"model": "flowers/1"}], "auth": "none"},
+}
+_CONTAINERS = [{"name": "ray", "image": "serve:1"}]
+_HEAD_GROUP = {"rayStartParams": {}, "template": {"spec": {"containers": _CONTAINERS}}}
 SMALL_JOB: dict[str, Any] = changed(JOB, ("spec", "evaluation"), {})
 
 
@@ -67,6 +75,21 @@ class Stage:
         answer = self.kubectl("patch", "configmap", name, "-n", self.namespace, "--type=merge", "-p", json.dumps(data))
         assert answer.returncode == 0, answer.stderr
 
+    def run_pod(self, name: str, owner: dict[str, Any]) -> None:
+        """A pod of an endpoint that runs, as far as the API server knows."""
+        metadata = {
+            "name": name,
+            "labels": {"graftwork.dev/endpoint": "shop"},
+            "ownerReferences": [{key: value for key, value in owner.items() if value is not None}],
+        }
+        spec = {"nodeName": "somewhere", "containers": _CONTAINERS}
+        self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+        ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+        answer = self.kubectl(
+            "patch", "pod", name, "-n", self.namespace, "--subresource=status", "--type=merge", "-p", json.dumps(ready)
+        )
+        assert answer.returncode == 0, answer.stderr
+
     def succeed(self) -> None:
         self.driver_says(outcome="succeeded", metrics={"accuracy": 0.95}, model="flowers", version=3)
         self.kuberay_says(jobDeploymentStatus="Complete", jobStatus="SUCCEEDED")
@@ -96,6 +119,35 @@ def test_a_job_is_followed_to_its_end(stage: Stage) -> None:
         assert operator.stop() == 0
 
 
+def test_a_node_with_an_endpoint_can_be_drained(stage: Stage) -> None:
+    """One of its pods may be evicted at a time, though RayClusters, whose they are, tell nobody their size."""
+
+    def budget() -> dict[str, Any]:
+        found = [each for each in stage.items("poddisruptionbudgets") if each["metadata"]["name"] == "shop"]
+        return found[0].get("status", {}) if found else {}
+
+    def evict(pod: str) -> str:
+        place = f"/api/v1/namespaces/{stage.namespace}/pods/{pod}/eviction"
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": stage.namespace}}
+        file = stage.log.with_name("eviction.json")
+        file.write_text(json.dumps(body))
+        answer = stage.kubectl("create", "--raw", place, "-f", str(file))
+        return answer.stdout + answer.stderr
+
+    with stage.operator():
+        stage.apply(SMALL_ENDPOINT)
+        eventually(lambda: bool(budget()), f"a budget, log in {stage.log}")
+        cluster = {"apiVersion": "ray.io/v1", "kind": "RayCluster", "metadata": {"name": "shop-x"}}
+        stage.kubectl.apply({**cluster, "spec": {"headGroupSpec": _HEAD_GROUP}}, "-n", stage.namespace)
+        (made,) = stage.items("rayclusters")
+        owner = {"uid": made["metadata"]["uid"], "controller": True, "blockOwnerDeletion": False}
+        for name in ("shop-head", "shop-worker"):
+            stage.run_pod(name, {**cluster, **owner, "metadata": None, "name": "shop-x"})
+        eventually(lambda: budget().get("disruptionsAllowed") == 1, "the budget counts the pods")
+        assert "Success" in evict("shop-worker")
+        assert "disruption budget" in evict("shop-head")
+
+
 def test_a_spec_only_the_operator_can_judge_is_a_condition(stage: Stage) -> None:
     """No crash, no RayJob: a condition with field and fix; the corrected object goes on."""
     with stage.operator() as operator:
@@ -117,12 +169,6 @@ def test_what_somebody_else_made_is_left_alone(stage: Stage) -> None:
         "metadata": {"name": "shop"},
         "spec": {"podSelector": {"matchLabels": {"app": "shop"}}, "policyTypes": ["Egress"]},
     }
-    endpoint = {
-        "apiVersion": "graftwork.dev/v1alpha1",
-        "kind": "InferenceEndpoint",
-        "metadata": {"name": "shop"},
-        "spec": {"models": [{"model": "flowers/1"}], "auth": "none"},
-    }
 
     def ready() -> dict[str, Any]:
         conditions = stage.items("inferenceendpoints")[0].get("status", {}).get("conditions", [])
@@ -130,7 +176,7 @@ def test_what_somebody_else_made_is_left_alone(stage: Stage) -> None:
 
     stage.kubectl.apply(theirs, "-n", stage.namespace)
     with stage.operator() as operator:
-        stage.apply(endpoint)
+        stage.apply(SMALL_ENDPOINT)
         eventually(lambda: ready().get("reason") == "NameTaken", f"a condition, log in {stage.log}")
         assert "NetworkPolicy shop" in ready()["message"]
         assert stage.kubectl("delete", "inferenceendpoint", "shop", "-n", stage.namespace).returncode == 0

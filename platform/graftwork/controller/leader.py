@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from graftwork.controller.cluster import Cluster, ConflictError, Object
-from graftwork.controller.names import FIELD_MANAGER
 from graftwork.errors import GraftworkError
 
 _VERSION: Final = "coordination.k8s.io/v1"
@@ -27,13 +26,14 @@ def lease_time(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def next_lease(lease: Object | None, *, me: str, namespace: str, now: datetime) -> Object | None:
+def next_lease(lease: Object | None, *, me: str, namespace: str, name: str, now: datetime) -> Object | None:
     """The Lease to write in order to hold it; None while somebody else does.
 
     Args:
         lease: as it stands; None if there is none.
         me: who asks.
         namespace: where.
+        name: of the Lease.
         now: the time.
     """
     spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
@@ -45,7 +45,7 @@ def next_lease(lease: Object | None, *, me: str, namespace: str, now: datetime) 
     return {
         "apiVersion": _VERSION,
         "kind": "Lease",
-        "metadata": dict(lease["metadata"]) if lease is not None else {"name": FIELD_MANAGER, "namespace": namespace},
+        "metadata": dict(lease["metadata"]) if lease is not None else {"name": name, "namespace": namespace},
         "spec": {
             "holderIdentity": me,
             "leaseDurationSeconds": LEASE_S,
@@ -63,12 +63,14 @@ class Leader:
     Attributes:
         cluster: where the Lease is.
         namespace: where.
+        name: of the Lease; operators that share it take turns.
         me: name of this operator, unique.
         clock: the time.
     """
 
     cluster: Cluster
     namespace: str
+    name: str
     me: str
     clock: Callable[[], datetime]
     _renewed: datetime | None = field(default=None, init=False)
@@ -82,8 +84,8 @@ class Leader:
         """Take or renew the Lease; whether it is held afterwards."""
         now = self.clock()
         try:
-            lease = self.cluster.get(_VERSION, "Lease", self.namespace, FIELD_MANAGER)
-            wanted = next_lease(lease, me=self.me, namespace=self.namespace, now=now)
+            lease = self.cluster.get(_VERSION, "Lease", self.namespace, self.name)
+            wanted = next_lease(lease, me=self.me, namespace=self.namespace, name=self.name, now=now)
             if wanted is None:
                 self._renewed = None
             elif lease is None:
@@ -103,7 +105,7 @@ class Leader:
         if not self.leads:
             return
         self._renewed = None
-        lease = self.cluster.get(_VERSION, "Lease", self.namespace, FIELD_MANAGER)
+        lease = self.cluster.get(_VERSION, "Lease", self.namespace, self.name)
         if lease is not None and lease["spec"].get("holderIdentity") == self.me:
             lease["spec"] |= {"holderIdentity": "", "renewTime": None}
             self.cluster.replace(lease)

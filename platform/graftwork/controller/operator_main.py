@@ -54,7 +54,11 @@ class Operator:
         self._settings = settings
         self._metrics = metrics
         self._leader = Leader(
-            cluster=cluster, namespace=settings.namespace, me=settings.identity, clock=lambda: datetime.now(UTC)
+            cluster=cluster,
+            namespace=settings.namespace,
+            name=settings.lease,
+            me=settings.identity,
+            clock=lambda: datetime.now(UTC),
         )
         reconciler = Reconciler(
             cluster=cluster,
@@ -70,6 +74,7 @@ class Operator:
             read_rollbacks=Replicas().rollbacks,
             namespaces=settings.namespaces or (None,),
             may_go_on=lambda: self._leader.leads,
+            on_seen=self._tell,
         )
         self._cluster = cluster
         self._queue = WorkQueue[Key](look=reconciler.look, on_look=self._count)
@@ -164,6 +169,17 @@ class Operator:
             for namespace in self._settings.namespaces or (None,)
             for item in self._cluster.list(f"{names.GROUP}/{_VERSION}", kind, namespace)
         ]
+
+    def _tell(self, key: Key, status: Mapping[str, Any] | None) -> None:
+        """Publish whether an endpoint answers; nothing of one that is gone."""
+        if key.kind != "InferenceEndpoint":
+            return
+        if status is None:
+            with contextlib.suppress(KeyError):
+                self._metrics.endpoint_ready.remove(key.namespace, key.name)
+            return
+        ready = any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
+        self._metrics.endpoint_ready.labels(key.namespace, key.name).set(1 if ready else 0)
 
     def _count(self, key: Key, waited_s: float, worked_s: float, error: Exception | None) -> None:
         self._metrics.waiting.set(len(self._queue))

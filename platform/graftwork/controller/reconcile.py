@@ -64,6 +64,7 @@ class Reconciler:
         resolve: looks up aliases in the model registry.
         read_rollbacks: asks an endpoint's replicas what they gave up.
         namespaces: where jobs may be that register the same model; None for all.
+        on_seen: told what the status of an object is after a look; None for one that is gone.
         may_go_on: False once this operator no longer leads; asked before each action.
     """
 
@@ -73,6 +74,7 @@ class Reconciler:
     resolve: Resolver
     read_rollbacks: RollbackReader
     namespaces: tuple[str | None, ...] = (None,)
+    on_seen: Callable[[Key, Mapping[str, Any] | None], None] = lambda *_: None
     may_go_on: Callable[[], bool] = lambda: True
 
     def look(self, key: Key) -> float | None:
@@ -87,8 +89,11 @@ class Reconciler:
         """
         found = stored(self.cluster, key.kind, key.namespace, key.name)
         if found is None:
+            self.on_seen(key, None)
             return None
         actions = self._decide(key, found)
+        said = next((action.status for action in actions if isinstance(action, SetStatus)), found.get("status") or {})
+        self.on_seen(key, said)
         try:
             # Objects first and the status last: a status never tells of what was not done.
             return self._carry_out(found, actions)

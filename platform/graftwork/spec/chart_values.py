@@ -171,7 +171,8 @@ class Metrics(_Values):
     monitors: bool = False
     """A ServiceMonitor for the operator and a PodMonitor for the pods of jobs and endpoints (Prometheus operator)."""
     alerts: bool = False
-    """Alert rules (Prometheus operator)."""
+    """Alert rules (Prometheus operator), for a Prometheus that reads the operator's metrics: with `monitors`, or by
+    other means. Where it does not, the alert that nobody leads fires."""
     labels: dict[str, str] = Field(default_factory=dict)
     """Labels of monitors and alert rules by which a Prometheus finds them, such as `release: kube-prometheus-stack`."""
     dashboards: bool = False
@@ -212,6 +213,9 @@ class ChartValues(_Values):
     crds: Crds = Crds()
     """Whether the chart installs and upgrades the CustomResourceDefinitions. They stay when the release is uninstalled,
     and with them all jobs and endpoints."""
+    aggregate_roles: bool = True
+    """Whether who may view or edit what is in a namespace (the ClusterRoles view, edit and admin) may do the same with
+    jobs and endpoints there. Whoever may create these may do in the namespace what may be done with pods."""
     mlflow: Mlflow = Mlflow()
     """The MLflow server with the model registry. Endpoints name models in it; without one they can only serve bundle
     paths."""

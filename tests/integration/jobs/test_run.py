@@ -322,3 +322,11 @@ def test_a_changed_gate_judges_the_stored_result(story: GatedStory) -> None:
     assert "nothing is trained" in story.re_evaluated.out
     assert "misses the gate's max" in story.re_evaluated.err
     assert "phase tune" not in story.re_evaluated.out
+
+
+def test_what_was_registered_stays_when_a_later_gate_fails(story: GatedStory, graft_home: GraftHome) -> None:
+    """Which is said: the version, its alias, and the way back."""
+    number = story.made_again.json["version"]
+    words = f"tiny/{number}, which this run registered under other gates, stays with the alias champion."
+    assert words in story.re_evaluated.err
+    assert versions(graft_home) == story.versions_at_the_end

@@ -23,7 +23,9 @@ class Clock:
 
 def _two() -> tuple[Leader, Leader, Clock]:
     cluster, clock = FakeCluster(), Clock()
-    first, second = (Leader(cluster=cluster, namespace="system", me=name, clock=clock) for name in "ab")
+    first, second = (
+        Leader(cluster=cluster, namespace="system", name="graft-operator", me=name, clock=clock) for name in "ab"
+    )
     return first, second, clock
 
 
@@ -70,9 +72,9 @@ def test_a_holder_stops_before_others_begin() -> None:
 
 def test_transitions_are_counted() -> None:
     """The Lease tells how often the leader changed."""
-    lease = next_lease(None, me="a", namespace="system", now=START)
+    lease = next_lease(None, me="a", namespace="system", name="graft-operator", now=START)
     assert lease is not None
     later = START + timedelta(seconds=LEASE_S + 1)
-    taken = next_lease(lease, me="b", namespace="system", now=later)
+    taken = next_lease(lease, me="b", namespace="system", name="graft-operator", now=later)
     assert taken is not None
     assert (taken["spec"]["leaseTransitions"], taken["spec"]["holderIdentity"]) == (1, "b")

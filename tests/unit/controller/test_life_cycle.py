@@ -812,3 +812,52 @@ def test_an_alias_is_no_longer_shared_when_the_job_has_ended(setting: Setting) -
     setting.settle()
     assert setting.condition("Succeeded")["status"] == "True"
     assert setting.condition("SharesAlias")["reason"] == "Ended"
+
+
+@pytest.mark.parametrize(("key", "content"), [(JOB_KEY, JOB), (ENDPOINT_KEY, BOUNDED_ENDPOINT)])
+def test_what_somebody_takes_away_comes_back(setting: Setting, key: Key, content: dict[str, Any]) -> None:
+    """Also a change to what stays; within ten minutes, by looks that come in any case."""
+    setting.submit(content)
+    setting.settle(key)
+    made = {path: copy.deepcopy(found) for path, found in setting.cluster.objects.items() if path[0] != "Event"}
+    for path in [path for path in made if path[0] in {"NetworkPolicy", "Service", "ServiceAccount", "Role"}]:
+        del setting.cluster.objects[path]
+    (ray,) = [path for path in made if path[0] in {"RayJob", "RayService"}]
+    setting.cluster.objects[ray]["spec"] = {"changed": "by hand"}
+    for _ in range(25):
+        setting.now += timedelta(seconds=min(setting.look(key) or 300, 300))
+    assert {path for path in setting.cluster.objects if path[0] != "Event"} == set(made)
+    assert setting.cluster.objects[ray]["spec"] == made[ray]["spec"]
+
+
+def test_a_report_that_was_deleted_is_made_again(setting: Setting) -> None:
+    """At the next look: the driver may write into it, and not make one."""
+    setting.submit()
+    setting.settle()
+    setting.ray_status(jobDeploymentStatus="Running", jobStatus="RUNNING")
+    (progress,) = [each for each in setting.cluster.named("ConfigMap") if each.endswith("-progress")]
+    del setting.cluster.objects["ConfigMap", "team", progress]
+    setting.settle()
+    setting.succeed()
+    setting.settle()
+    assert setting.status()["phase"] == "Succeeded"
+
+
+def test_whether_an_endpoint_answers_is_published(setting: Setting) -> None:
+    """After each look, and nothing of one that is gone."""
+    seen: list[Any] = []
+    setting.submit(PLAIN_ENDPOINT)
+    for _ in range(2):
+        Reconciler(
+            cluster=setting.cluster,
+            defaults=DEFAULTS,
+            clock=lambda: setting.now,
+            resolve=setting.resolve,
+            read_rollbacks=setting.read_rollbacks,
+            on_seen=lambda key, status: seen.append((key, status)),
+        ).look(ENDPOINT_KEY)
+        setting.cluster.objects.pop(("InferenceEndpoint", "team", "flowers"), None)
+    (first_key, first), (second_key, second) = seen
+    assert first_key == second_key == ENDPOINT_KEY
+    assert {each["type"]: each["status"] for each in first["conditions"]}["Ready"] == "False"
+    assert second is None

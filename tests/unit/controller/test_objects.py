@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -338,6 +339,36 @@ def test_aliases_without_a_server_are_explained() -> None:
         MlflowAliases(None)("flowers@champion")
     with pytest.raises(TransientError, match="does not answer"):
         MlflowAliases("http://127.0.0.1:9")("flowers@champion")
+
+
+def test_a_silent_server_is_asked_once_in_a_while() -> None:
+    """So that objects do not wait for it one after the other; and it is asked again."""
+    asked: list[str] = []
+    now = [0.0]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.params["name"])
+        if len(asked) == 1:
+            raise httpx.ReadTimeout("nothing", request=request)
+        return httpx.Response(200, json={"model_version": {"version": "3"}})
+
+    aliases = MlflowAliases("http://mlflow", httpx.Client(transport=httpx.MockTransport(answer)), lambda: now[0])
+    for name in ("a", "b"):
+        with pytest.raises(TransientError, match="does not answer"):
+            aliases(f"{name}@champion")
+    assert asked == ["a"]
+    now[0] = 60.0
+    assert aliases("b@champion") == "b/3"
+
+
+@pytest.mark.parametrize(("least", "on_head"), [(0, False), (2, True)])
+def test_where_there_may_be_no_replica_the_head_takes_requests(least: int, on_head: bool) -> None:
+    """Somebody has to hold the request that wakes one; otherwise it has better things to do."""
+    objects = _endpoint(autoscaling={"minReplicas": least, "maxReplicas": 2}, grpc=None)
+    (service,) = [each for each in objects if each["kind"] == "RayService"]
+    assert service["spec"]["excludeHeadPodFromServeSvc"] is on_head
+    (budget,) = [each for each in objects if each["kind"] == "PodDisruptionBudget"]
+    assert budget["spec"]["minAvailable"] == least
 
 
 @pytest.mark.parametrize("objects", [_job(), _job(**PLACEMENT), _endpoint()], ids=["job", "placed job", "endpoint"])

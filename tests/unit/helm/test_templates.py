@@ -106,9 +106,9 @@ def test_crds_are_those_of_the_models() -> None:
 
 
 def test_namespaced_mode_has_no_cluster_rights() -> None:
-    """With `namespaces` there is no ClusterRole, and a Role in each of them."""
+    """With `namespaces` nobody is given a ClusterRole, and there is a Role in each of them."""
     rendered = _rendered(VALUES["namespaced"])
-    assert not [each for each in rendered if each["kind"].startswith("ClusterRole")]
+    assert not [each for each in rendered if each["kind"] == "ClusterRoleBinding"]
     places = {each["metadata"]["namespace"] for each in rendered if each["kind"] == "Role"}
     assert places == {"team-a", "team-b", "graft-system"}
 
