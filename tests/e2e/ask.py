@@ -64,7 +64,7 @@ def main() -> None:
     """Ask, and print one JSON object."""
     url, key, picture, seconds, *options = sys.argv[1:]
     asking = Asking(float(seconds), options[2] if len(options) > 2 else None)
-    client = httpx.AsyncClient(timeout=30, headers={"x-api-key": key})
+    client = httpx.AsyncClient(timeout=120, headers={"x-api-key": key})
     answers = asyncio.run(_all(client, url, Path(picture).read_bytes(), asking, options))
     times = sorted(each["seconds"] for each in answers)
     result = {

@@ -9,7 +9,7 @@ import sys
 from unittest.mock import patch
 
 from graftwork.controller import cluster, operator_main
-from tests.e2e.crash_lives import watched
+from tests.e2e.crash_lives import watched, without_upkeep
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         if point == sys.argv[1]:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    with patch.object(cluster, "KubernetesCluster", watched(cluster.KubernetesCluster, passes)):
+    with patch.object(cluster, "KubernetesCluster", watched(cluster.KubernetesCluster, passes)), without_upkeep():
         operator_main.main()
 
 

@@ -64,7 +64,7 @@ def job(name: str, *, epochs: int, learning_rate: float) -> dict[str, Any]:
     }
 
 
-def endpoint(*, max_replicas: int = 1, rollout: dict[str, Any] | None = None) -> dict[str, Any]:
+def endpoint(*, min_replicas: int = 1, max_replicas: int = 1, rollout: dict[str, Any] | None = None) -> dict[str, Any]:
     """The endpoint of what the jobs register."""
     return {
         "apiVersion": "graftwork.dev/v1alpha1",
@@ -74,7 +74,12 @@ def endpoint(*, max_replicas: int = 1, rollout: dict[str, Any] | None = None) ->
             "models": [{"model": "emoji@champion"}],
             "auth": {"apiKeys": {"secretName": KEYS}},
             "resources": {"cpus": 1},
-            "autoscaling": {"minReplicas": 1, "maxReplicas": max_replicas, "targetOngoingRequests": 2},
+            "autoscaling": {
+                "minReplicas": min_replicas,
+                "maxReplicas": max_replicas,
+                "targetOngoingRequests": 2,
+                "downscaleDelaySeconds": 20,
+            },
             "kubernetes": {"memory": "2Gi"},
             "rollout": rollout or {},
         },

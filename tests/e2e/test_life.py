@@ -53,6 +53,7 @@ def test_life(team: Team, tmp_path: Path) -> None:
     _follow(team, times)
     _scale(team, times)
     _roll_back(team, times)
+    _sleep_and_wake(team, times)
     with times.step("helm upgrade; the endpoint goes on answering"):
         asking = team.asking(seconds=20)
         helm("upgrade", "graft", str(life.CHART), *VALUES, "--set", "resources.limits.memory=600Mi", "--wait")
@@ -156,3 +157,14 @@ def _roll_back(team: Team, times: Times) -> None:
     assert (status["phase"], status["model"]) == ("Degraded", "emoji/2")
     assert "version 1 was given up for version 2" in status["message"]
     assert set(answered(team.asking(seconds=2), within_s=60)["versions"]) == {"2"}
+
+
+def _sleep_and_wake(team: Team, times: Times) -> None:
+    """With no replica left the head takes the request that wakes one."""
+    labels = "graftwork.dev/endpoint=emoji,ray.io/node-type=worker"
+    team.apply(life.endpoint(min_replicas=0, max_replicas=2))
+    with times.step("nobody asks -> no replica, and no pod for one"):
+        team.until(lambda: team.pods(labels) == [], "no worker", 300)
+    with times.step("a request wakes a replica in a pod of its own"):
+        assert set(answered(team.asking(seconds=1), within_s=180)["outcomes"]) == {"200"}
+    assert len(team.pods(labels)) == 1
