@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from graftwork.bundle.feature_map import part_of_network
+from graftwork.bundle.network_parts import part_of_network
 from graftwork.openvino_core import openvino_core
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
 from graftwork.spec.tasks import InputKind
+from graftwork_jobs.data.fingerprint import NO_SUCH_FILE
 from graftwork_jobs.data.sources import NOUNS, Listing
 
 SHOWN = 20
@@ -76,26 +77,34 @@ def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what:
     """Examples that cannot be read: the first ones each, then how many more."""
     noun = NOUNS[what]
     field = "onIncompleteRow" if what == "text" else "onBadImage"
-    fix = f" or delete it, or set spec.data.{field}: skip"
+    skip = f"or set spec.data.{field}: skip."
     problems = [
         Problem(
             where=f"{where}.uri",
             received=f"{uri}: {reason}",
             expected=f"a {noun} that can be read",
-            fix=f"Repair{fix}.",
+            fix=f"{_remedy(uri, reason)}, {skip}",
         )
         for uri, reason in unreadable[:SHOWN]
     ]
-    if len(unreadable) > SHOWN:
+    if more := unreadable[SHOWN:]:
+        are_missing = all(reason == NO_SUCH_FILE for _, reason in more)
         problems.append(
             Problem(
                 where=f"{where}.uri",
-                received=f"{len(unreadable) - SHOWN} more {noun}s that cannot be read ({len(unreadable)} in all)",
+                received=f"{len(more)} more {noun}s that cannot be read ({len(unreadable)} in all)",
                 expected=f"{noun}s that can be read",
-                fix=f"Repair{fix.replace('it', 'them', 1)}.",
+                fix=f"{'Correct their paths' if are_missing else 'Repair them or delete them'}, {skip}",
             )
         )
     return problems
+
+
+def _remedy(uri: str, reason: str) -> str:
+    """What to do about an example that cannot be read; what is not there can be neither repaired nor deleted."""
+    if reason != NO_SUCH_FILE:
+        return "Repair it or delete it"
+    return "Correct the path" + (" (tables want forward slashes: / in place of \\)" if "\\" in uri else "")
 
 
 def left_out_warnings(unreadable: int, what: InputKind) -> list[str]:

@@ -15,12 +15,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from graftwork.data_files.fetch import FetchError, MissingFileError, is_remote, local_path
 from graftwork.errors import PermanentError
 from graftwork.preprocess.image import ImageError, ImageSpec, decode_image
 from graftwork.preprocess.text import text_digest
 from graftwork.progress import Reporter
+
+NO_SUCH_FILE: Final = "there is no such file"
+"""Why an example cannot be used whose file is not where it should be."""
 
 # Every byte of a picture is decoded whatever the target size; a small one makes the check cheap.
 _CHECK = ImageSpec(height=32, width=32)
@@ -102,7 +106,7 @@ def _locate(uri: str, cache_dir: Path) -> _FileState | Fingerprint:
         path = local_path(uri, cache_dir, refresh=True)
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError, MissingFileError):
-        return Fingerprint(digest="", reason="there is no such file")
+        return Fingerprint(digest="", reason=NO_SUCH_FILE)
     except OSError as error:
         return Fingerprint(digest="", reason=f"it cannot be read ({error.strerror})")
     except FetchError as error:

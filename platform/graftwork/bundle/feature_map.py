@@ -5,7 +5,7 @@ Training and serving both call this: what drift is measured against and what it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.bundle.mirror_images import (
+    below_averages,
+    maps_in_a_batch,
+    maps_side_by_side,
+    mean_of_versions,
+    turns_of_versions,
+)
+from graftwork.bundle.network_parts import nodes_below, part_of_network, runner, taking_bytes
 from graftwork.openvino_core import openvino_core
 
 _MAP_RANK = 4
@@ -31,10 +39,13 @@ _OF_TWO = frozenset({"MatMul", "Multiply"})
 class CutNetwork:
     """A network in two parts.
 
+    Of one that averages over mirror images, a map holds those of all images turned back, stacked on the channel axis.
+
     Attributes:
         trunk: RGB pixels, shape (batch, height, width, 3), uint8, to feature maps, shape (batch, ...), float32.
         head: feature maps to what is explained, shape (batch, labels), float32: logits, where labels exclude each other
-            minus their mean, for a softmax does not see what all have in common; numbers as they are.
+            minus their mean, for a softmax does not see what all have in common; numbers as they are. Averaged over
+            mirror images where the network's answers are.
         axes: of the map's height and width within (batch, ...).
         is_linear: whether these are sums over the map's places and a constant.
     """
@@ -59,19 +70,29 @@ def cut_at_feature_map(model_file: Path, *, threads: int) -> CutNetwork | None:
     if found is None:
         return None
     pooling, axes = found
-    source, (logits, is_softmax) = pooling.input_value(0), _logits(model)
+    turns = turns_of_versions(model, pooling)
+    answer, averaged = below_averages(model.get_results()[0].input_value(0))
+    if turns is None or averaged != len(turns):
+        return None  # mirror images that cannot be turned back
+    source, (logits, is_softmax) = pooling.input_value(0), _logits(answer)
     is_linear = _is_linear(logits.get_node(), pooling)
     # The trunk takes a copy: the cut below changes the graph.
     trunk = part_of_network([source], model.get_parameters(), "trunk").clone()
     given = openvino.op.Parameter(source.get_element_type(), source.get_partial_shape())
     for target in source.get_target_inputs():
         target.replace_source_output(given.output(0))
-    if _reaches(logits.get_node(), lambda node: node.get_type_name() == "Parameter" and node != given):
+    if any(node.get_type_name() == "Parameter" and node != given for node in nodes_below(logits.get_node())):
         return None  # something goes past the map: the head cannot be computed from it alone
-    head = part_of_network([logits], [given], "head")
+    run_trunk = runner(taking_bytes(trunk), threads)
+    run_head = runner(part_of_network([logits], [given], "head"), threads)
+
+    def head(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        # The head begins with pooling over all places, so that the maps need not be turned again.
+        return mean_of_versions(run_head(maps_in_a_batch(maps, len(turns), axes)), len(maps))
+
     return CutNetwork(
-        trunk=_runner(_taking_bytes(trunk), threads),
-        head=_centred(_runner(head, threads)) if is_softmax else _runner(head, threads),
+        trunk=lambda pixels: maps_side_by_side(run_trunk(pixels), turns, axes),
+        head=_centred(head) if is_softmax else head,
         axes=axes,
         is_linear=is_linear,
     )
@@ -85,47 +106,20 @@ def pooled_features(model_file: Path, *, threads: int) -> Callable[[NDArray[np.u
         threads: CPU threads for a pass.
 
     Returns:
-        A function: RGB pixels, shape (batch, height, width, 3), uint8, to features, shape (batch, features), float32.
+        A function: RGB pixels, shape (batch, height, width, 3), uint8, to features, shape (batch, features), float32;
+            averaged over mirror images where the network looks at some.
     """
     model = openvino_core().read_model(model_file)
     found = _last_pooling(model)
     if found is None:
         return None
     trunk = part_of_network([found[0].output(0)], model.get_parameters(), "features")
-    run = _runner(_taking_bytes(trunk), threads)
+    run = runner(taking_bytes(trunk), threads)
 
     def features(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return run(pixels).reshape(len(pixels), -1)
+        return mean_of_versions(run(pixels), len(pixels)).reshape(len(pixels), -1)
 
     return features
-
-
-def part_of_network(outputs: Sequence[Any], parameters: Sequence[Any], name: str) -> Any:
-    """An `openvino.Model` of what lies between some parameters and some outputs of another one; they share it."""
-    import openvino
-
-    build: Any = openvino.Model  # whose stubs disagree with each other
-    return build(list(outputs), list(parameters), name)
-
-
-def _taking_bytes(model: Any) -> Any:
-    import openvino
-
-    steps = openvino.preprocess.PrePostProcessor(model)
-    steps.input(0).tensor().set_element_type(openvino.Type.u8)
-    return steps.build()
-
-
-def _runner(model: Any, threads: int) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    options = {
-        # As in training, whatever the engine computes in: drift is measured against what features were like there.
-        "INFERENCE_PRECISION_HINT": "f32",
-        "ENABLE_CPU_PINNING": False,
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-    }
-    compiled = openvino_core().compile_model(model, "CPU", options)
-    return lambda batch: np.array(compiled(batch)[0], dtype=np.float32)
 
 
 def _centred(
@@ -138,9 +132,8 @@ def _centred(
     return centred
 
 
-def _logits(model: Any) -> tuple[Any, bool]:
+def _logits(answer: Any) -> tuple[Any, bool]:
     """The output before what makes probabilities of it, if anything does; and whether a softmax does."""
-    answer = model.get_results()[0].input_value(0)
     node = answer.get_node()
     kind = node.get_type_name()
     return (node.input_value(0) if kind in _ACTIVATIONS else answer), kind == "Softmax"
@@ -148,15 +141,9 @@ def _logits(model: Any) -> tuple[Any, bool]:
 
 def _last_pooling(model: Any) -> tuple[Any, tuple[int, int]] | None:
     """What pools a map over height and width, nearest to the output; and where these stand."""
-    waiting, seen = [model.get_results()[0]], set()
-    while waiting:
-        node = waiting.pop(0)
-        if node.get_name() in seen:
-            continue
-        seen.add(node.get_name())
+    for node in nodes_below(model.get_results()[0]):
         if node.get_type_name() in _POOLING and (axes := _axes(node)) is not None:
             return node, axes
-        waiting += [value.get_node() for value in node.input_values()]
     return None
 
 
@@ -181,18 +168,4 @@ def _is_linear(logits: Any, pooling: Any) -> bool:
         return kind not in _LINEAR
 
     beyond = pooling.input_value(0).get_node().get_name()
-    return not _reaches(logits, bends, beyond=beyond)
-
-
-def _reaches(node: Any, wanted: Callable[[Any], bool], *, beyond: str | None = None) -> bool:
-    """Whether such a node is among those that one is computed from, itself included, up to a name left out."""
-    waiting, seen = [node], {beyond}
-    while waiting:
-        found = waiting.pop()
-        if found.get_name() in seen:
-            continue
-        seen.add(found.get_name())
-        if wanted(found):
-            return True
-        waiting += [value.get_node() for value in found.input_values()]
-    return False
+    return not any(bends(node) for node in nodes_below(logits, beyond=beyond))

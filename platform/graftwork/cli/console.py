@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from graftwork.progress import Reporter, Task
 
 _LINE_INTERVAL_S = 5.0
+# Unicode's categories of controls, lone surrogates (bytes of a name that are no UTF-8), ends of lines and paragraphs.
+_NOT_SHOWN = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _MINUTE_S = 60
 _HOUR_S = 3600
 
@@ -42,10 +45,11 @@ def print_json(content: Any) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     """Print rows under headings: a drawn table on a terminal, aligned columns otherwise.
 
-    Numbers are aligned to the right; format floats before. None prints as `-`.
+    Numbers are aligned to the right; format floats before. None prints as `-`, line ends and control
+    characters escaped.
     """
     numeric = [bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))]
-    cells = [["-" if value is None else str(value) for value in row] for row in rows]
+    cells = [["-" if value is None else on_one_line(str(value)) for value in row] for row in rows]
     if not sys.stdout.isatty():
         _print_columns(columns, cells, numeric, title)
         return
@@ -59,6 +63,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
     for row in cells:
         table.add_row(*map(Text, row))
     console().print(table, soft_wrap=False)
+
+
+def on_one_line(text: str) -> str:
+    """Text with line ends, control characters and what has no encoding escaped; all else as it is."""
+    return "".join(
+        char.encode("unicode_escape").decode() if unicodedata.category(char) in _NOT_SHOWN else char for char in text
+    )
 
 
 def make_reporter(output: Output) -> Reporter:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from graftwork.cli.console import print_json, print_table
+from graftwork.cli.console import on_one_line, print_json, print_table
 from graftwork.cli.options import Output, output_option
+from graftwork.data_files.kinds import is_picture
 from graftwork.errors import PermanentError, Problem, SpecError
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ _TIMEOUT_S = 60.0
 _ANY = "application/octet-stream"
 _TEXT = "text/plain; charset=utf-8"
 
+_TOP = 3
+_ALL = 999_999_999
+
 _NO_KEY = 401  # HTTP: unauthorized
+_NO_SUCH_TYPE = 415  # HTTP: unsupported media type
+# What the endpoint says of one input would be said of every other: no key, no right, no such model.
+_OF_ALL = frozenset({_NO_KEY, 403, 404})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +59,17 @@ class Target:
 @click.argument("endpoint")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--text", "texts", multiple=True, help="A text to send; may be given several times.")
-@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="How many labels to show.")
+@click.option("--top", type=click.IntRange(min=1), help="How many labels to show; default is 3, all with -o json.")
 @click.option("--model", help="Which model of the endpoint to ask; default is its first.")
 @click.option("--api-key", help="Key of the endpoint; default is GRAFT_API_KEY, which other users do not see.")
 @output_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     endpoint: str,
     files: tuple[Path, ...],
     texts: tuple[str, ...],
-    top: int,
+    top: int | None,
     model: str | None,
     api_key: str | None,
     output: Output,
@@ -75,30 +84,43 @@ def command(
 
     if not files and not texts:
         raise click.UsageError("Name a FILE, or give a text with --text.")
-    contents = {name: Sent(data=data, media_type=_ANY) for name, data in read_files(files).items()}
+    read, unreadable = read_files(files)
+    if unreadable and not read and not texts:
+        raise SpecError(unreadable)
+    contents = {name: Sent(data=data, media_type=_ANY) for name, data in read.items()}
     contents |= {text: Sent(data=text.encode(), media_type=_TEXT) for text in texts}
     target = find_target(endpoint)
     key = api_key or load_settings().api_key
     headers = {"authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(base_url=target.url, timeout=_TIMEOUT_S, trust_env=False, headers=headers) as client:
         try:
+            top = top or (_ALL if output == "json" else _TOP)
             answers = _ask(client, target, contents, top=top, model=model)
         except httpx.HTTPError as error:
             raise PermanentError(
                 f"No answer from {target.url} ({error}). Is the endpoint running? See: graft endpoints list"
             ) from error
+    answers |= {problem.where: {"error": str(problem).removeprefix(f"{problem.where}: ")} for problem in unreadable}
+    _print(answers, output)
+    if any("error" in answer for answer in answers.values()):
+        ctx.exit(1)
+
+
+def _print(answers: dict[str, dict[str, Any]], output: Output) -> None:
+    """The answers on stdout; what was refused on stderr, unless programs read the answers."""
     if output == "json":
         print_json(answers)
         return
-    print_table(("INPUT", "LABEL", "SCORE"), [row for file, answer in answers.items() for row in _rows(file, answer)])
+    rows = [row for file, answer in answers.items() if "error" not in answer for row in _rows(file, answer)]
+    if rows:
+        print_table(("INPUT", "LABEL", "SCORE"), rows)
+    for file, answer in answers.items():
+        if "error" in answer:
+            click.echo(f"{on_one_line(file)}: {answer['error']}", err=True)
 
 
-def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
-    """The content of all files, by the name the user gave.
-
-    Raises:
-        SpecError: some cannot be read; names them all.
-    """
+def read_files(files: tuple[Path, ...]) -> tuple[dict[str, bytes], list[Problem]]:
+    """The content of all files by the name the user gave, and what is wrong with those that cannot be read."""
     contents: dict[str, bytes] = {}
     problems: list[Problem] = []
     for file in files:
@@ -113,9 +135,7 @@ def read_files(files: tuple[Path, ...]) -> dict[str, bytes]:
                     fix="Check the path.",
                 )
             )
-    if problems:
-        raise SpecError(problems)
-    return contents
+    return contents, problems
 
 
 def find_target(endpoint: str) -> Target:
@@ -145,11 +165,15 @@ def _name_in_file(file: Path) -> str:
 
 def _ask(
     client: httpx.Client, target: Target, contents: dict[str, Sent], *, top: int, model: str | None
-) -> dict[str, Any]:
-    """One request each, so that one bad input is told by its name."""
-    name = target.name or _json(client.get("/"), target.url)["endpoint"]
+) -> dict[str, dict[str, Any]]:
+    """Answers by input, `error` alone where one was refused; one request each.
+
+    Raises:
+        PermanentError: whoever answers is no endpoint, or refuses all inputs.
+    """
+    name = target.name or _described(client.get("/"), target.url)
     parameters: dict[str, str | int] = {"top": top} | ({"model": model} if model is not None else {})
-    answers: dict[str, Any] = {}
+    answers: dict[str, dict[str, Any]] = {}
     for file, sent in contents.items():
         response = client.post(
             f"/v1/endpoints/{name}/predict",
@@ -157,12 +181,29 @@ def _ask(
             content=sent.data,
             headers={"content-type": sent.media_type},
         )
-        answer = _json(response, file)
-        answers[file] = {"model": answer["model"], "version": answer["version"], **answer["predictions"][0]}
+        content = _content(response, file)
+        if response.is_success:
+            first = content["predictions"][0]
+            answers[file] = {"model": content["model"], "version": content["version"], **first}
+        else:
+            answers[file] = {"error": _other_kind(file, sent, response.status_code, content) or content["error"]}
     return answers
 
 
-def _json(response: httpx.Response, where: str) -> dict[str, Any]:
+def _described(response: httpx.Response, url: str) -> str:
+    """The name of the endpoint that answers there."""
+    content = _content(response, url)
+    if not response.is_success:
+        raise PermanentError(f"{url}: {content['error']}")
+    return str(content["endpoint"])
+
+
+def _content(response: httpx.Response, where: str) -> dict[str, Any]:
+    """What an endpoint answered; `error` says why it refused.
+
+    Raises:
+        PermanentError: it is no endpoint's answer, or one that holds for every input.
+    """
     try:
         content = response.json()
         if response.is_success and isinstance(content, dict):
@@ -173,8 +214,19 @@ def _json(response: httpx.Response, where: str) -> dict[str, Any]:
             f"{where}: {response.url} answered with status {response.status_code}, but not as a Graftwork endpoint "
             "does. Check the URL."
         ) from error
-    hint = " Give a key with --api-key or GRAFT_API_KEY." if response.status_code == _NO_KEY else ""
-    raise PermanentError(f"{where}: {message}{hint}")
+    if response.status_code in _OF_ALL:
+        hint = " Give a key with --api-key or GRAFT_API_KEY." if response.status_code == _NO_KEY else ""
+        raise PermanentError(f"{where}: {message}{hint}")
+    return {"error": message}
+
+
+def _other_kind(file: str, sent: Sent, status: int, refusal: dict[str, Any]) -> str | None:
+    """What to say of a text for a model of pictures or the other way round; None for any other refusal."""
+    if sent.media_type == _TEXT and status == _NO_SUCH_TYPE:
+        return "received a text, expected a picture, which is what the model takes. Name picture files, without --text."
+    if sent.media_type == _ANY and is_picture(file) and "UTF-8" in str(refusal["error"]):
+        return "received a picture, expected a text, which is what the model takes. Name text files, or use --text."
+    return None
 
 
 def _rows(file: str, answer: dict[str, Any]) -> list[tuple[str, str, str]]:

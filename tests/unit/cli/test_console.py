@@ -15,6 +15,7 @@ from graftwork.cli.console import (
     format_bytes,
     format_duration,
     make_reporter,
+    on_one_line,
     print_json,
     print_table,
 )
@@ -151,3 +152,12 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_amounts_are_for_people(received: str, expected: str) -> None:
     """Sizes, counts and times are short and carry their unit."""
     assert received == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a\nb\t\x1b[2J.png", r"a\nb\t\x1b[2J.png"), ("\udcff.png", r"\udcff.png"), ("größe 🧑‍🌾.png", "größe 🧑‍🌾.png")],
+)
+def test_what_would_break_a_line_is_escaped(text: str, shown: str) -> None:
+    """Names of files may hold line ends, and bytes that are no UTF-8; letters of any language stay."""
+    assert on_one_line(text) == shown

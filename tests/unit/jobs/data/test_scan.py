@@ -344,6 +344,14 @@ class TestBadPictures:
         problem = only_problem_of(tmp_path, train={"uri": "list.csv"})
         assert "gone.png" in problem.received
         assert "list.csv line 10): there is no such file" in problem.received
+        assert problem.fix == "Correct the path, or set spec.data.onBadImage: skip."
+
+    def test_manifest_entry_with_backslashes(self, tmp_path: Path) -> None:
+        """A path as Windows writes it names no file; what tables want is said."""
+        write_folder(tmp_path / "train", COUNTS)
+        lines = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in tmp_path.rglob("*.png")]
+        (tmp_path / "list.csv").write_text("\n".join(["path,label", *lines, "train\\cat\\0.png,cat"]))
+        assert "forward slashes" in only_problem_of(tmp_path, train={"uri": "list.csv"}).fix
 
     def test_a_missing_table_is_not_taken_for_a_file_of_another_kind(self, tmp_path: Path) -> None:
         """Names of specs and scripts beside it are no proposals."""
