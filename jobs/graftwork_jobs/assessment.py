@@ -115,7 +115,7 @@ def _intervals(
     target: Target, predictions: NDArray[np.float32], targets: Targets, metrics: TestMetrics
 ) -> dict[str, Interval]:
     draws = resampled(target, predictions, targets, metrics.summary)
-    return intervals(draws, metrics.summary, metrics.examples)
+    return intervals(target, draws, metrics.summary, targets)
 
 
 def _arrays(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, Any]]:
