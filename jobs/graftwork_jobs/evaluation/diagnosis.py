@@ -21,6 +21,8 @@ from graftwork_jobs.evaluation.slices import Slice
 
 # Scores that differ by no more are called alike.
 _FITS: Final = 0.05
+# Notes by which the curves of training and validation, or of loss and score, parted.
+_APART: Final = frozenset({"overfitting", "higher_score"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,7 @@ def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
         *_weak_slices(given),
     ]
     if all(finding.severity == "note" for finding in findings):
-        return (_healthy(given), *findings)
+        return (_healthy(given, findings), *findings)
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
@@ -105,18 +107,17 @@ def main_finding(findings: Sequence[Finding]) -> Finding:
     return min(findings, key=lambda finding: SEVERITIES.index(finding.severity) if finding.severity != "good" else -1)
 
 
-def _healthy(given: DiagnosisInput) -> Finding:
+def _healthy(given: DiagnosisInput, notes: Sequence[Finding]) -> Finding:
     test = given.test.summary[given.reporting.score]
     validation, score = given.kept_validation_score, given.reporting.score_words
     evidence = f"The model reached a test {score} of {test:.3f}."
     if validation is not None and abs(validation - test) <= _FITS:
-        evidence = (
-            f"Training and validation went together, and the test {score} of {test:.3f} fits the validation {score} "
-            f"of {validation:.3f}."
-        )
+        evidence = f"The test {score} of {test:.3f} fits the validation {score} of {validation:.3f}."
     elif validation is not None:
         evidence = (
-            f"Training and validation went together. The test {score} is {test:.3f} and the validation {score} "
-            f"{validation:.3f}: on so few examples chance explains that, and more of them would tell."
+            f"The test {score} is {test:.3f} and the validation {score} {validation:.3f}: on so few examples chance "
+            "explains that, and more of them would tell."
         )
+    if validation is not None and not any(note.code in _APART for note in notes):
+        evidence = f"Training and validation went together. {evidence}"
     return Finding(code="healthy", severity="good", title="A healthy run", evidence=evidence)
