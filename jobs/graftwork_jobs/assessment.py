@@ -23,6 +23,7 @@ from graftwork import __version__
 from graftwork.data_files.fetch import local_path
 from graftwork.spec.job_training import KerasBackend
 from graftwork.spec.tasks import input_kind
+from graftwork_jobs.data.audit import leaked_counts
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, worth_telling
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
@@ -170,6 +171,9 @@ def report_content(
             train_counts=plan.counts["train"],
             train_examples=len(planned.index.splits["train"]),
             validation_examples=len(planned.index.splits["validation"]),
+            leaked=leaked_counts(
+                planned.scan.leaks, {name: split.digests for name, split in planned.index.splits.items()}
+            ),
             spec=job.spec,
             slices=assessment.slices,
             intervals=assessment.intervals,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.evaluation.data_diagnosis import leak_findings
 from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
@@ -38,6 +39,7 @@ class DiagnosisInput:
         train_counts: training examples by class, where there are classes.
         train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 without one.
+        leaked: examples of each test set that are in the training or validation data, too, the first one called `test`.
         slices: parts of the test set.
         intervals: 95 % confidence interval of each figure, by test set, the first one called `test`.
         spec: the job's spec; without it the advice cannot leave out what is already done.
@@ -51,6 +53,7 @@ class DiagnosisInput:
     train_counts: Mapping[str, int] = field(default_factory=dict)
     train_examples: int = 0
     validation_examples: int = 0
+    leaked: Mapping[str, int] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     spec: FineTuneJobSpec | None = None
@@ -67,11 +70,12 @@ class DiagnosisInput:
 
 
 def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
-    """Name what the run shows, gravest first; never empty.
+    """Name what the run shows, gravest first, and among equals what makes figures say less; never empty.
 
     A run with neither problem nor warning gets the finding `healthy` first.
     """
     findings = [
+        *leak_findings(given),
         *phase_findings(
             by_phase(given.history),
             kept_epochs=given.kept_epochs,

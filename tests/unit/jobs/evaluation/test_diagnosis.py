@@ -101,6 +101,25 @@ def test_training_and_validation_went_together_only_if_no_note_denies_it(
     assert ("went together" in verdict.evidence) is said
 
 
+@pytest.mark.parametrize(("leaked", "codes"), [(10, ["leaked_test"]), (9, ["healthy", "leaked_test"])])
+def test_a_test_set_that_holds_training_data_is_no_proof_of_health(leaked: int, codes: list[str]) -> None:
+    """From one example in a hundred on; fewer are a note."""
+    assert _codes(_given(*_TUNE, kept={"tune": 4}, leaked={"test": leaked})) == codes
+
+
+def test_a_leak_is_told_before_other_warnings() -> None:
+    """What figures are worth comes before what they say, with share and fix; each test set by its name."""
+    leaked = {"test": 250, "night": 1000}
+    first, second, *others = diagnose(
+        _given(*_RISING, kept={"tune": 7}, leaked=leaked, extra_tests={"night": _good_test()})
+    )
+    assert "Of its 1,000 examples 250 (25.0%) are in the training or validation data" in first.evidence
+    assert "removed from data.test" in first.advice[0]
+    assert "data.test.fraction" in first.advice[1]
+    assert second.title == "Test set night holds training or validation data"
+    assert "overfitting" in [finding.code for finding in others]
+
+
 def test_noise_is_not_taken_for_a_finding() -> None:
     """Of 60 healthy runs with the noise of small test sets, at most 1 is warned of."""
     alarms = [seed for seed in range(60) if _codes(_noisy_healthy_run(seed))[0] != "healthy"]
