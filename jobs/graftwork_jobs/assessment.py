@@ -23,6 +23,7 @@ from graftwork import __version__
 from graftwork.data_files.fetch import local_path
 from graftwork.spec.job_training import KerasBackend
 from graftwork.spec.tasks import input_kind
+from graftwork_jobs.data.audit import leaked_counts
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, worth_telling
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
 from graftwork_jobs.evaluation.gates import GateResult
@@ -115,7 +116,7 @@ def _intervals(
     target: Target, predictions: NDArray[np.float32], targets: Targets, metrics: TestMetrics
 ) -> dict[str, Interval]:
     draws = resampled(target, predictions, targets, metrics.summary)
-    return intervals(draws, metrics.summary, metrics.examples)
+    return intervals(target, draws, metrics.summary, targets)
 
 
 def _arrays(file: Path) -> tuple[np.ndarray[Any, np.dtype[np.float32]], np.ndarray[Any, Any]]:
@@ -170,6 +171,9 @@ def report_content(
             train_counts=plan.counts["train"],
             train_examples=len(planned.index.splits["train"]),
             validation_examples=len(planned.index.splits["validation"]),
+            leaked=leaked_counts(
+                planned.scan.leaks, {name: split.digests for name, split in planned.index.splits.items()}
+            ),
             spec=job.spec,
             slices=assessment.slices,
             intervals=assessment.intervals,

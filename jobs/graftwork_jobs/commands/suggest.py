@@ -22,6 +22,7 @@ from graftwork.spec.search_space import place_of
 from graftwork.spec.yaml_text import parse_documents
 from graftwork_jobs import run_paths
 from graftwork_jobs.commands.jobs import find_run
+from graftwork_jobs.suggest.remedies import is_for_a_person
 from graftwork_jobs.suggest.suggestion import Change, suggest
 
 if TYPE_CHECKING:
@@ -152,6 +153,12 @@ def _tell(paths: RunPaths, findings: list[dict[str, Any]], changes: list[Change]
     screen = console()
     for finding in findings:
         screen.print(f"{finding['title']}. {finding['evidence']}")
+    by_hand = [finding["advice"] for finding in findings if finding["advice"] and is_for_a_person(finding["code"])]
+    for advice in by_hand:
+        screen.print(f"by hand: {'; '.join(advice)}")
+    if by_hand and not changes:
+        screen.print("Nothing in the spec asks for a change.")
+        return
     if not changes:
         screen.print(
             "Nothing in the spec asks for a change. What else may help: more training data, a larger backbone, or a "

@@ -18,6 +18,7 @@ from graftwork_jobs.data.sources import NOUNS, Listing
 
 SHOWN = 20
 _EXAMPLES = 3
+_LEARNT = frozenset({"train", "validation"})
 # From here on the rarest class is learnt noticeably worse unless it is weighed up; a convention, not a law.
 IMBALANCE = 5.0
 _BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
@@ -183,9 +184,21 @@ def find_leaks(rows: Iterable[Row]) -> tuple[Leak, ...]:
     leaks = []
     for digest, same in sorted(_by_digest(rows).items()):
         splits = tuple(dict.fromkeys(row.split for row in same))
-        if len(splits) > 1 and ("train" in splits or "validation" in splits):
+        if len(splits) > 1 and not _LEARNT.isdisjoint(splits):
             leaks.append(Leak(digest=digest, places=tuple(row.place for row in same), splits=splits))
     return tuple(leaks)
+
+
+def leaked_counts(leaks: Iterable[Leak], digests: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """How many examples of each test set are in the training or validation data, too; test sets without any left out.
+
+    Args:
+        leaks: of the data.
+        digests: of the examples, by split.
+    """
+    shared = {leak.digest for leak in leaks}
+    counts = {name: sum(digest in shared for digest in found) for name, found in digests.items() if name not in _LEARNT}
+    return {name: count for name, count in counts.items() if count}
 
 
 def leak_warnings(leaks: Sequence[Leak], what: InputKind) -> list[str]:

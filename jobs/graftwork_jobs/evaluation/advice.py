@@ -102,6 +102,17 @@ AGAINST_FLATTERY = (
 """A validation set that is easier than the test set."""
 
 
+def against_leak(name: str, spec: FineTuneJobSpec | None) -> tuple[str, ...]:
+    """Test on what was not learnt."""
+    removed = (
+        "the examples that both have removed from {} or from data.train and data.validation (graft plan names some)"
+    )
+    if name != "test":
+        return (removed.format(f"{name} (data.extraTests)"),)
+    share = ("a data.test.fraction, which shares no example with the training data",)
+    return (removed.format("data.test"), *(share if spec is None or spec.data.test.uri is not None else ()))
+
+
 def against_other_domain(name: str, spec: FineTuneJobSpec | None) -> tuple[str, ...]:
     """Cover what differs, or keep more of what the backbone knows."""
     stronger = "stronger augment (contrast, brightness, zoom, rotate) that covers the difference"

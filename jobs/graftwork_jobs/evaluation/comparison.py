@@ -8,6 +8,7 @@ of the two is right.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.spec.target_metrics import LOWER_IS_BETTER, RANGES
-from graftwork_jobs.evaluation.resampling import chance_of_no_difference, percentiles, resampled
-from graftwork_jobs.evaluation.uncertainty import CONFIDENCE
+from graftwork_jobs.evaluation.resampling import Interval, chance_of_no_difference, percentiles, resampled, varies
+from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, most_discordant
 
 if TYPE_CHECKING:
     from graftwork_jobs.targets.base import Judged, Target, Targets
@@ -156,7 +157,8 @@ def compare(
             continue
         drawn = our_draws[metric] - their_draws[metric]
         exact = turned is not None and metric == target.counts_right
-        low, high = percentiles(drawn)
+        value = ours[metric] - theirs[metric]
+        low, high = _ends(target, metric, value, drawn, target.rests_on(metric, targets))
         found.append(
             Difference(
                 metric=metric,
@@ -176,6 +178,31 @@ def compare(
         turned=turned,
         notes=judged.notes,
     )
+
+
+def _ends(target: Target, metric: str, value: float, drawn: NDArray[np.float64], examples: int) -> Interval:
+    """95 % confidence interval of a difference: percentiles of its draws, at least as wide as so many examples allow.
+
+    Where no example is answered differently, no draw is either; more examples might be. Where one or two are, all draws
+    lie on one side. So the difference of right answers always, and any other that no draw changes, reaches as far as
+    the share of different answers that may remain unseen.
+
+    Args:
+        target: what is predicted.
+        metric: the figure.
+        value: the difference of both models.
+        drawn: that of each draw.
+        examples: how many bear the figure.
+    """
+    low, high = percentiles(drawn)
+    if metric != target.counts_right and varies((low, high)):
+        return low, high
+    lowest, highest = target.range_of(metric)
+    most = highest - lowest
+    if not math.isfinite(most):
+        return low, high
+    reach = most_discordant(examples) * most
+    return max(-most, min(low, value - reach)), min(most, max(high, value + reach))
 
 
 def mcnemar(turned: Turned) -> float:

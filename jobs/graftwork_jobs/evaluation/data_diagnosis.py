@@ -1,4 +1,4 @@
-"""What the test sets show: weak classes, a validation set that flatters, another domain, overconfidence. Pure."""
+"""What the test sets show: leaks, weak classes, flattering validation data, another domain, overconfidence. Pure."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ OVERCONFIDENCE: Final = 0.05
 WEAK_RECALL_GAP: Final = 0.15
 # A class with less than half the training examples of the middle class is rare, as is one that the plan warns of.
 RARE_SHARE: Final = 0.5
+# A hundredth of a test set, known by heart, can lift a share of right answers by as much as one reads of it.
+LEAKED_SHARE: Final = 0.01
 _CLASSES_NAMED = 5
 
 
@@ -57,6 +59,28 @@ def data_findings(
         _overconfidence(test, spec),
     ]
     return [finding for finding in found if finding is not None]
+
+
+def leak_findings(given: DiagnosisInput) -> list[Finding]:
+    """Test sets that hold what the model was trained on or chosen by, as soon as that can change a figure."""
+    tests = {"test": given.test, **given.extra_tests}
+    return [
+        _leak(name, given.leaked[name], metrics.examples, given.spec)
+        for name, metrics in tests.items()
+        if given.leaked.get(name)
+    ]
+
+
+def _leak(name: str, leaked: int, examples: int, spec: FineTuneJobSpec | None) -> Finding:
+    which = "The test set" if name == "test" else f"Test set {name}"
+    return Finding(
+        code="leaked_test",
+        severity="warning" if leaked >= LEAKED_SHARE * examples else "note",
+        title=f"{which} holds training or validation data",
+        evidence=f"Of its {examples:,} examples {leaked:,} ({leaked / examples:.1%}) {'is' if leaked == 1 else 'are'} "
+        "in the training or validation data, too: its figures, and gates on them, look better than they are.",
+        advice=advice.against_leak(name, spec),
+    )
 
 
 def _flattering_validation(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
+from graftwork_jobs.evaluation.data_diagnosis import leak_findings
 from graftwork_jobs.evaluation.findings import SEVERITIES, Finding
 from graftwork_jobs.evaluation.history import EpochRecord, by_phase
 from graftwork_jobs.evaluation.kinds import Reporting
@@ -21,6 +22,8 @@ from graftwork_jobs.evaluation.slices import Slice
 
 # Scores that differ by no more are called alike.
 _FITS: Final = 0.05
+# Notes by which the curves of training and validation, or of loss and score, parted.
+_APART: Final = frozenset({"overfitting", "higher_score"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class DiagnosisInput:
         train_counts: training examples by class, where there are classes.
         train_examples: size of the training set; 0 when unknown.
         validation_examples: size of the validation set; 0 without one.
+        leaked: examples of each test set that are in the training or validation data, too, the first one called `test`.
         slices: parts of the test set.
         intervals: 95 % confidence interval of each figure, by test set, the first one called `test`.
         spec: the job's spec; without it the advice cannot leave out what is already done.
@@ -49,6 +53,7 @@ class DiagnosisInput:
     train_counts: Mapping[str, int] = field(default_factory=dict)
     train_examples: int = 0
     validation_examples: int = 0
+    leaked: Mapping[str, int] = field(default_factory=dict)
     slices: tuple[Slice, ...] = ()
     intervals: Mapping[str, Mapping[str, Interval]] = field(default_factory=dict)
     spec: FineTuneJobSpec | None = None
@@ -65,11 +70,12 @@ class DiagnosisInput:
 
 
 def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
-    """Name what the run shows, gravest first; never empty.
+    """Name what the run shows, gravest first, and among equals what makes figures say less; never empty.
 
     A run with neither problem nor warning gets the finding `healthy` first.
     """
     findings = [
+        *leak_findings(given),
         *phase_findings(
             by_phase(given.history),
             kept_epochs=given.kept_epochs,
@@ -84,7 +90,7 @@ def diagnose(given: DiagnosisInput) -> tuple[Finding, ...]:
         *_weak_slices(given),
     ]
     if all(finding.severity == "note" for finding in findings):
-        return (_healthy(given), *findings)
+        return (_healthy(given, findings), *findings)
     return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
@@ -105,18 +111,17 @@ def main_finding(findings: Sequence[Finding]) -> Finding:
     return min(findings, key=lambda finding: SEVERITIES.index(finding.severity) if finding.severity != "good" else -1)
 
 
-def _healthy(given: DiagnosisInput) -> Finding:
+def _healthy(given: DiagnosisInput, notes: Sequence[Finding]) -> Finding:
     test = given.test.summary[given.reporting.score]
     validation, score = given.kept_validation_score, given.reporting.score_words
     evidence = f"The model reached a test {score} of {test:.3f}."
     if validation is not None and abs(validation - test) <= _FITS:
-        evidence = (
-            f"Training and validation went together, and the test {score} of {test:.3f} fits the validation {score} "
-            f"of {validation:.3f}."
-        )
+        evidence = f"The test {score} of {test:.3f} fits the validation {score} of {validation:.3f}."
     elif validation is not None:
         evidence = (
-            f"Training and validation went together. The test {score} is {test:.3f} and the validation {score} "
-            f"{validation:.3f}: on so few examples chance explains that, and more of them would tell."
+            f"The test {score} is {test:.3f} and the validation {score} {validation:.3f}: on so few examples chance "
+            "explains that, and more of them would tell."
         )
+    if validation is not None and not any(note.code in _APART for note in notes):
+        evidence = f"Training and validation went together. {evidence}"
     return Finding(code="healthy", severity="good", title="A healthy run", evidence=evidence)

@@ -9,6 +9,7 @@ from graftwork_jobs.evaluation.charts import Theme, predicted_over_true
 from graftwork_jobs.evaluation.data_diagnosis import score_drops
 from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.kinds import Guess
+from graftwork_jobs.evaluation.number_diagnosis import mean_findings
 from graftwork_jobs.evaluation.number_metrics import NumberMetrics
 
 if TYPE_CHECKING:
@@ -44,5 +45,5 @@ class NumberReporting:
         return {"predicted_over_true": predicted_over_true(metrics, theme)}
 
     def findings(self, given: DiagnosisInput) -> list[Finding]:
-        """A validation set that flatters, another domain."""
-        return score_drops(given, "r2", "R²")
+        """Numbers that were not learnt, a validation set that flatters, another domain."""
+        return [*mean_findings(given), *score_drops(given, "r2", "R²")]

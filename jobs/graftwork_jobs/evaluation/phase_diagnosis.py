@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -311,23 +311,28 @@ def _plateau(phase: _Phase) -> Finding | None:
     idle = [record for record in phase.epochs if record.epoch > phase.kept.epoch]
     if len(idle) < PLATEAU_EPOCHS or phase.kept.val_loss is None:
         return None
-    flat = all(
-        record.val_loss is not None
-        and abs(record.val_loss - phase.kept.val_loss) <= phase.noise
-        and abs(record.loss - phase.kept.loss) <= phase.noise
-        for record in idle
-    )
-    if not flat:
+    validated = [record.val_loss for record in idle if record.val_loss is not None]
+    moves = [
+        *(abs(loss - phase.kept.val_loss) for loss in validated),
+        *(abs(record.loss - phase.kept.loss) for record in idle),
+    ]
+    if len(validated) < len(idle) or any(move > phase.noise for move in moves):
         return None
     return Finding(
         code="plateau",
         severity="note",
         title=f"Phase {phase.name} stood still after epoch {phase.kept.epoch}",
-        evidence=f"In the {len(idle)} epochs after it the validation loss stayed at {phase.kept.val_loss:.3g} and the "
-        f"training loss at {phase.kept.loss:.3g}.",
+        evidence=f"In the {len(idle)} epochs after it the validation loss stayed {_span(validated)} and the training "
+        f"loss {_span([record.loss for record in idle])}; differences below {phase.noise:.2g} say nothing.",
         advice=("training.earlyStopping {patience: 3}, which saves this time",),
         phase=phase.name,
     )
+
+
+def _span(losses: Sequence[float]) -> str:
+    """Where losses lie, in words."""
+    low, high = f"{min(losses):.3g}", f"{max(losses):.3g}"
+    return f"at {low}" if low == high else f"between {low} and {high}"
 
 
 def _higher_score(phase: _Phase) -> Finding | None:

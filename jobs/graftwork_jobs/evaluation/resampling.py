@@ -2,12 +2,15 @@
 
 Nearly every figure is a function of sums over the examples (right answers, squared errors, examples a class ...). A
 target kind says which sums, once; a drawn test set is then a row of counts, and the sums of all draws are one product.
+A figure that is the same in every draw, such as that of a test set on which all is right, gets the interval that a
+share of right answers on as many examples would have.
 
 Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), chapters 6 and 13.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, wilson_interval
+from graftwork_jobs.evaluation.uncertainty import CONFIDENCE, most_unseen, wilson_interval
 
 if TYPE_CHECKING:
     from graftwork_jobs.targets.base import Target, Targets
@@ -31,9 +34,11 @@ _RESAMPLES_ONE_BY_ONE: Final = 200
 # Numbers held at a time: 32 MB.
 _CHUNK_NUMBERS: Final = 4_000_000
 SHARES: Final = frozenset({"accuracy", "top5_accuracy", "exact_match", "within_one"})
-"""Figures that count right answers. All of 20 right would be right in every draw, and yet is not certain."""
+"""Figures that count right answers: Wilson's interval is made for them."""
 # Drawing twice adds to this error what drawing once had added already: read from the other side, the two cancel.
 _BIASED_UPWARD: Final = frozenset({"ece"})
+# Draws that differ by less differ by the rounding of their sums.
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,27 +108,56 @@ def resampled(
     return {name: np.array([one[name] for one in each if name in one]) for name in each[0]}
 
 
-def intervals(draws: Draws, summary: Mapping[str, float], examples: int) -> dict[str, Interval]:
+def intervals(target: Target, draws: Draws, summary: Mapping[str, float], targets: Targets) -> dict[str, Interval]:
     """95 % confidence interval of each figure of a summary.
 
-    Shares of right answers get Wilson's interval, everything else the percentiles of the draws.
+    Shares of right answers get Wilson's interval, everything else the percentiles of the draws. All of 20 right would
+    be right in every draw, and yet is not certain: where the draws do not vary, the interval reaches as far from the
+    figure as Wilson's does from 20 of 20, 20 being the examples that the figure rests on.
 
     Args:
+        target: what is predicted.
         draws: the figures of each draw.
         summary: the figures themselves.
-        examples: size of the test set.
+        targets: of the test set.
     """
     found: dict[str, Interval] = {}
     for name, value in summary.items():
         if name in SHARES:
-            found[name] = wilson_interval(value, examples)
+            found[name] = wilson_interval(value, len(targets))
         elif name in draws and len(draws[name]):
             low, high = percentiles(draws[name])
+            if not varies((low, high)):
+                found[name] = around(value, target, name, most_unseen(target.rests_on(name, targets)))
+                continue
             if name in _BIASED_UPWARD:
                 # Mirrored at the figure itself; where all draws lie above it, it is the upper end.
                 low, high = max(0.0, 2 * value - high), max(value, 2 * value - low)
             found[name] = (low, high)
     return found
+
+
+def varies(interval: Interval) -> bool:
+    """Whether draws give a figure different values, rounding aside."""
+    return not math.isclose(*interval, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+
+
+def around(value: float, target: Target, metric: str, share: float) -> Interval:
+    """How far a figure may be off if a share of all examples were answered otherwise; within what it can be.
+
+    A figure without bounds is left as it is: how far off one more example may be, nothing tells.
+
+    Args:
+        value: of the figure.
+        target: what is predicted.
+        metric: its name.
+        share: of examples, from 0 to 1.
+    """
+    lowest, highest = target.range_of(metric)
+    if not math.isfinite(highest - lowest):
+        return value, value
+    reach = share * (highest - lowest)
+    return max(lowest, value - reach), min(highest, value + reach)
 
 
 def percentiles(values: NDArray[np.float64]) -> Interval:

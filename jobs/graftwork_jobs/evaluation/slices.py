@@ -88,7 +88,7 @@ def _judged(target: Target, predictions: NDArray[np.float32], targets: Targets, 
         value=value,
         examples=len(predictions),
         summary=dict(summary),
-        intervals=intervals(draws, summary, len(predictions)),
+        intervals=intervals(target, draws, summary, targets),
     )
 
 

@@ -37,6 +37,20 @@ def wilson_interval(share: float, examples: int, *, confidence: float = CONFIDEN
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def most_unseen(examples: int, *, confidence: float = CONFIDENCE) -> float:
+    """Largest share of all examples that is wrong, by Wilson's interval, where none of so many is."""
+    return 1.0 - wilson_interval(1.0, examples, confidence=confidence)[0]
+
+
+def most_discordant(pairs: int, *, confidence: float = CONFIDENCE) -> float:
+    """Upper confidence bound of the share of examples that two models answer differently, where none of so many was.
+
+    Source: Clopper & Pearson, The use of confidence or fiducial limits illustrated in the case of the binomial,
+    Biometrika 26 (1934), 404-413, for no hit.
+    """
+    return float(1.0 - (1.0 - confidence) ** (1.0 / pairs))
+
+
 def chance_of_at_most(hits: int, examples: int, share: float) -> float:
     """Chance of so few hits or fewer when each of `examples` independent draws hits with chance `share`.
 

@@ -57,6 +57,11 @@ def remedies(code: str, phase: str | None, spec: FineTuneJobSpec) -> list[Remedy
     return list(found(spec, own))
 
 
+def is_for_a_person(code: str) -> bool:
+    """Whether no change of the spec helps against a finding: its examples or their labels are to be looked at."""
+    return code not in _BY_CODE
+
+
 def _instability(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     yield _rate(phase, 0.1, "steps ten times smaller do not overshoot")
     if spec.training.gradient_clip_norm is None:

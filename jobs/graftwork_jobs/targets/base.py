@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from graftwork.spec.target_metrics import RANGES
 from graftwork.spec.tasks import NAMES_ARE, TargetKind
 
 if TYPE_CHECKING:
@@ -204,6 +205,20 @@ class Target(ABC):
         """
         del predictions, targets, summary
         return None
+
+    def rests_on(self, metric: str, targets: Targets) -> int:
+        """How many examples, at least 1, bear a figure: as many right answers make a perfect one no more certain.
+
+        Args:
+            metric: the figure.
+            targets: of the test set.
+        """
+        del metric
+        return len(targets)
+
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """Lowest and highest value that a figure of the test set can have."""
+        return RANGES.get(metric, (0.0, 1.0))
 
     @property
     @abstractmethod

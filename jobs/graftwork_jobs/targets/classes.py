@@ -23,6 +23,9 @@ from graftwork_jobs.targets.base import Judged, NotComparableError, Target, Targ
 
 _OF_ALL_SCORES = frozenset({"loss", "ece", "auc_macro", "top5_accuracy"})
 
+_OF_EACH_CLASS = frozenset({"precision_macro", "recall_macro", "f1_macro"})
+_OF_SMALLEST_CLASS = frozenset({"auc_macro", "quadratic_kappa"})
+
 
 class ClassTarget(Target):
     """One class an example; targets are class numbers, shape (rows,), int32; outputs are logits.
@@ -201,6 +204,17 @@ class ClassTarget(Target):
     def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
         """Right answers, log losses, and counts of each class."""
         return class_sums(predictions, targets, summary, self._cut)
+
+    def rests_on(self, metric: str, targets: Targets) -> int:
+        """Of macro figures, the smallest class's examples for each class; of those of ranks, the smallest class's.
+
+        No mistake among n examples leaves, at the same confidence, a share of at most c / n of a class unseen as wrong.
+        In a mean over k classes that is c / (k * n): what k times n examples leave of a share.
+        """
+        present = [count for count in self.counts(targets).values() if count]
+        if metric in _OF_EACH_CLASS:
+            return min(len(targets), len(present) * min(present))
+        return min(present) if metric in _OF_SMALLEST_CLASS else len(targets)
 
     @property
     def reporting(self) -> ClassReporting:

@@ -20,6 +20,7 @@ from graftwork_jobs.evaluation.temperature import cooled_labels, fit_label_tempe
 from graftwork_jobs.targets.base import Judged, NotComparableError, Target, Targets, Tensor, name_note
 
 _NO_LABEL = "no label"
+_OF_EACH_LABEL = frozenset({"precision_macro", "recall_macro", "f1_macro", "map"})
 
 
 class LabelTarget(Target):
@@ -178,6 +179,13 @@ class LabelTarget(Target):
     def summed(self, predictions: NDArray[np.float32], targets: Targets, summary: Mapping[str, float]) -> Summed:
         """Losses, and counts of each label."""
         return label_sums(predictions, targets, self.thresholds, summary)
+
+    def rests_on(self, metric: str, targets: Targets) -> int:
+        """Of means over the labels, the examples of the rarest: one example may be wrong in all labels at once."""
+        present = [count for count in self.counts(targets).values() if count]
+        if metric in _OF_EACH_LABEL and present:
+            return min(present)
+        return min(len(targets), sum(present) or len(targets)) if metric == "f1_micro" else len(targets)
 
     @property
     def reporting(self) -> LabelReporting:

@@ -88,6 +88,10 @@ class LevelTarget(ClassTarget):
         """Those of a classifier, and distances."""
         return level_sums(predictions, targets, summary)
 
+    def range_of(self, metric: str) -> tuple[float, float]:
+        """That of a classifier's figures; of the distance, from none to the whole order."""
+        return (0.0, float(len(self.names) - 1)) if metric == "mae" else super().range_of(metric)
+
     def judging(self, output: OutputSignature, predictions: NDArray[np.float32]) -> Judged:
         """By name; both models must know the same levels, for distances to be the same."""
         if set(output.labels) != set(self.names):

@@ -17,6 +17,7 @@ from PIL import Image
 
 from graftwork.errors import Problem, SpecError
 from graftwork_jobs.data import fingerprint
+from graftwork_jobs.data.audit import leaked_counts
 from tests.unit.jobs.data.pictures import LONG_AGO_S, scan, write_folder, write_picture
 
 COUNTS = {"cat": 6, "dog": 5}
@@ -398,6 +399,24 @@ class TestWarnings:
         assert set(leak.places) == {str(original), str(copy)}
         assert leak.splits == ("train", "validation", "test")
         assert any("1 picture identical in train and validation and test" in warning for warning in found.warnings)
+
+    def test_leaked_examples_are_counted_by_test_set(self, tmp_path: Path) -> None:
+        """Every example counts, copies of the same content too; what only test sets share is none."""
+        write_folder(tmp_path / "train", COUNTS)
+        for name in ("test", "other"):
+            write_folder(tmp_path / name, COUNTS, first=50)
+        for number in range(2):
+            copy = tmp_path / "test" / "cat" / f"copy{number}.png"
+            copy.write_bytes((tmp_path / "train" / "cat" / "002.png").read_bytes())
+        found = scan(
+            tmp_path,
+            train={"uri": "train"},
+            validation={"fraction": 0.2},
+            test={"uri": "test"},
+            extraTests=[{"name": "other", "uri": "other"}],
+        )
+        digests = {name: split.digests for name, split in found.index.splits.items()}
+        assert leaked_counts(found.leaks, digests) == {"test": 2}
 
     def test_splitting_by_fraction_never_leaks(self, tmp_path: Path) -> None:
         """Copies within the training data go to one split; they are told as repetitions."""

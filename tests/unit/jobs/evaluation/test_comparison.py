@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 from math import comb
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from graftwork.bundle.manifest import BinaryThreshold, LabelsSignature, NumbersSignature, ScoresSignature
 from graftwork.spec.job_evaluation import Threshold
+from graftwork.spec.job_gates import Gate
 from graftwork_jobs.evaluation.comparison import Comparison, Difference, Turned, compare, gain_words, mcnemar, verdict
+from graftwork_jobs.evaluation.gates import GateFacts, check_gates
 from graftwork_jobs.targets.base import Judged, NotComparableError
 from graftwork_jobs.targets.classes import ClassTarget
 from graftwork_jobs.targets.labels import LabelTarget
@@ -62,6 +65,51 @@ def test_pairing_tells_apart_what_two_test_sets_would_not() -> None:
     )
     assert found is not None
     assert found.high - found.low < 0.05
+
+
+def _alike(different: int, *, examples: int = 16) -> Comparison:
+    """A model that is always right against one that is wrong on so many examples."""
+    labels = np.arange(examples, dtype=np.int32) % 2
+    scores = np.where(np.eye(2)[labels] > 0, 0.9, 0.1).astype(np.float32)
+    theirs = scores.copy()
+    theirs[:different] = theirs[:different, ::-1]
+    target = ClassTarget(("a", "b"))
+    judged = target.judging(ScoresSignature(labels=["a", "b"]), theirs)
+    return compare(target, scores, labels, judged, alias="champion", version=1)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
+def test_sixteen_answers_alike_do_not_show_two_models_alike(metric: str) -> None:
+    """With one example in six answered differently, 16 would show none one time in twenty."""
+    found = _alike(0).of(metric)
+    assert found is not None
+    share = found.high
+    assert (1 - share) ** 16 == pytest.approx(0.05)
+    assert found.low == pytest.approx(-share)
+    assert not found.value
+
+
+@pytest.mark.parametrize("interval", ["ignore", "whole", "part"])
+def test_a_gate_on_the_whole_interval_wants_evidence(interval: Literal["ignore", "whole", "part"]) -> None:
+    """That 16 answers are alike passes where the figure is asked for, not where it is to be surely not worse."""
+    gate = Gate(metric="accuracy", not_worse_than="champion", interval=interval)
+    facts = GateFacts(metrics={"accuracy": 1.0}, compared={"champion": _alike(0)})
+    (result,) = check_gates([gate], facts)
+    assert result.passed is (interval != "whole")
+
+
+def test_one_better_answer_does_not_show_a_model_no_worse() -> None:
+    """No draw can be worse, though one example in six may be."""
+    found = _alike(1).of("accuracy")
+    assert found is not None
+    assert found.low == pytest.approx(1 / 16 - (1 - 0.05 ** (1 / 16)))
+
+
+def test_many_better_answers_show_it() -> None:
+    """Half of the answers of 60 examples are better: the draws vary more than what remains unseen."""
+    found = _alike(30, examples=60).of("accuracy")
+    assert found is not None
+    assert 0.3 < found.low < 0.42
 
 
 def test_a_model_is_not_better_than_itself() -> None:

@@ -43,6 +43,14 @@ _TUNE = epochs(
     "tune", [0.5, 0.42, 0.38, 0.36], [0.45, 0.41, 0.4, 0.398], [0.86, 0.88, 0.9, 0.91], [0.86, 0.88, 0.9, 0.9]
 )
 
+_OVERFITTED_LATER = epochs(
+    "tune",
+    [0.5, 0.4, 0.3, 0.2, 0.1],
+    [0.45, 0.4, 0.5, 0.6, 0.7],
+    [0.88, 0.9, 0.92, 0.95, 0.97],
+    [0.89, 0.9, 0.9, 0.9, 0.9],
+)
+
 
 def test_a_single_epoch_asks_for_more() -> None:
     """Not for a larger head: its training figures are means over weights that were still changing."""
@@ -80,6 +88,36 @@ def _noisy_healthy_run(seed: int) -> DiagnosisInput:
 def test_a_healthy_run_is_called_healthy_and_nothing_else() -> None:
     """Falling curves, a small gap and a fitting test accuracy give one finding only."""
     assert _codes(_given(*_HEAD, *_TUNE, kept={"head": 3, "tune": 4})) == ["healthy"]
+
+
+@pytest.mark.parametrize(("records", "kept", "said"), [(_TUNE, 4, True), (_OVERFITTED_LATER, 2, False)])
+def test_training_and_validation_went_together_only_if_no_note_denies_it(
+    records: tuple[EpochRecord, ...], kept: int, said: bool
+) -> None:
+    """A healthy run may have overfitted after the epoch whose weights it kept; then it does not say so."""
+    verdict, *notes = diagnose(_given(*records, kept={"tune": kept}))
+    assert verdict.code == "healthy"
+    assert ("overfitting" not in {note.code for note in notes}) is said
+    assert ("went together" in verdict.evidence) is said
+
+
+@pytest.mark.parametrize(("leaked", "codes"), [(10, ["leaked_test"]), (9, ["healthy", "leaked_test"])])
+def test_a_test_set_that_holds_training_data_is_no_proof_of_health(leaked: int, codes: list[str]) -> None:
+    """From one example in a hundred on; fewer are a note."""
+    assert _codes(_given(*_TUNE, kept={"tune": 4}, leaked={"test": leaked})) == codes
+
+
+def test_a_leak_is_told_before_other_warnings() -> None:
+    """What figures are worth comes before what they say, with share and fix; each test set by its name."""
+    leaked = {"test": 250, "night": 1000}
+    first, second, *others = diagnose(
+        _given(*_RISING, kept={"tune": 7}, leaked=leaked, extra_tests={"night": _good_test()})
+    )
+    assert "Of its 1,000 examples 250 (25.0%) are in the training or validation data" in first.evidence
+    assert "removed from data.test" in first.advice[0]
+    assert "data.test.fraction" in first.advice[1]
+    assert second.title == "Test set night holds training or validation data"
+    assert "overfitting" in [finding.code for finding in others]
 
 
 def test_noise_is_not_taken_for_a_finding() -> None:
@@ -158,6 +196,14 @@ def test_a_loss_that_is_no_number_is_the_only_thing_said_of_a_phase(value: float
     assert [finding.code for finding in findings] == ["not_a_number"]
     assert "epoch 2" in findings[0].title
     assert "0.001" in findings[0].evidence
+
+
+def test_a_plateau_tells_the_losses_that_there_were() -> None:
+    """Those of the epochs after the kept one, which may be lower than its own."""
+    losses = [0.00525, 0.0001, 0.00002, 0.0001, 0.00003, 0.0001, 0.0001]
+    records = epochs("tune", losses, [0.02] + [0.021] * 6, [0.99] * 7, [0.99] * 7)
+    (finding,) = [each for each in diagnose(_given(*records, kept={"tune": 1})) if each.code == "plateau"]
+    assert "the validation loss stayed at 0.021 and the training loss between 2e-05 and 0.0001" in finding.evidence
 
 
 def test_overfitting_names_the_epoch_it_begins_with() -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
 from graftwork_jobs.evaluation.charts import predicted_over_true
 from graftwork_jobs.evaluation.diagnosis import DiagnosisInput, diagnose
+from graftwork_jobs.evaluation.findings import Finding
 from graftwork_jobs.evaluation.number_metrics import number_metrics
 from graftwork_jobs.evaluation.number_reporting import NumberReporting
 from graftwork_jobs.evaluation.report import write_report
@@ -101,6 +103,38 @@ def test_a_drop_within_what_chance_does_is_no_finding(below: float, above: float
     assert ("validation_above_test" in found) is said
     if not said:
         assert "on so few examples chance explains that" in found["healthy"].evidence
+
+
+def _learned(said: NDArray[np.float32], **intervals: tuple[float, float]) -> dict[str, Finding]:
+    """Findings by code of a run whose training went well."""
+    metrics = number_metrics(said, TRUTHS, NAMES)
+    score = metrics.summary["r2"]
+    given = DiagnosisInput(
+        history=epochs("head", [0.5, 0.1], [0.5, 0.1], [0.5, score], [0.5, score]),
+        kept_epochs={"head": 2},
+        reporting=NumberReporting(guess_loss=1.0),
+        test=metrics,
+        intervals={"test": intervals},
+    )
+    return {finding.code: finding for finding in diagnose(given)}
+
+
+def test_a_number_that_was_not_learnt_is_named() -> None:
+    """The mean over the numbers hides it, and the run is not healthy."""
+    said = SAID.copy()
+    said[:, 1] = -TRUTHS[:, 1] * 0.1
+    found = _learned(said)
+    assert "healthy" not in found
+    assert found["number_not_learned"].title == "Not learned: b"
+    assert "for a" not in found["number_not_learned"].evidence
+
+
+@pytest.mark.parametrize(("low", "healthy"), [(-0.2, False), (0.0, False), (0.1, True)])
+def test_an_interval_that_reaches_the_mean_is_no_proof_of_health(low: float, healthy: bool) -> None:
+    """Whether the model is better than the mean is then open."""
+    found = _learned(SAID, r2=(low, 0.99))
+    assert ("healthy" in found) is healthy
+    assert ("perhaps_the_mean" in found) is not healthy
 
 
 def test_a_report_of_numbers_shows_table_and_chart(tmp_path: Path) -> None:

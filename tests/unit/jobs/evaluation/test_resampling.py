@@ -10,6 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from graftwork_jobs.evaluation.ranks import auc_influence, average_precision_influence
 from graftwork_jobs.evaluation.resampling import (
+    Interval,
     Resamples,
     Summed,
     chance_of_no_difference,
@@ -106,17 +107,67 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     for number in range(80):
         part = slice(100 * number, 100 * (number + 1))
         summary = target.metrics(predictions[part], targets[part]).summary
-        found = intervals(resampled(target, predictions[part], targets[part], summary), summary, 100)
+        found = intervals(target, resampled(target, predictions[part], targets[part], summary), summary, targets[part])
         for name in held:
             held[name] += found[name][0] <= truth[name] <= found[name][1]
     assert all(70 <= count <= 80 for count in held.values()), held
+
+
+def _all_right(*counts: int) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """So many examples of each class, all of them answered rightly."""
+    labels = np.repeat(np.arange(len(counts)), counts).astype(np.int32)
+    return np.where(np.eye(len(counts))[labels] > 0, 0.9, 0.1 / (len(counts) - 1)).astype(np.float32), labels
+
+
+def _intervals(target: Target, predictions: NDArray[np.float32], targets: NDArray[Any]) -> dict[str, Interval]:
+    summary = target.metrics(predictions, targets).summary
+    return intervals(target, resampled(target, predictions, targets, summary), summary, targets)
+
+
+@pytest.mark.parametrize("metric", ["f1_macro", "recall_macro", "precision_macro"])
+def test_sixteen_of_sixteen_right_are_no_surer_by_another_figure(metric: str) -> None:
+    """Where the classes are of one size, macro figures have the interval of the accuracy: z is 1.96."""
+    found = _intervals(ClassTarget(("a", "b")), *_all_right(8, 8))
+    assert found[metric] == pytest.approx((16 / (16 + 1.96**2), 1.0), abs=1e-4)
+    assert found[metric] == pytest.approx(found["accuracy"])
+
+
+def test_a_perfect_macro_figure_rests_on_its_smallest_class() -> None:
+    """The rare class may be wrong one time in two, whatever the frequent one says, and half of that is in the mean."""
+    found = _intervals(ClassTarget(("a", "b")), *_all_right(400, 4))
+    assert found["recall_macro"][0] == pytest.approx(8 / (8 + 1.96**2), abs=1e-4)
+    assert found["auc_macro"][0] == pytest.approx(4 / (4 + 1.96**2), abs=1e-4)
+
+
+def test_all_wrong_is_not_certain_either() -> None:
+    """At the lower end the interval reaches up as far as at the upper end it reaches down."""
+    scores, labels = _all_right(8, 8)
+    found = _intervals(ClassTarget(("a", "b")), scores[:, ::-1].copy(), labels)
+    assert found["f1_macro"] == pytest.approx((0.0, 1.96**2 / (16 + 1.96**2)), abs=1e-4)
+
+
+def test_perfect_levels_may_be_off_unseen() -> None:
+    """By the whole order at most, which is what their distances and kappa say."""
+    found = _intervals(LevelTarget(("low", "middle", "high")), *_all_right(10, 10, 10))
+    unseen = 1.96**2 / (30 + 1.96**2)
+    assert found["mae"] == pytest.approx((0.0, 2 * unseen), abs=1e-4)
+    assert found["quadratic_kappa"][0] == pytest.approx(1 - 2 * 1.96**2 / (10 + 1.96**2), abs=1e-4)
+
+
+def test_perfect_labels_rest_on_the_rarest() -> None:
+    """An example may be wrong in all of its labels at once, so labels do not add up as classes do."""
+    truths = np.zeros((40, 2), np.float32)
+    truths[:30, 0], truths[35:, 1] = 1, 1
+    found = _intervals(LabelTarget(("x", "y"), truths), 0.1 + 0.8 * truths, truths)
+    assert found["f1_macro"][0] == pytest.approx(5 / (5 + 1.96**2), abs=1e-4)
+    assert found["f1_micro"][0] == pytest.approx(35 / (35 + 1.96**2), abs=1e-4)
 
 
 def test_the_calibration_errors_interval_surrounds_it() -> None:
     """A drawn test set looks worse calibrated than it is; the interval is not shifted by that."""
     target, predictions, targets = _case("classes", 200)
     summary = target.metrics(predictions, targets).summary
-    low, high = intervals(resampled(target, predictions, targets, summary), summary, 200)["ece"]
+    low, high = intervals(target, resampled(target, predictions, targets, summary), summary, targets)["ece"]
     assert 0 <= low <= summary["ece"] <= high
 
 
@@ -129,8 +180,8 @@ def test_a_kind_without_sums_is_judged_draw_by_draw() -> None:
     target, predictions, targets = _case("numbers", 150)
     summary = target.metrics(predictions, targets).summary
     plain = Plain(("m", "n"), targets)
-    slow = intervals(resampled(plain, predictions, targets, summary), summary, 150)
-    fast = intervals(resampled(target, predictions, targets, summary), summary, 150)
+    slow = intervals(plain, resampled(plain, predictions, targets, summary), summary, targets)
+    fast = intervals(target, resampled(target, predictions, targets, summary), summary, targets)
     for name, (low, high) in slow.items():
         assert (low, high) == pytest.approx(fast[name], abs=0.5 * (high - low))
 

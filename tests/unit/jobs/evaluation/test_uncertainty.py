@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from graftwork_jobs.evaluation.uncertainty import beyond_chance, chance_of_at_most, standard_error, wilson_interval
+from graftwork_jobs.evaluation.uncertainty import (
+    beyond_chance,
+    chance_of_at_most,
+    most_discordant,
+    most_unseen,
+    standard_error,
+    wilson_interval,
+)
 
 
 def test_wilson_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -48,3 +55,10 @@ def test_beyond_chance_has_zero_at_chance_and_one_at_perfection() -> None:
     """The rescaled accuracy is 0 at chance and 1 for a perfect model."""
     assert beyond_chance(0.25, 0.25) == 0.0
     assert beyond_chance(1.0, 0.25) == 1.0
+
+
+@pytest.mark.parametrize("examples", [1, 16, 1000])
+def test_what_none_of_so_many_leaves_open(examples: int) -> None:
+    """Pairs: none in so many is seen one time in twenty. Right answers: Wilson's bound, which is n / (n + z^2)."""
+    assert chance_of_at_most(0, examples, most_discordant(examples)) == pytest.approx(0.05)
+    assert most_unseen(examples) == pytest.approx(1.96**2 / (examples + 1.96**2), rel=1e-3)

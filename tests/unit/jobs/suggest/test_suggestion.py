@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork.spec.search_space import place_of
-from graftwork_jobs.suggest.remedies import _BY_CODE
+from graftwork_jobs.suggest.remedies import _BY_CODE, is_for_a_person
 from graftwork_jobs.suggest.suggestion import suggest, value_at
 from tests.unit.spec.examples import JOB, changed, without
 
@@ -38,12 +38,21 @@ def paths(content: dict[str, Any], *codes: str, phase: str = "tune") -> list[str
         ("higher_score", []),
         ("class_imbalance", []),
         ("weak_classes", []),
+        ("leaked_test", []),
+        ("number_not_learned", []),
+        ("perhaps_the_mean", []),
         ("healthy", []),
     ],
 )
 def test_each_finding_has_its_remedy(code: str, expected: list[str]) -> None:
     """As far as the example has not applied it already, and at most two."""
     assert paths(JOB, code) == expected
+
+
+@pytest.mark.parametrize(("code", "by_hand"), [("leaked_test", True), ("weak_classes", True), ("plateau", False)])
+def test_what_only_a_person_can_do_is_told_as_such(code: str, by_hand: bool) -> None:
+    """Examples to take out or to look at; what the spec can change is not among it, done already or not."""
+    assert is_for_a_person(code) is by_hand
 
 
 def test_what_the_spec_already_does_is_not_proposed_again() -> None:
@@ -82,7 +91,7 @@ def test_what_a_search_found_comes_first() -> None:
     assert spec["spec"]["head"]["dropout"] == 0.1
 
 
-_CODES = st.sampled_from([*_BY_CODE, "healthy", "weak_classes"])
+_CODES = st.sampled_from([*_BY_CODE, "healthy", "weak_classes", "leaked_test"])
 _FINDINGS = st.lists(
     st.builds(
         finding,
