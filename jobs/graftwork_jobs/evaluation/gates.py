@@ -239,6 +239,14 @@ def _compared(gate: Gate, alias: str, value: float | None, facts: GateFacts) -> 
             passed=True,
             sentence=f"No registered version carries the alias {alias} yet, so there is no {metric} to compare with.",
         )
+    if isinstance(compared, NotCompared) and not compared.matters:
+        return GateResult(
+            metric=metric,
+            value=value,
+            bound=value,
+            passed=True,
+            sentence=f"The version with alias {alias} is this very model, which is not worse than itself.",
+        )
     return _by_stored(gate, alias, value, facts, _reason(alias, metric, compared))
 
 
@@ -267,7 +275,7 @@ def _by_stored(gate: Gate, alias: str, value: float | None, facts: GateFacts, re
 def _reason(alias: str, metric: str, compared: Comparison | NotCompared | None) -> str:
     """Why stored metrics are used, as a sentence before the outcome; empty where that needs no word."""
     match compared:
-        case NotCompared(matters=False) | None:
+        case None:
             return ""
         case NotCompared():
             why = f"{alias} was not run on this test set ({compared.reason})"

@@ -225,3 +225,19 @@ def test_stored_metrics_are_the_last_resort_and_said(compared: Comparison | NotC
     assert result.sentence.startswith("By stored metrics, for ")
     if isinstance(compared, NotCompared):
         assert "no such file" in result.sentence
+
+
+@pytest.mark.parametrize("interval", ["ignore", "whole", "part"])
+def test_a_model_is_not_worse_than_itself(interval: Literal["ignore", "whole", "part"]) -> None:
+    """A run that is judged again may find its own model under the alias; its stored figures say nothing then."""
+    gate = Gate(metric="accuracy", not_worse_than="champion", interval=interval)
+    itself = NotCompared(alias="champion", reason="it is the model of this very run", matters=False)
+    facts = GateFacts(
+        metrics={"accuracy": 1.0},
+        intervals={"accuracy": (0.806, 1.0)},
+        compared={"champion": itself},
+        stored={"champion": {"accuracy": 1.0}},
+    )
+    (result,) = check_gates([gate], facts)
+    assert result.passed
+    assert "is this very model" in result.sentence
