@@ -253,6 +253,10 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
         secrets=_key_secret(run),
         ports={METRICS_PORT_NAME: METRICS_PORT},
     )
+    template = pod_template(worker)
+    # KubeRay follows what changes in a template, with a cluster beside the one there is, and leaves a running cluster's
+    # bounds as they were.
+    template["metadata"]["annotations"] = {names.REPLICAS_ANNOTATION: f"{scaling.min_replicas}-{scaling.max_replicas}"}
     return {
         "rayVersion": RAY_VERSION,
         "authOptions": {"mode": "token"},
@@ -269,7 +273,7 @@ def _cluster(run: EndpointRun) -> dict[str, Any]:
                 "minReplicas": scaling.min_replicas,
                 "maxReplicas": scaling.max_replicas,
                 "rayStartParams": {},
-                "template": pod_template(worker),
+                "template": template,
             }
         ],
     }

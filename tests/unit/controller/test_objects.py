@@ -225,6 +225,19 @@ def test_runs_on_a_volume_outlive_their_cluster() -> None:
     assert environment["GRAFT_HOME"] == "/data/runs/team/flowers"
 
 
+def test_other_bounds_are_another_cluster() -> None:
+    """KubeRay leaves the bounds of a cluster that runs as they are, and follows its pods' template."""
+
+    def template(most: int) -> dict[str, Any]:
+        objects = _endpoint(autoscaling={"minReplicas": 1, "maxReplicas": most})
+        (service,) = [each for each in objects if each["kind"] == "RayService"]
+        found: dict[str, Any] = service["spec"]["rayClusterConfig"]["workerGroupSpecs"][0]["template"]
+        return found
+
+    assert template(2) == template(2)
+    assert template(2) != template(3)
+
+
 def test_endpoint_scales_between_its_bounds() -> None:
     """Serve and the cluster's autoscaler are told the same bounds."""
     ray_service = _endpoint(autoscaling={"minReplicas": 2, "maxReplicas": 5})[-1]
