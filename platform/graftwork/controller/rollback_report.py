@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field
-
-from graftwork.spec.status import StatusModel
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 ROLLBACKS_PATH: Final = "/rollbacks"
 
@@ -18,7 +17,15 @@ ROLLBACKS_PATH: Final = "/rollbacks"
 _Name = Annotated[str, Field(max_length=2048)]
 
 
-class GivenUpVersion(StatusModel):
+class _Told(BaseModel):
+    """Base of what is told. Not that of status objects: a replica that wakes has no time for the models of specs."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, extra="ignore", frozen=True, validate_by_alias=True, validate_by_name=True
+    )
+
+
+class GivenUpVersion(_Told):
     """A version to which an alias points, and which is not served."""
 
     model: _Name
@@ -31,7 +38,7 @@ class GivenUpVersion(StatusModel):
     """Why, for a person."""
 
 
-class RollbackReport(StatusModel):
+class RollbackReport(_Told):
     """All of them, of all replicas of the endpoint."""
 
     given_up: Annotated[list[GivenUpVersion], Field(max_length=64)] = Field(default_factory=list)
