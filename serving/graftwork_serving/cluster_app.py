@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.settings import Settings, load_settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
+from graftwork.spec.serve_setup import SERVE_LOGGING
 from graftwork_serving.access.sources import cluster_access
 from graftwork_serving.deployment import EndpointReplica
 from graftwork_serving.resolve import offered_models, replica_config, resolve_models
-from graftwork_serving.serve_logging import SERVE_LOGGING
 
 if TYPE_CHECKING:
     from ray.serve import Application

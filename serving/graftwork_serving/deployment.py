@@ -14,10 +14,10 @@ from graftwork.errors import GraftworkError
 from graftwork.settings import load_settings
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.model_loader import ModelLoader, located
+from graftwork_serving.replica_logging import log_where
 from graftwork_serving.repository import ModelRepository
 from graftwork_serving.rollback_board import RayRollbackBoard, RollbackBoard
 from graftwork_serving.rollouts import GivenUp, Rollouts, by_reference
-from graftwork_serving.serve_logging import log_where
 from graftwork_serving.served_model import ServedModel
 
 if TYPE_CHECKING:

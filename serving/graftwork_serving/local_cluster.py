@@ -24,11 +24,11 @@ from graftwork.progress import Reporter
 from graftwork.ray_on_loopback import keep_logs, make_folder, start_ray, write_token
 from graftwork.spec.inference_endpoint import HttpListener, InferenceEndpoint
 from graftwork.spec.serve_scaling import HEALTH_CHECK_PERIOD_S, scaling_options
+from graftwork.spec.serve_setup import SERVE_ENVIRONMENT, SERVE_LOGGING
 from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.follow import address
 from graftwork_serving.haproxy_shim import shim_script
 from graftwork_serving.ports import reserved_port
-from graftwork_serving.serve_logging import SERVE_LOG_ENVIRONMENT, SERVE_LOGGING
 
 if TYPE_CHECKING:
     from ray.serve import Application, Deployment
@@ -173,9 +173,7 @@ def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         # What each of them imports first; so they do while others start.
         "RAY_preload_python_modules": "ray.serve",
-        # What makes Serve fast; both or neither (see the measurements in the documentation).
-        "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        **SERVE_ENVIRONMENT,
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(_write_shim(folder)),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "s.sock"),
@@ -186,11 +184,6 @@ def _environment(folder: Path, fallback_port: int) -> dict[str, str]:
         # Serve's own proxy, which takes requests while there is no replica. On its usual port the endpoints of one user
         # would share it, and get each other's requests.
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(fallback_port),
-        # One log datagram a request, parsed in Python; the replicas count requests themselves.
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        # Ten times a second otherwise, on the event loop that answers requests.
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        **SERVE_LOG_ENVIRONMENT,
         # HAProxy is on this machine: nothing has to be told first that a replica goes.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "0.5",
         "RAY_SERVE_PROXY_MIN_DRAINING_PERIOD_S": "0.5",

@@ -40,7 +40,7 @@ class MlflowAliases:
         self._uri = tracking_uri
         self._client = client or httpx.Client(timeout=_TIMEOUT_S)
         self._clock = clock
-        self._silent: tuple[float, GraftworkError] | None = None
+        self._silent: tuple[float, httpx.TransportError] | None = None
 
     def __call__(self, reference: str) -> str:
         """`NAME/VERSION` behind `NAME@ALIAS`.
@@ -53,7 +53,7 @@ class MlflowAliases:
             raise PermanentError("There is no MLflow server. Install the chart with `mlflow.trackingUri`.")
         silent = self._silent
         if silent is not None and self._clock() < silent[0]:
-            raise silent[1]  # all objects need not wait for a server that hangs, one after the other
+            raise self._unreachable(silent[1])  # all need not wait for a server that hangs, one after the other
         try:
             answer = self._client.get(f"{self._uri.rstrip('/')}{_PATH}", params={"name": name, "alias": alias})
             if answer.status_code == _NOT_FOUND or self._says_missing(answer):
@@ -61,10 +61,9 @@ class MlflowAliases:
             answer.raise_for_status()
             return f"{name}/{answer.json()['model_version']['version']}"
         except (httpx.HTTPError, ValueError, KeyError) as error:
-            unreachable = self._unreachable(error)
             if isinstance(error, httpx.TransportError):
-                self._silent = (self._clock() + _SILENT_S, unreachable)
-            raise unreachable from error
+                self._silent = (self._clock() + _SILENT_S, error)
+            raise self._unreachable(error) from error
 
     def _says_missing(self, answer: httpx.Response) -> bool:
         """MLflow says with status 400 that an alias does not exist."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from graftwork.controller.in_pod import ACCOUNT_DIR
 from graftwork.controller.names import FIELD_MANAGER
+from graftwork.controller.ray_status import KUBERAY
 from graftwork.errors import PermanentError, TransientError
 from graftwork.spec.base import API_VERSION
 
@@ -43,8 +44,6 @@ _PLURALS: Final[Mapping[str, str]] = {
     "ServiceAccount": "serviceaccounts",
     "Workload": "workloads",
 }
-KUBERAY: Final = "1.6 or newer"
-"""What is asked of KubeRay: fields of RayJobs and RayServices that older versions do not know."""
 _NOT_OF_THE_KIND = "failed to create typed patch object"
 _NO_KUBECONFIG = "No configuration found"
 _TOO_MANY = 429
@@ -302,10 +301,10 @@ def _error_of(status: int, body: bytes, what: str) -> Exception:
         case 401 | 403:
             return PermanentError(f"{message}. Ask whoever runs the cluster for the right, or use another context.")
         # Server-side apply says with 500 that an object does not fit its kind: trying again does not help.
-        case 500 if _NOT_OF_THE_KIND in message and "field not declared in schema" in message:
-            return PermanentError(f"{message}. The kind is older than what is asked of it: update KubeRay ({KUBERAY}).")
         case 500 if _NOT_OF_THE_KIND in message:
-            return PermanentError(message)
+            is_old = "field not declared in schema" in message
+            fix = f". The kind is older than what is asked of it: update KubeRay ({KUBERAY})." if is_old else ""
+            return PermanentError(f"{message}{fix}")
         case _ if status == _TOO_MANY or status >= _FIRST_SERVER_ERROR:
             return TransientError(f"{what}: {message}", delay_s=5)
         case _:

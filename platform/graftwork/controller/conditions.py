@@ -37,6 +37,12 @@ def moment_of(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+def holds(status: Mapping[str, Any] | None, type_: str) -> bool:
+    """Whether a status as the cluster keeps it, ours or another's, says that a condition is true."""
+    conditions = (status or {}).get("conditions") or ()
+    return any(each["type"] == type_ and each["status"] == "True" for each in conditions)
+
+
 def conditions_after(
     before: Iterable[Condition], findings: Iterable[Finding], *, now: datetime, generation: int
 ) -> list[Condition]:

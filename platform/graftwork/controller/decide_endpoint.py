@@ -13,14 +13,13 @@ from typing import Any
 
 from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
-from graftwork.controller.cluster import KUBERAY
-from graftwork.controller.conditions import Finding, conditions_after, plain
+from graftwork.controller.conditions import Finding, conditions_after, holds, plain
 from graftwork.controller.endpoint_objects import GRPC_PORT, PORT, EndpointRun, endpoint_objects
 from graftwork.controller.exposure import GATEWAY_API, INGRESS_API
 from graftwork.controller.exposure import url as external_url
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.ray_status import why_no_pods
+from graftwork.controller.ray_status import KUBERAY, why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.rollback_report import GivenUpVersion, RollbackReport
 from graftwork.controller.upkeep import is_due
@@ -231,8 +230,8 @@ def _rolled_back(observed: EndpointObserved, state: _State, given_up: list[Given
     if not given_up:
         return _with(state, Finding(type="RollingBack", holds=False, reason="AsExpected"))
     reason, words = "VersionGivenUp", " ".join(dict.fromkeys(each.message for each in given_up))[:_MOST_WORDS]
-    for type_, holds in (("RollingBack", True), ("Degraded", True), ("ModelsCurrent", False)):
-        state = _with(state, Finding(type=type_, holds=holds, reason=reason, message=words))
+    for type_, is_so in (("RollingBack", True), ("Degraded", True), ("ModelsCurrent", False)):
+        state = _with(state, Finding(type=type_, holds=is_so, reason=reason, message=words))
     return replace(state, phase="Degraded", reason=reason, message=words) if state.phase == "Ready" else state
 
 
@@ -243,8 +242,7 @@ def _with(state: _State, finding: Finding) -> _State:
 
 def is_answering(ray_service: Object | None) -> bool:
     """Whether KubeRay says that requests reach a replica."""
-    status = (ray_service or {}).get("status") or {}
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
+    return holds((ray_service or {}).get("status"), "Ready")
 
 
 def _serving(ray_service: Object | None, endpoint: InferenceEndpoint) -> _State:

@@ -14,13 +14,12 @@ from typing import Any, Literal
 
 from graftwork.controller import names
 from graftwork.controller.actions import Action, Again, Apply, Delete, Emit, SetStatus
-from graftwork.controller.cluster import KUBERAY
 from graftwork.controller.conditions import Finding, conditions_after, moment_of, plain, time_text
 from graftwork.controller.decide_schedule import decide_schedule
 from graftwork.controller.job_objects import PROGRESS_KEY, JobRun, job_objects, progress_map
 from graftwork.controller.ownership import owns
 from graftwork.controller.pods import PodDefaults
-from graftwork.controller.ray_status import why_no_pods
+from graftwork.controller.ray_status import KUBERAY, why_no_pods
 from graftwork.controller.read_spec import check_for_cluster, essential, problem_words, read_object
 from graftwork.controller.run_report import RunReport
 from graftwork.controller.shared_alias import SHARES_ALIAS, shared_alias

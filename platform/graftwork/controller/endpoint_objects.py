@@ -16,6 +16,7 @@ from graftwork.controller.job_objects import RAY_METRICS_PORT, network_policy
 from graftwork.controller.pods import CONTAINER_SECURITY, HEAD_START_CPUS, RAY_VERSION, Pod, PodDefaults, pod_template
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.serve_scaling import HEALTH_CHECK_PERIOD_S, scaling_options
+from graftwork.spec.serve_setup import SERVE_ENVIRONMENT
 
 PORT: Final = 8000
 GRPC_PORT: Final = 8001
@@ -27,16 +28,6 @@ BUILDER: Final = "graftwork_serving.cluster_app:build"
 _HEAD_MEMORY = "2Gi"
 # `auto` on a cluster, where a replica has a pod of its own rather than a share of a machine.
 _AUTO_CPUS = 1.0
-_SERVE_ENVIRONMENT = {
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    # One log datagram a request, parsed in Python; the replicas count requests themselves.
-    "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-    # Ten times a second otherwise, on the event loop that answers requests.
-    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-    # Or Serve takes what replicas print for its own, and drops it.
-    "RAY_SERVE_LOG_TO_STDERR": "1",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,5 +284,5 @@ def _common(run: EndpointRun) -> dict[str, Any]:
         "defaults": run.defaults,
         "labels": {names.MANAGED_LABEL: names.MANAGED_BY, names.ENDPOINT_LABEL: run.endpoint.metadata.name},
         "service_account": run.service_account,
-        "env": _SERVE_ENVIRONMENT,
+        "env": SERVE_ENVIRONMENT,
     }

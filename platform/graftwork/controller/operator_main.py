@@ -21,6 +21,7 @@ import kopf
 from graftwork.controller import names
 from graftwork.controller.aliases import MlflowAliases
 from graftwork.controller.cluster import KubernetesCluster, connect, connect_inside
+from graftwork.controller.conditions import holds
 from graftwork.controller.leader import LEASE_S, RETRY_S, Leader
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import RAY, Key, Reconciler
@@ -178,8 +179,7 @@ class Operator:
             with contextlib.suppress(KeyError):
                 self._metrics.endpoint_ready.remove(key.namespace, key.name)
             return
-        ready = any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
-        self._metrics.endpoint_ready.labels(key.namespace, key.name).set(1 if ready else 0)
+        self._metrics.endpoint_ready.labels(key.namespace, key.name).set(1 if holds(status, "Ready") else 0)
 
     def _count(self, key: Key, waited_s: float, worked_s: float, error: Exception | None) -> None:
         self._metrics.waiting.set(len(self._queue))

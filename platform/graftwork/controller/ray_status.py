@@ -1,9 +1,12 @@
-"""What KubeRay says of a Ray cluster whose pods cannot be made. Pure."""
+"""KubeRay: which versions will do, and what it says of a Ray cluster whose pods cannot be made. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
+
+KUBERAY: Final = "1.6 or newer"
+"""Older versions lack fields of RayJobs and RayServices that are set."""
 
 
 def why_no_pods(status: Mapping[str, Any]) -> str | None:

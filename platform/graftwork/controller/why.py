@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from graftwork.controller.cluster import KUBERAY
+from graftwork.controller.ray_status import KUBERAY
 
 Object = Mapping[str, Any]
 

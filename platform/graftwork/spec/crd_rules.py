@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.alias_generators import to_snake
 
 from graftwork.spec import job_inputs
+from graftwork.spec.placement import TAKEN_PATHS
 from graftwork.spec.tasks import Task, input_kind
 
 # Names of the objects made from a job end in nine characters of ours, and KubeRay allows 47.
@@ -66,9 +67,10 @@ def _split_rules() -> tuple[Rule, ...]:
 _PIECE = "(self.training.batchSize / self.training.gradientAccumulation)"
 
 # Variables are told apart by the API server itself: entries with a name of their own.
+_TAKEN = [f"{path}{end}" for path in TAKEN_PATHS if path != "/" for end in ("", "/")]
 _PLACEMENT = (
     Rule(
-        rule="!has(self.volumes) || self.volumes.all(x, !(x.path in ['/tmp', '/tmp/', '/home/graft', '/home/graft/']))",
+        rule=f"!has(self.volumes) || self.volumes.all(x, !(x.path in {_TAKEN}))",
         message="`volumes` at /tmp or /home/graft, where something else is mounted: mount them elsewhere",
     ),
     Rule(

@@ -27,7 +27,8 @@ VARIABLE_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 PATH_PATTERN = r"^/.+$"
 POD_HOME: Final = "/home/graft"
 """Where pods keep what lives as long as they do."""
-_TAKEN_PATHS: Final = ("/", "/tmp", POD_HOME)  # noqa: S108 (of pods)
+TAKEN_PATHS: Final = ("/", "/tmp", POD_HOME)  # noqa: S108 (of pods)
+"""Folders of pods where no volume can be mounted."""
 HOST_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+$"
 
 
@@ -161,11 +162,11 @@ class Placement(SpecModel):
     def _paths_taken(self) -> Iterator[Inconsistency]:
         paths = [volume.path.rstrip("/") or "/" for volume in self.volumes]
         for place, path in enumerate(paths):
-            if path in _TAKEN_PATHS or path in paths[:place]:
+            if path in TAKEN_PATHS or path in paths[:place]:
                 yield Inconsistency(
                     at=("volumes", place, "path"),
                     received=f"`{self.volumes[place].path}`, where something else is mounted",
-                    expected=f"a folder of its own, other than {', '.join(_TAKEN_PATHS)}",
+                    expected=f"a folder of its own, other than {', '.join(TAKEN_PATHS)}",
                     fix="Mount it elsewhere, such as at /data.",
                 )
 

@@ -11,7 +11,7 @@ import pytest
 # A process of its own: the logger is the process's.
 _SCRIPT = """
 import logging, sys
-from graftwork_serving.serve_logging import log_where
+from graftwork_serving.replica_logging import log_where
 log_where(int(sys.argv[1]))
 try:
     1 / 0

@@ -1,19 +1,12 @@
-"""What replicas write: Ray Serve's parts next to nothing, and this package where its users look.
-
-A line for each request, which nobody reads, would cost a hundredth of the requests and fill gigabytes of disk. Each
-deployment has to be told: what Serve itself is started with does not reach replicas.
-"""
+"""Where replicas write what this package has to say: where its users look, rather than in Ray's own files."""
 
 from __future__ import annotations
 
 import logging
 import sys
 from pathlib import Path
-from typing import Any, Final, TextIO
+from typing import Final, TextIO
 
-SERVE_LOGGING: Final[dict[str, Any]] = {"enable_access_log": False, "log_level": "WARNING"}
-SERVE_LOG_ENVIRONMENT: Final = {"RAY_SERVE_LOG_TO_STDERR": "1"}
-"""Or Serve takes what is printed for its own, and drops it below that level."""
 _FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
