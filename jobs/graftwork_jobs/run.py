@@ -136,15 +136,16 @@ def run_job(
     identity = fingerprint(job, planned)
     with claimed_run(settings, job.metadata.name, identity, restart=restart, force=force) as claimed:
         paths, earlier = claimed.paths, claimed.earlier
-        reporter.say(opening(paths, earlier))
-        skipped = why_not_continued(settings, paths, job, planned) if earlier is None and not restart else None
-        if skipped is not None:
-            reporter.warn(skipped)
         if earlier is not None and earlier.is_finished:
             answer = _standing_answer(job, earlier, Registry(settings, reporter))
             if answer is not None:
+                reporter.say(opening(paths, earlier))
                 return answer
         with recorded(paths, identity) as record:
+            reporter.say(opening(paths, earlier))
+            skipped = why_not_continued(settings, paths, job, planned) if earlier is None and not restart else None
+            if skipped is not None:
+                reporter.warn(skipped)
             _write_inputs(paths, job, planned)
             if written is not None:
                 paths.source_file.write_text(written)

@@ -45,8 +45,8 @@ def recorded(paths: RunPaths, fingerprint: str) -> Iterator[Recorder]:
         fingerprint: of what goes into it.
     """
     record = Recorder(paths, fingerprint)
-    record("planned")
     try:
+        record("planned")
         yield record
     except KeyboardInterrupt:
         _record_if_possible(record, "stopped", "interrupted; the same command continues it")
