@@ -6,7 +6,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -121,8 +121,10 @@ def _raw(port: int, sent: bytes) -> bytes:
     To go on sending to who has answered and closed resets the connection, and what it said may be lost with it.
     """
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-        while sent and not select.select([connection], [], [], 0)[0]:
-            sent = sent[connection.send(sent[:8192]) :]
+        # It may close between the look and the sending; what it said is still there to be read.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            while sent and not select.select([connection], [], [], 0)[0]:
+                sent = sent[connection.send(sent[:8192]) :]
         received = b""
         try:
             while piece := connection.recv(65536):
