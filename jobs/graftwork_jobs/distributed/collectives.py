@@ -123,19 +123,17 @@ class Collectives:
         return np.concatenate(chunks).reshape(array.shape) if chunks else array
 
     def broadcast(self, variables: Sequence[keras.Variable]) -> None:
-        """Give every worker rank 0's values; all those of a type in one exchange."""
+        """Give every worker rank 0's values, bit by bit, in one exchange."""
         if self.world == 1:
             return
-        by_type: dict[type[np.generic], list[tuple[keras.Variable, NDArray[Any]]]] = {}
-        for variable in variables:
-            own = np.asarray(variable.value)
-            by_type.setdefault(_exchangeable(own.dtype), []).append((variable, own))
-        for wide, owned in by_type.items():
-            flat = np.concatenate([own.reshape(-1).astype(wide) for _, own in owned])
-            flat = self.sum_array(flat if self.rank == 0 else np.zeros_like(flat))
-            ends = np.cumsum([own.size for _, own in owned])
-            for (variable, own), values in zip(owned, np.split(flat, ends[:-1]), strict=True):
-                variable.assign(values.reshape(own.shape).astype(own.dtype))
+        own = [np.asarray(variable.value) for variable in variables]
+        content = b"".join(values.tobytes() for values in own)
+        # As integers: a sum of floats makes 0 of -0 and, where a processor leaves them out, of the smallest numbers.
+        words = np.frombuffer(content.ljust(-(-len(content) // 4) * 4, b"\0"), np.int32)
+        received, start = self.sum_array(words if self.rank == 0 else np.zeros_like(words)).tobytes(), 0
+        for variable, values in zip(variables, own, strict=True):
+            variable.assign(np.frombuffer(received, values.dtype, values.size, start).reshape(values.shape))
+            start += values.nbytes
 
     def _sum_flat(self, flat: NDArray[Any]) -> NDArray[Any]:
         if self.memory is not None:
@@ -185,10 +183,3 @@ def _sum_of_arrays(collectives: Collectives, dtype: str, size: int) -> Callable[
 def _instance_key(name: str) -> int:
     """A number that all workers derive alike, whatever order they trace their functions in."""
     return zlib.crc32(name.encode()) & 0x7FFF_FFFF
-
-
-def _exchangeable(dtype: np.dtype[Any]) -> type[np.generic]:
-    """The type in which values travel; collectives know no unsigned, boolean or short ones."""
-    if dtype == np.float64:
-        return np.float64
-    return np.float32 if np.issubdtype(dtype, np.floating) or dtype.kind == "V" else np.int64
