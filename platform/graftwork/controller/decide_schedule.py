@@ -208,6 +208,8 @@ def _status(base: JobStatus, runs: Sequence[_Run], job: FineTuneJob, stored: Obj
     findings = [Finding(type="Validated", holds=True, reason="Valid")]
     if ended is not None:
         findings.append(_last_end(ended))
+    # A schedule has no pods to place: `Scheduled` tells of a run that the cluster refused, up to the next that it takes.
+    standing = [condition for condition in base.conditions if condition.type != "Scheduled"]
     update: dict[str, Any] = {
         "observed_generation": generation,
         "phase": phase,
@@ -215,7 +217,7 @@ def _status(base: JobStatus, runs: Sequence[_Run], job: FineTuneJob, stored: Obj
         "active_runs": active,
         "last_run": runs[-1].name if runs else base.last_run,
         "next_run_time": None if following is None else time_text(following),
-        "conditions": conditions_after(base.conditions, findings, now=now, generation=generation),
+        "conditions": conditions_after(standing, findings, now=now, generation=generation),
     }
     if registered is not None:
         update |= {key: getattr(registered, key) for key in ("model", "accuracy", "metrics")}

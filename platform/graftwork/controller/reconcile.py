@@ -188,11 +188,10 @@ class Reconciler:
             _log(found, action)
             match action:
                 case Apply(manifest=manifest):
-                    metadata = manifest["metadata"]
-                    where = (manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])
-                    refuse_foreign(self.cluster.get(*where), found)
+                    refuse_foreign(self._standing(manifest), found)
                     self.cluster.apply(manifest)
                 case Create(manifest=manifest):
+                    refuse_foreign(self._standing(manifest), found)
                     self.cluster.create(manifest)
                 case Delete():
                     self._delete(found, action)
@@ -203,6 +202,11 @@ class Reconciler:
                 case Again(after_s=after_s):
                     again.append(after_s)
         return min(again, default=None)
+
+    def _standing(self, manifest: Object) -> Object | None:
+        """What has the name of an object that is to be written."""
+        metadata = manifest["metadata"]
+        return self.cluster.get(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])
 
     def _delete(self, found: Object, action: Delete) -> None:
         where = (action.api_version, action.kind, action.namespace, action.name)

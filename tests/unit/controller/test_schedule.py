@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.controller import names
+from graftwork.controller.ownership import NotOursError
 from tests.support.fake_cluster import KilledError
 from tests.unit.controller.test_life_cycle import JOB_KEY, Setting
 from tests.unit.spec.examples import JOB, changed, without
@@ -204,6 +205,22 @@ def test_runs_of_a_namesake_are_not_its_own() -> None:
     run["metadata"]["ownerReferences"][0]["uid"] = "another"
     nights.night(2)
     assert nights.runs() == [FIRST, SECOND]
+
+
+def test_a_time_whose_name_somebody_took_is_told_and_begins_later() -> None:
+    """A FineTuneJob that the schedule did not make is not its run; once that is gone, the run begins."""
+    nights = Nights()
+    foreign = {**without(JOB, ("metadata",)), "metadata": {"name": FIRST, "namespace": "team"}}
+    nights.cluster.apply(foreign)
+    with pytest.raises(NotOursError, match=f"FineTuneJob {FIRST}"):
+        nights.night(1)
+    assert nights.condition("Scheduled")["reason"] == "NameTaken"
+    assert nights.events() == {"NameTaken"}
+    nights.cluster.delete("", "FineTuneJob", "team", FIRST)
+    nights.settle()
+    assert nights.status()["lastRun"] == FIRST
+    assert "under way" in nights.status()["message"]
+    assert "NameTaken" not in str(nights.status())
 
 
 def test_a_job_that_gets_a_schedule_stops_training_itself() -> None:
