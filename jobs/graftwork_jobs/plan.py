@@ -24,7 +24,7 @@ from graftwork.spec.tasks import NAMES_ARE, input_kind, target_kind
 from graftwork_jobs.data.index import DatasetIndex
 from graftwork_jobs.data.pipeline import BatchPlan
 from graftwork_jobs.data.scan import DataScan, scan_data
-from graftwork_jobs.evaluation.gates import slice_gate_problems
+from graftwork_jobs.evaluation.gates import hopeless_gate_problems
 from graftwork_jobs.evaluation.metrics import TOP_K
 from graftwork_jobs.input_plan import (
     TextFacts,
@@ -164,7 +164,8 @@ def make_plan(job: FineTuneJob, *, base_dir: Path, settings: Settings, reporter:
     except SpecError as error:
         build = partial(_build, base_dir=base_dir, settings=settings, reporter=reporter)
         raise SpecError([*error.problems, *_model_problems(spec, build)]) from error
-    if problems := slice_gate_problems(spec.evaluation.gates, scan.index.splits["test"].slices):
+    test = scan.index.splits["test"]
+    if problems := hopeless_gate_problems(spec.evaluation.gates, len(test), test.slices):
         raise SpecError(problems)
     return _plan_scanned(job, scan, base_dir=base_dir, settings=settings, reporter=reporter)
 

@@ -11,8 +11,9 @@ from graftwork.errors import Problem
 from graftwork.spec.job_gates import Gate, GateSlice
 from graftwork.spec.target_metrics import LOWER_IS_BETTER
 from graftwork_jobs.evaluation.comparison import Comparison, NotCompared, amount, gain_words
-from graftwork_jobs.evaluation.resampling import Interval
+from graftwork_jobs.evaluation.resampling import SHARES, Interval
 from graftwork_jobs.evaluation.slices import Slice
+from graftwork_jobs.evaluation.uncertainty import fewest_examples, wilson_interval
 
 _NAMED = 5
 
@@ -57,40 +58,65 @@ class GateFacts:
     stored: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-def slice_gate_problems(gates: Sequence[Gate], slices: Mapping[str, Sequence[str]]) -> list[Problem]:
-    """Gates that no model can pass, because the test set has not the slices they look at.
+def hopeless_gate_problems(gates: Sequence[Gate], examples: int, slices: Mapping[str, Sequence[str]]) -> list[Problem]:
+    """Gates that no model can pass on a test set.
 
     Args:
         gates: of the spec.
+        examples: in the test set.
         slices: values of the test examples in each column that cuts the test set.
     """
     found = []
     for number, gate in enumerate(gates):
-        if gate.slice is None or gate.slice.column not in slices:
-            continue
-        where, counts = f"spec.evaluation.gates[{number}].slice", Counter(slices[gate.slice.column])
-        absent = [value for value in gate.slice.values or () if value not in counts]
-        largest = max((counts[value] for value in gate.slice.values or counts), default=0)
-        if absent:
-            there = ", ".join(map(repr, sorted(counts)[:_NAMED]))
-            found.append(
-                Problem(
-                    where=f"{where}.values",
-                    received=f"{', '.join(map(repr, absent))}, which no test example has",
-                    expected=f"values in column {gate.slice.column} of the test set, such as {there}",
-                    fix="Change or remove it, or test on such examples, too.",
-                )
-            )
-        elif largest < gate.slice.min_examples:
-            found.append(
-                Problem(
-                    where=where,
-                    received=f"{largest} test examples in the largest slice that the gate looks at",
-                    expected=f"at least {gate.slice.min_examples} (minExamples) in one of them",
-                    fix=f"Set `slice.minExamples: {largest}` or lower, or test on more examples.",
-                )
-            )
+        where = f"spec.evaluation.gates[{number}]"
+        if gate.slice is None:
+            problem = _too_few_for(gate, examples, where)
+        elif gate.slice.column in slices:
+            problem = _no_such_slice(gate.slice, Counter(slices[gate.slice.column]), f"{where}.slice")
+        else:
+            problem = None
+        if problem is not None:
+            found.append(problem)
     return found
+
+
+def _too_few_for(gate: Gate, examples: int, where: str) -> Problem | None:
+    """Where even a model without a mistake is not surely good enough."""
+    if gate.interval != "whole" or gate.min is None or gate.metric not in SHARES:
+        return None
+    reached = wilson_interval(1.0, examples)[0]
+    if reached >= gate.min:
+        return None
+    more = f"test on at least {fewest_examples(gate.min):,} examples, or " if gate.min < 1 else ""
+    fix = f"{more}set `min: {math.floor(reached * 100) / 100:g}` or lower, or set `interval: part`."
+    return Problem(
+        where=f"{where}.min",
+        received=f"{gate.min:g} for all of the interval of {gate.metric} on {examples:,} test examples",
+        expected=f"at most {reached:.3f}, where the interval begins if all of them are answered right",
+        fix=f"{fix[0].upper()}{fix[1:]}",
+    )
+
+
+def _no_such_slice(chosen: GateSlice, counts: Mapping[str, int], where: str) -> Problem | None:
+    """Where the test set has not the slices that a gate looks at."""
+    absent = [value for value in chosen.values or () if value not in counts]
+    largest = max((counts[value] for value in chosen.values or counts), default=0)
+    if absent:
+        there = ", ".join(map(repr, sorted(counts)[:_NAMED]))
+        return Problem(
+            where=f"{where}.values",
+            received=f"{', '.join(map(repr, absent))}, which no test example has",
+            expected=f"values in column {chosen.column} of the test set, such as {there}",
+            fix="Change or remove it, or test on such examples, too.",
+        )
+    if largest < chosen.min_examples:
+        return Problem(
+            where=where,
+            received=f"{largest} test examples in the largest slice that the gate looks at",
+            expected=f"at least {chosen.min_examples} (minExamples) in one of them",
+            fix=f"Set `slice.minExamples: {largest}` or lower, or test on more examples.",
+        )
+    return None
 
 
 def check_gates(gates: Sequence[Gate], facts: GateFacts) -> tuple[GateResult, ...]:

@@ -9,6 +9,7 @@ from typing import Final
 # Three standard errors: by chance alone in fewer than 3 of 1,000 comparisons.
 SIGNIFICANT_ERRORS: Final = 3.0
 CONFIDENCE: Final = 0.95
+_ROUNDING: Final = 1e-9
 
 
 def standard_error(share: float, examples: int) -> float:
@@ -40,6 +41,12 @@ def wilson_interval(share: float, examples: int, *, confidence: float = CONFIDEN
 def most_unseen(examples: int, *, confidence: float = CONFIDENCE) -> float:
     """Largest share of all examples that is wrong, by Wilson's interval, where none of so many is."""
     return 1.0 - wilson_interval(1.0, examples, confidence=confidence)[0]
+
+
+def fewest_examples(share: float, *, confidence: float = CONFIDENCE) -> int:
+    """On how many examples, all answered right, Wilson's interval begins at a share below 1 or above it."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return max(1, math.ceil(z * z * share / (1.0 - share) - _ROUNDING))
 
 
 def most_discordant(pairs: int, *, confidence: float = CONFIDENCE) -> float:

@@ -208,7 +208,7 @@ def _status(base: JobStatus, runs: Sequence[_Run], job: FineTuneJob, stored: Obj
     findings = [Finding(type="Validated", holds=True, reason="Valid")]
     if ended is not None:
         findings.append(_last_end(ended))
-    # A schedule has no pods to place: `Scheduled` tells of a run that the cluster refused, up to the next that it takes.
+    # A schedule has no pods to place: `Scheduled` tells of a refused run, up to the next that the cluster takes.
     standing = [condition for condition in base.conditions if condition.type != "Scheduled"]
     update: dict[str, Any] = {
         "observed_generation": generation,

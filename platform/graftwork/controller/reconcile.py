@@ -203,7 +203,7 @@ class Reconciler:
                     again.append(after_s)
         return min(again, default=None)
 
-    def _standing(self, manifest: Object) -> Object | None:
+    def _standing(self, manifest: Mapping[str, Any]) -> Object | None:
         """What has the name of an object that is to be written."""
         metadata = manifest["metadata"]
         return self.cluster.get(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])

@@ -8,8 +8,10 @@ import pytest
 
 from graftwork.spec.fine_tune_job import Gate, GateSlice
 from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotCompared
-from graftwork_jobs.evaluation.gates import GateFacts, check_gates, slice_gate_problems
+from graftwork_jobs.evaluation.gates import GateFacts, check_gates, hopeless_gate_problems
+from graftwork_jobs.evaluation.resampling import SHARES
 from graftwork_jobs.evaluation.slices import Slice
+from graftwork_jobs.evaluation.uncertainty import fewest_examples, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -142,9 +144,44 @@ def test_gates_that_nothing_can_pass_are_found_before_training(changes: dict[str
     cameras = {"camera": ["phone"] * 40 + ["drone"] * 10}
     chosen = GateSlice(**{"column": "camera", **changes})
     gates = [Gate(metric="accuracy", min=0.5), Gate(metric="accuracy", min=0.8, slice=chosen)]
-    problems = slice_gate_problems(gates, cameras)
+    problems = hopeless_gate_problems(gates, 50, cameras)
     assert len(problems) == bool(said)
     assert not said or re.search(said.replace("[", r"\[").replace("]", r"\]"), str(problems[0]))
+
+
+@pytest.mark.parametrize(
+    ("gate", "examples", "said"),
+    [
+        (Gate(metric="accuracy", min=0.9, interval="whole"), 35, None),
+        (Gate(metric="accuracy", min=0.9, interval="whole"), 34, "at least 35 examples, or set `min: 0.89`"),
+        (
+            Gate(metric="accuracy", min=1.0, interval="whole"),
+            10_000,
+            "Set `min: 0.99` or lower, or set `interval: part`",
+        ),
+        (Gate(metric="accuracy", min=0.99, interval="part"), 5, None),
+        (Gate(metric="accuracy", min=0.99), 5, None),
+        (Gate(metric="exact_match", min=0.95, interval="whole"), 20, "at least 73 examples"),
+        # Of these a model with a mistake may have the better interval: nothing is sure beforehand.
+        (Gate(metric="f1_macro", min=0.95, interval="whole"), 5, None),
+    ],
+)
+def test_gates_that_few_examples_cannot_pass_are_known_beforehand(gate: Gate, examples: int, said: str | None) -> None:
+    """What the plan says is what the gate says of a model that answers all of them right."""
+    problems = [str(each) for each in hopeless_gate_problems([gate], examples, {})]
+    assert len(problems) == (said is not None)
+    assert said is None or said in problems[0]
+    if gate.metric in SHARES:
+        facts = GateFacts(metrics={gate.metric: 1.0}, intervals={gate.metric: wilson_interval(1.0, examples)})
+        assert check_gates([gate], facts)[0].passed is (said is None)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.95, 0.99, 0.999])
+def test_the_fewest_examples_are_just_enough(share: float) -> None:
+    """One less, and the interval begins below the share."""
+    fewest = fewest_examples(share)
+    assert wilson_interval(1.0, fewest)[0] >= share
+    assert fewest == 1 or wilson_interval(1.0, fewest - 1)[0] < share
 
 
 @pytest.mark.parametrize(
