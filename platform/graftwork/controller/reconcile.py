@@ -187,12 +187,15 @@ class Reconciler:
                 return None
             _log(found, action)
             match action:
-                case Apply(manifest=manifest):
-                    refuse_foreign(self._standing(manifest), found)
-                    self.cluster.apply(manifest)
-                case Create(manifest=manifest):
-                    refuse_foreign(self._standing(manifest), found)
-                    self.cluster.create(manifest)
+                case Apply(manifest=manifest) | Create(manifest=manifest):
+                    standing = self._standing(manifest)
+                    refuse_foreign(standing, found)
+                    if standing is None and not self._is_still_there(found):
+                        return None
+                    if isinstance(action, Apply):
+                        self.cluster.apply(_onto(standing, manifest))
+                    else:
+                        self.cluster.create(manifest)
                 case Delete():
                     self._delete(found, action)
                 case SetStatus(status=status):
@@ -208,6 +211,12 @@ class Reconciler:
         metadata = manifest["metadata"]
         return self.cluster.get(manifest["apiVersion"], manifest["kind"], metadata["namespace"], metadata["name"])
 
+    def _is_still_there(self, found: Object) -> bool:
+        """Whether what is looked at was not deleted since: what it owned goes with it, and must not be made again."""
+        metadata = found["metadata"]
+        now = stored(self.cluster, found["kind"], metadata["namespace"], metadata["name"])
+        return now is not None and now["metadata"]["uid"] == metadata["uid"] and not now["metadata"].get("deletionTimestamp")
+
     def _delete(self, found: Object, action: Delete) -> None:
         where = (action.api_version, action.kind, action.namespace, action.name)
         uid = action.uid
@@ -217,6 +226,13 @@ class Reconciler:
                 return
             uid = standing["metadata"]["uid"]
         self.cluster.delete(*where, uid=uid)
+
+
+def _onto(standing: Object | None, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A manifest that changes the very object that stands there: applied to none, it is refused and makes none."""
+    if standing is None:
+        return manifest
+    return {**manifest, "metadata": {**manifest["metadata"], "uid": standing["metadata"]["uid"]}}
 
 
 def _log(found: Object, action: Action) -> None:

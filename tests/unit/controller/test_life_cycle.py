@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from graftwork.controller import names
+from graftwork.controller.cluster import ConflictError
 from graftwork.controller.job_objects import PROGRESS_KEY
 from graftwork.controller.pods import PodDefaults
 from graftwork.controller.reconcile import Key, Reconciler
@@ -595,6 +598,32 @@ def test_a_moved_alias_changes_the_configuration_only(setting: Setting) -> None:
     assert after["rayClusterConfig"] == before["rayClusterConfig"]
     assert "flowers/2" in after["serveConfigV2"]
     assert "ModelChanged" in setting.events()
+
+
+@pytest.mark.parametrize("is_read_before", [False, True])
+def test_an_endpoint_that_is_deleted_during_a_look_leaves_nothing(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, *, is_read_before: bool
+) -> None:
+    """Its RayService goes with it between being seen and being changed: it is not made anew."""
+    setting.submit(PLAIN_ENDPOINT)
+    setting.settle(ENDPOINT_KEY)
+    setting.aliases["flowers@champion"] = "flowers/2"
+    get, reads = setting.cluster.get, itertools.count(1)
+
+    def get_and_delete(api_version: str, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        is_last = kind == "RayService" and next(reads) == 2
+        found = get(api_version, kind, namespace, name) if is_read_before or not is_last else None
+        if is_last:
+            setting.cluster.delete("", "InferenceEndpoint", "team", "flowers")
+        return found
+
+    monkeypatch.setattr(setting.cluster, "get", get_and_delete)
+    with pytest.raises(ConflictError) if is_read_before else nullcontext():
+        setting.look(ENDPOINT_KEY)
+    setting.look(ENDPOINT_KEY)
+    assert next(reads) == 3
+    assert setting.cluster.history.count(("RayService", "flowers")) == 1
+    assert {kind for kind, _, _ in setting.cluster.objects} <= {"Event"}
 
 
 def test_aliases_stay_where_they_were_if_the_spec_says_so(setting: Setting) -> None:
