@@ -65,7 +65,8 @@ class FakeCluster:
     def apply(self, manifest: Mapping[str, Any]) -> Object:
         path = self._path(manifest)
         old = self.objects.get(path)
-        if manifest["metadata"].get("uid") not in {None, old and old["metadata"]["uid"]}:
+        uid = manifest["metadata"].get("uid")
+        if uid is not None and (old is None or old["metadata"]["uid"] != uid):
             raise ConflictError("uid mismatch", delay_s=1)
         if old is None:
             self.before_write()

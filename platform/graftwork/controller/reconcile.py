@@ -215,7 +215,10 @@ class Reconciler:
         """Whether what is looked at was not deleted since: what it owned goes with it, and must not be made again."""
         metadata = found["metadata"]
         now = stored(self.cluster, found["kind"], metadata["namespace"], metadata["name"])
-        return now is not None and now["metadata"]["uid"] == metadata["uid"] and not now["metadata"].get("deletionTimestamp")
+        if now is None or now["metadata"].get("deletionTimestamp"):
+            return False
+        is_same: bool = now["metadata"]["uid"] == metadata["uid"]
+        return is_same
 
     def _delete(self, found: Object, action: Delete) -> None:
         where = (action.api_version, action.kind, action.namespace, action.name)
