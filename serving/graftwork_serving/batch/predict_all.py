@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,16 +18,16 @@ from graftwork.errors import PermanentError, Problem, SpecError
 from graftwork.preprocess.image import DEFAULT_MAX_PIXELS
 from graftwork_serving.batch.answering import answers_to
 from graftwork_serving.batch.examples import list_examples
+from graftwork_serving.batch.kept_answers import KeptAnswer, KeptAnswers, kept_answers
 from graftwork_serving.engine import EngineOptions
 from graftwork_serving.resolve import resolve_reference
 from graftwork_serving.served_model import load_model
 
 if TYPE_CHECKING:
-    from graftwork.data_files.table_writer import AddRow, ColumnKind
-    from graftwork.progress import Reporter, Task
+    from graftwork.data_files.table_writer import ColumnKind
+    from graftwork.progress import Reporter
     from graftwork.settings import Settings
-    from graftwork_serving.batch.answering import Answered
-    from graftwork_serving.batch.examples import Examples
+    from graftwork_serving.batch.examples import BatchExample, Examples
     from graftwork_serving.served_model import ServedModel
 
 ERROR_COLUMN = "error"
@@ -44,6 +46,7 @@ class BatchRequest:
         column: of a table: the one with the texts, or with the pictures' paths; None for `text` or `path`.
         with_scores: whether the score of every label is written, too.
         overwrite: whether a file of the result's name is replaced.
+        restart: whether the answers of a try that was cut off are dropped, rather than gone on from.
         base_dir: folder that relative paths start at.
     """
 
@@ -53,6 +56,7 @@ class BatchRequest:
     column: str | None = None
     with_scores: bool = False
     overwrite: bool = False
+    restart: bool = False
     base_dir: Path = field(default_factory=Path.cwd)
 
 
@@ -82,7 +86,8 @@ class BatchOutcome:
 def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter) -> BatchOutcome:
     """Answer every example of a folder or table.
 
-    An example that cannot be used has its reason in the column `error` and takes no other with it.
+    An example that cannot be used has its reason in the column `error` and takes no other with it. Cut off, the same
+    request goes on after the answers that there are.
 
     Args:
         request: what to answer.
@@ -106,27 +111,35 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
     threads = len(os.sched_getaffinity(0))
     options = EngineOptions(threads=threads, max_batch_size=_MAX_BATCH_SIZE)
     model = load_model(config, options, max_image_pixels=DEFAULT_MAX_PIXELS)
-    columns = _columns(examples, model, with_scores=request.with_scores)
+    ours: dict[str, ColumnKind] = {**model.answers.columns(with_scores=request.with_scores), ERROR_COLUMN: "text"}
+    columns = _columns(examples, ours)
     began = time.perf_counter()
     with (
-        writing_table(result, columns) as add,
-        reporter.task("predict", len(examples.rows), "texts" if config.takes_text else "pictures") as task,
+        kept_answers(result, model=config.digest, columns=[*ours], examples=examples, restart=request.restart) as kept,
+        _telling_what_is_kept(kept, len(examples.rows), reporter),
     ):
-        sheet = _Sheet(model, add, task, with_scores=request.with_scores)
-        for answered in answers_to(examples.rows, model, threads=threads):
-            sheet.add(answered)
-        if examples.rows and len(sheet.failures) == len(examples.rows):
-            raise PermanentError(f"None of {len(examples.rows)} examples could be used. The first: {sheet.failures[0]}")
-    for failure in sheet.failures[:_NAMED]:
+        _answer_rest(kept, examples, model, threads, request, reporter)
+        told = _Told()
+        with writing_table(result, columns) as add:
+            for example, answer in zip(examples.rows, kept, strict=True):
+                add([*example.cells, *(answer.cells or [None] * (len(ours) - 1)), answer.error or None])
+                told.count(example, answer)
+            if examples.rows and len(told.failures) == len(examples.rows):
+                kept.drop()
+                raise PermanentError(
+                    f"None of {len(examples.rows)} examples could be used. The first: {told.failures[0]}"
+                )
+        kept.drop()
+    for failure in told.failures[:_NAMED]:
         reporter.warn(failure)
     return BatchOutcome(
         result=str(result),
         model=config.name,
         version=config.version,
         examples=len(examples.rows),
-        failed=len(sheet.failures),
+        failed=len(told.failures),
         seconds=time.perf_counter() - began,
-        counts=dict(sheet.counts.most_common()),
+        counts=dict(told.counts.most_common()),
     )
 
 
@@ -145,31 +158,52 @@ def _result(request: BatchRequest) -> Path:
     return path
 
 
-class _Sheet:
-    """The table while it is written."""
+def _answer_rest(
+    kept: KeptAnswers, examples: Examples, model: ServedModel, threads: int, request: BatchRequest, reporter: Reporter
+) -> None:
+    """Answer what is not answered yet."""
+    rows, answers, with_scores = examples.rows, model.answers, request.with_scores
+    if kept.count:
+        reporter.say(f"going on after {kept.count:,} answers of a try that was cut off (--restart starts over)")
+    with reporter.task("predict", len(rows), "texts" if model.takes_text else "pictures") as task:
+        task.advance(kept.count)
+        for answered in answers_to(rows[kept.count :], model, threads=threads):
+            values = answered.values
+            kept.add(
+                KeptAnswer(cells=[], labels=[], error=answered.error)
+                if values is None
+                else KeptAnswer(
+                    cells=answers.cells(values, with_scores=with_scores),
+                    labels=[*answers.decisions(values[None])[0]],
+                )
+            )
+            task.advance()
 
-    def __init__(self, model: ServedModel, add: AddRow, task: Task, *, with_scores: bool) -> None:
-        self._answers = model.answers
-        self._add = add
-        self._task = task
-        self._with_scores = with_scores
-        self._width = len(model.answers.columns(with_scores=with_scores))
+
+@contextmanager
+def _telling_what_is_kept(kept: KeptAnswers, examples: int, reporter: Reporter) -> Iterator[None]:
+    """Whoever interrupts the work learns that it is not lost."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        reporter.warn(f"{kept.count:,} of {examples:,} answers are kept in {kept.file}: the same command goes on")
+        raise
+
+
+class _Told:
+    """What is told of the answers beside the table."""
+
+    def __init__(self) -> None:
         self.failures: list[str] = []
         self.counts: Counter[str] = Counter()
 
-    def add(self, answered: Answered) -> None:
-        cells, values = answered.example.cells, answered.values
-        if values is None:
-            self._add([*cells, *[None] * self._width, answered.error])
-            self.failures.append(f"{answered.example.place}: {answered.error}")
-        else:
-            self._add([*cells, *self._answers.cells(values, with_scores=self._with_scores), None])
-            self.counts.update(self._answers.decisions(values[None])[0])
-        self._task.advance()
+    def count(self, example: BatchExample, answer: KeptAnswer) -> None:
+        if answer.error:
+            self.failures.append(f"{example.place}: {answer.error}")
+        self.counts.update(answer.labels)
 
 
-def _columns(examples: Examples, model: ServedModel, *, with_scores: bool) -> dict[str, ColumnKind]:
-    ours: dict[str, ColumnKind] = {**model.answers.columns(with_scores=with_scores), ERROR_COLUMN: "text"}
+def _columns(examples: Examples, ours: dict[str, ColumnKind]) -> dict[str, ColumnKind]:
     taken = [name for name in examples.columns if name in ours]
     if taken:
         raise _problem(

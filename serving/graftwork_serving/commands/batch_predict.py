@@ -23,6 +23,7 @@ _SHOWN = 20
 @click.option("--column", help="Of a table: the one with the texts, or the pictures' paths. [default: text or path]")
 @click.option("--scores", is_flag=True, help="Write the score of every label, too.")
 @click.option("--overwrite", is_flag=True, help="Replace RESULT if there is one.")
+@click.option("--restart", is_flag=True, help="Start over, whatever a try that was cut off has answered.")
 @output_option
 def command(
     model: str,
@@ -31,13 +32,15 @@ def command(
     column: str | None,
     scores: bool,  # noqa: FBT001 (click passes flags by name)
     overwrite: bool,  # noqa: FBT001
+    restart: bool,  # noqa: FBT001
     output: Output,
 ) -> None:
     """Answer all of DATA with MODEL and write RESULT, a table.
 
     MODEL is NAME@ALIAS or NAME/VERSION in the registry, or a bundle's directory. DATA is a folder of pictures, or a
     table (.csv, .jsonl, .parquet) with a column of texts or of pictures' paths; local or a URI. RESULT ends in .csv,
-    .jsonl or .parquet, is on this machine and has the columns of DATA beside the answers.
+    .jsonl or .parquet, is on this machine and has the columns of DATA beside the answers. Cut off, the same command
+    goes on after the answers it has, which RESULT.unfinished keeps.
     """
     from graftwork.interrupts import sigterm_as_interrupt
     from graftwork.settings import load_settings
@@ -45,7 +48,13 @@ def command(
 
     reporter = make_reporter(output)
     request = BatchRequest(
-        model=model, data=data, result=result, column=column, with_scores=scores, overwrite=overwrite
+        model=model,
+        data=data,
+        result=result,
+        column=column,
+        with_scores=scores,
+        overwrite=overwrite,
+        restart=restart,
     )
     with sigterm_as_interrupt():
         outcome = predict_all(request, settings=load_settings(), reporter=reporter)

@@ -109,23 +109,34 @@ def test_columns_of_the_table_stay(photos: Path, small_bundle: Bundle) -> None:
     assert Path("t.csv").read_text().startswith("id,path")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_leaves_nothing(photos: Path, small_bundle: Bundle, number: signal.Signals) -> None:
-    """Neither a part of the result nor what it was written to."""
-    rows = "\n".join(f"photos/{index % _PICTURES:03}.png" for index in range(200_000))
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_is_ended_goes_on_where_it_was(photos: Path, small_bundle: Bundle, number: signal.Signals) -> None:
+    """There is no part of a result; the same command ends with what an undisturbed one gives."""
+    rows = "\n".join(f"photos/{index % _PICTURES:03}.png" for index in range(20_000))
     Path("t.csv").write_text(f"path\n{rows}\n")
-    out = Path("out")
+    assert _run(str(small_bundle.path), "t.csv", "undisturbed.csv").exit_code == 0
+    kept = Path("out", "answers.csv.unfinished")
     command = [*GRAFT, "batch-predict", str(small_bundle.path), "t.csv", "out/answers.csv"]
     process = subprocess.Popen(
         ["env", "--default-signal=INT", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     deadline = time.monotonic() + 120
-    while not (out.is_dir() and [*out.iterdir()]):
+    while not (kept.is_file() and kept.stat().st_size > 20_000):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert told.decode().endswith("Interrupted.\n")
-    assert [*out.iterdir()] == []
+    said, told = process.communicate(timeout=60)
+    assert [*kept.parent.iterdir()] == [kept]
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert "of 20,000 answers are kept in" in said.decode()
+        assert told.decode().endswith("Interrupted.\n")
+    others = _run(str(small_bundle.path), "photos", "out/answers.csv")
+    assert others.exit_code == 2
+    assert "answers to other examples, of another model" in others.output
+    went_on = _run(str(small_bundle.path), "t.csv", "out/answers.csv")
+    assert went_on.exit_code == 0, went_on.output
+    assert "going on after" in went_on.output
+    assert [each.name for each in kept.parent.iterdir()] == ["answers.csv"]
+    assert Path("out", "answers.csv").read_text() == Path("undisturbed.csv").read_text()
