@@ -33,6 +33,8 @@ _FRONTEND = "".join(
         f"acl is_timed req.hdr({_TIME_HEADER}) -m found",
         f"http-request set-header x-request-timeout %[req.hdr({_TIME_HEADER})] if is_timed",
         *(f"http-request del-header {name}" for name in (_TIME_HEADER, *_RAYS_HEADERS)),
+        # Ray names the request once more behind the endpoint's own name for it; many clients read the two as one.
+        "http-response set-header x-request-id %[res.fhdr(x-request-id,1)] if { res.fhdr_cnt(x-request-id) gt 1 }",
     )
 )
 # HAProxy says 400 and 408 of headers in its own words, whatever is configured.

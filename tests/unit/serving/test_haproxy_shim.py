@@ -64,12 +64,14 @@ def test_sections_beside_an_unwanted_one_stay(tmp_path: Path) -> None:
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the headers it got."""
+    """Answers with the headers it got, and with the names for the request that one of them lists."""
 
     def do_GET(self) -> None:
         body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
+        for name in self.headers.get("names", "").split():
+            self.send_header("x-request-id", name)
         self.end_headers()
         self.wfile.write(body)
 
@@ -167,3 +169,12 @@ def test_clients_do_not_steer_ray(port: int) -> None:
     assert ours == {"x-request-timeout": "3", "x-api-key": "k"}
     kept = _raw(port, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-request-id: a-1\r\n\r\n")
     assert b'"x-request-id": "a-1"' in kept
+
+
+@pytest.mark.parametrize(("names", "kept"), [("", []), ("a", ["a"]), ("a a", ["a"]), ("a,b c", ["a,b"])])
+def test_an_answer_has_one_name(port: int, names: str, kept: list[str]) -> None:
+    """The endpoint's own, which the prediction log has: clients that join headers would send a name nobody knows."""
+    answer = _raw(port, f"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nnames: {names}\r\n\r\n".encode())
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    lines = [line.partition(": ") for line in head.splitlines()]
+    assert [value for name, _, value in lines if name.lower() == "x-request-id"] == kept
