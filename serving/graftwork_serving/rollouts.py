@@ -90,13 +90,18 @@ class Rollouts:
         behind = [takeover.old.arm.model for takeover in self._takeovers.values()]
         return [*(arm.model for arm in self.arms), *behind]
 
-    def plan(self, wanted: Sequence[ModelConfig], told: Mapping[str, GivenUp]) -> list[ModelConfig]:
+    def plan(
+        self, wanted: Sequence[ModelConfig], told: Mapping[str, GivenUp], bounds: RollbackConfig | None
+    ) -> list[ModelConfig]:
         """What to load for a configuration: what it names, but the version before for one that was given up.
 
         Args:
             wanted: the arms of the configuration.
             told: what any replica of the endpoint gave up, by reference.
+            bounds: what a new version has to keep to; without them nothing was given up either.
         """
+        if bounds is None:
+            return list(wanted)
         rejected = {**told, **self.given_up}
         planned = []
         for config in wanted:

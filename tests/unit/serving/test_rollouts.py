@@ -32,7 +32,7 @@ class Replica:
         self.loaded: list[str] = []
 
     def follow(self, *wanted: ModelConfig, bounds: RollbackConfig | None = BOUNDS) -> None:
-        planned = self.rollouts.plan(wanted, self.told)
+        planned = self.rollouts.plan(wanted, self.told, bounds)
         self.loaded = [each.version for each in planned]
         arms = [
             Arm(reference=each.reference, model=version(each.version, name=each.name), traffic=each.traffic)
@@ -173,6 +173,17 @@ def test_without_bounds_nobody_is_watched() -> None:
     replica.follow(config(4), bounds=None)
     replica.serve(10, failures=10)
     assert (replica.judge(), replica.serving, replica.kept) == ([], ["4"], {"4"})
+
+
+def test_without_bounds_what_was_given_up_is_served() -> None:
+    """Whoever takes the bounds out of the spec wants what the alias points to, whoever gave it up."""
+    replica = moved()
+    replica.serve(10, failures=10)
+    (record,) = replica.judge()
+    assert replica.serving == ["3"]
+    replica.told = by_reference([record])
+    replica.follow(config(4), bounds=None)
+    assert (replica.serving, replica.kept, replica.rollouts.given_up) == (["4"], {"4"}, {})
 
 
 def test_a_changed_pin_is_the_users_own_decision() -> None:
