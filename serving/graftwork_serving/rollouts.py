@@ -123,7 +123,7 @@ class Rollouts:
 
         Args:
             wanted: as for `plan`.
-            planned: what `plan` gave.
+            planned: what `plan` gave, wherever its bundles are now.
             arms: the loaded arms, in its order.
             told: as for `plan`.
             bounds: what a new version has to keep to; None to watch nobody.
@@ -135,7 +135,7 @@ class Rollouts:
         self.given_up = {
             _key(config): rejected[_key(config)]
             for config, instead in zip(wanted, planned, strict=True)
-            if instead is not config
+            if instead.digest != config.digest
         }
         takeovers = {
             key: takeover
