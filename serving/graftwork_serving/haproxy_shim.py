@@ -39,6 +39,8 @@ _FRONTEND = "".join(
 )
 # HAProxy says 400 and 408 of headers in its own words, whatever is configured.
 _UNAVAILABLE = 503
+# Where requests go that come before HAProxy has heard of the endpoint, as when it was started anew. Ray says 404 there.
+_NOT_YET = f"    http-request return status {_UNAVAILABLE} default-errorfiles if {{ path_beg / }}\n"
 _ERRORS = {
     502: ("Bad Gateway", "The replica that had this request was lost. Send it again."),
     _UNAVAILABLE: ("Service Unavailable", "No replica takes requests now. Try again after the time in Retry-After."),
@@ -67,6 +69,8 @@ def mended(text: str, folder: Path) -> str:
                 kept += [f"    errorfile {status} {_error_file(folder, status)}\n" for status in _ERRORS]
             case "frontend http_frontend":
                 kept.append(_FRONTEND)
+            case "backend default_backend":
+                kept.append(_NOT_YET)
     return "".join(kept)
 
 

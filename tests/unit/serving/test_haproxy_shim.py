@@ -29,12 +29,15 @@ frontend prometheus
 frontend http_frontend
     bind 127.0.0.1:{port}
     use_backend gone if {{ path /gone }}
+    use_backend default_backend if {{ path /early }}
     default_backend echo
 backend echo
     server one 127.0.0.1:{backend}
 backend gone
     retries 0
     server two 127.0.0.1:{closed}
+backend default_backend
+    http-request return status 404 content-type text/plain string "not found"
 listen stats
   bind *:{free}
 """
@@ -53,6 +56,7 @@ def test_ports_open_to_everyone_are_taken_out_of_rays_own_template(tmp_path: Pat
     assert "stats socket" in after
     # What is put in finds its place, and Ray's own answers to errors are gone.
     assert after.count("timeout http-request 10s") == 1
+    assert after.count("http-request return status 503 default-errorfiles") == 1
     assert [line for line in after.splitlines() if "errorfile" in line and "{{" in line] == []
     assert after.count("errorfile 503") == 1
 
@@ -145,8 +149,9 @@ def _raw(port: int, sent: bytes) -> bytes:
         (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 1_000_000 + b"\r\n\r\n", 400),
         (b"\x16\x03\x01\x00\xa5\x01\x00 nonsense\r\n\r\n", 400),
         (b"GET /gone HTTP/1.1\r\nhost: a\r\n\r\n", 503),
+        (b"GET /early HTTP/1.1\r\nhost: a\r\n\r\n", 503),
     ],
-    ids=["slow headers", "headers of a megabyte", "no HTTP", "no replica"],
+    ids=["slow headers", "headers of a megabyte", "no HTTP", "no replica", "no endpoint yet"],
 )
 def test_the_proxy_answers_with_the_status_that_is_true(port: int, sent: bytes, status: int) -> None:
     """What is the client's fault is 4xx; a lost replica is 503 in the endpoint's form, with when to come back."""
