@@ -124,7 +124,7 @@ class EndpointReplica:
     async def _loaded(self, config: ReplicaConfig) -> tuple[dict[str, GivenUp], Sequence[ModelConfig], Sequence[Arm]]:
         """What is known of versions given up, what is to be served, and that loaded."""
         told = await self._given_up_elsewhere(config)
-        planned = await asyncio.to_thread(_located, self._rollouts.plan(config.models, told))
+        planned = await asyncio.to_thread(_located, self._rollouts.plan(config.models, told, config.rollback))
         return told, planned, await asyncio.to_thread(self._loader.arms, planned, config)
 
     async def _load(self, config: ReplicaConfig) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,7 @@ class Follower:
         self._clock = clock
         self._next_aliases_s = self._next_board_s = clock()
         self._failed: dict[str, str] = {}
+        self._gone: dict[str, str] = {}
         self._offered: list[ModelConfig] = []
         self._registry_error: str | None = None
 
@@ -120,7 +121,7 @@ class Follower:
 
     def _follow_aliases(self) -> None:
         try:
-            moved = moved_aliases(self._models, self._look_up)
+            moved, gone = moved_aliases(self._models, self._look_up)
             has_other_offers = offered_models(self._loaded.endpoint, self._settings) != self._offered
         except GraftworkError as error:
             if str(error) != self._registry_error:  # once, not at every look
@@ -128,12 +129,15 @@ class Follower:
             self._registry_error = str(error)
             return
         self._registry_error = None
+        self._tell_gone(gone)
         moved = {} if moved == self._failed else moved
         if not moved and not has_other_offers:
             return
         try:
             if moved:
-                self._switch(self._loaded)
+                self._switch(
+                    self._loaded, stays={each.reference: each.source for each in self._models if each.reference in gone}
+                )
             else:
                 self._deploy(self._loaded, self._config(self._loaded, self._models))
         except GraftworkError as error:
@@ -143,10 +147,30 @@ class Follower:
         else:
             if moved:
                 self._failed = {}
-                self.state = self.state.model_copy(update={"last_error": None})
+                self.state = self.state.model_copy(update={"last_error": self._about_gone()})
 
-    def _switch(self, loaded: EndpointFile) -> None:
-        models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings)
+    def _tell_gone(self, gone: Mapping[str, str]) -> None:
+        """Say which aliases are gone, once; the others are followed nevertheless."""
+        if gone.keys() == self._gone.keys():
+            return
+        self._gone = dict(gone)
+        said = self._about_gone()
+        if said is not None:
+            self._reporter.warn(said)
+        self.state = self.state.model_copy(update={"last_error": said})
+
+    def _about_gone(self) -> str | None:
+        """What there is to say of aliases that are gone."""
+        return f"What these aliases pointed to stays: {' '.join(self._gone.values())}" if self._gone else None
+
+    def _switch(self, loaded: EndpointFile, *, stays: Mapping[str, str] | None = None) -> None:
+        """Serve what a file and the registry say.
+
+        Args:
+            loaded: the file.
+            stays: `NAME/VERSION` for references that the registry does not know any more.
+        """
+        models = resolve_models(loaded.endpoint, base_dir=loaded.base_dir, settings=self._settings, resolved=stays)
         config = self._config(loaded, models)
         if not self._cluster.prepare(config):
             is_computed_alike = _computing(loaded) == _computing(self._loaded)
@@ -188,11 +212,27 @@ class Follower:
         )
 
 
-def moved_aliases(models: Sequence[ModelConfig], look_up: Callable[[str], str]) -> dict[str, str]:
-    """The references among some models that now stand for another version, with that version."""
+def moved_aliases(
+    models: Sequence[ModelConfig], look_up: Callable[[str], str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The references among some models that now stand for another version, with that version; and those gone.
+
+    Args:
+        models: what is served.
+        look_up: gives the version behind a reference.
+
+    Returns:
+        `NAME/VERSION` by reference where it moved, and what the registry says by reference where there is none.
+    """
     followed = {model.reference: model.source for model in models if model.alias is not None}
-    now = {reference: look_up(reference) for reference in followed}
-    return {reference: source for reference, source in now.items() if source != followed[reference]}
+    now: dict[str, str] = {}
+    gone: dict[str, str] = {}
+    for reference in followed:
+        try:
+            now[reference] = look_up(reference)
+        except SpecError as error:  # any other error is the registry's, and says nothing about the alias
+            gone[reference] = str(error)
+    return {reference: source for reference, source in now.items() if source != followed[reference]}, gone
 
 
 def standing(models: Sequence[ModelConfig], records: Sequence[GivenUp]) -> list[GivenUp]:

@@ -33,10 +33,14 @@ _FRONTEND = "".join(
         f"acl is_timed req.hdr({_TIME_HEADER}) -m found",
         f"http-request set-header x-request-timeout %[req.hdr({_TIME_HEADER})] if is_timed",
         *(f"http-request del-header {name}" for name in (_TIME_HEADER, *_RAYS_HEADERS)),
+        # Ray names the request once more behind the endpoint's own name for it; many clients read the two as one.
+        "http-response set-header x-request-id %[res.fhdr(x-request-id,1)] if { res.fhdr_cnt(x-request-id) gt 1 }",
     )
 )
 # HAProxy says 400 and 408 of headers in its own words, whatever is configured.
 _UNAVAILABLE = 503
+# Where requests go that come before HAProxy has heard of the endpoint, as when it was started anew. Ray says 404 there.
+_NOT_YET = f"    http-request return status {_UNAVAILABLE} default-errorfiles if {{ path_beg / }}\n"
 _ERRORS = {
     502: ("Bad Gateway", "The replica that had this request was lost. Send it again."),
     _UNAVAILABLE: ("Service Unavailable", "No replica takes requests now. Try again after the time in Retry-After."),
@@ -65,6 +69,8 @@ def mended(text: str, folder: Path) -> str:
                 kept += [f"    errorfile {status} {_error_file(folder, status)}\n" for status in _ERRORS]
             case "frontend http_frontend":
                 kept.append(_FRONTEND)
+            case "backend default_backend":
+                kept.append(_NOT_YET)
     return "".join(kept)
 
 

@@ -90,13 +90,18 @@ class Rollouts:
         behind = [takeover.old.arm.model for takeover in self._takeovers.values()]
         return [*(arm.model for arm in self.arms), *behind]
 
-    def plan(self, wanted: Sequence[ModelConfig], told: Mapping[str, GivenUp]) -> list[ModelConfig]:
+    def plan(
+        self, wanted: Sequence[ModelConfig], told: Mapping[str, GivenUp], bounds: RollbackConfig | None
+    ) -> list[ModelConfig]:
         """What to load for a configuration: what it names, but the version before for one that was given up.
 
         Args:
             wanted: the arms of the configuration.
             told: what any replica of the endpoint gave up, by reference.
+            bounds: what a new version has to keep to; without them nothing was given up either.
         """
+        if bounds is None:
+            return list(wanted)
         rejected = {**told, **self.given_up}
         planned = []
         for config in wanted:
@@ -118,7 +123,7 @@ class Rollouts:
 
         Args:
             wanted: as for `plan`.
-            planned: what `plan` gave.
+            planned: what `plan` gave, wherever its bundles are now.
             arms: the loaded arms, in its order.
             told: as for `plan`.
             bounds: what a new version has to keep to; None to watch nobody.
@@ -130,7 +135,7 @@ class Rollouts:
         self.given_up = {
             _key(config): rejected[_key(config)]
             for config, instead in zip(wanted, planned, strict=True)
-            if instead is not config
+            if instead.digest != config.digest
         }
         takeovers = {
             key: takeover

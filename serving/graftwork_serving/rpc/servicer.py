@@ -19,7 +19,7 @@ from graftwork_serving.rpc import translate
 from graftwork_serving.rpc.access import PUSHBACK
 from graftwork_serving.rpc.messages import message_class, methods
 from graftwork_serving.service import OverloadedError, PredictionService
-from graftwork_serving.web import open_inference
+from graftwork_serving.web import explanations, open_inference
 from graftwork_serving.web.handlers import LARGE_BODY_BYTES, Outcome
 
 if TYPE_CHECKING:
@@ -138,7 +138,10 @@ async def _infer(service: PredictionService, request: Any, outcome: Outcome) -> 
         parsed = translate.parse_infer(request, model.reader.spec, tensors)
     else:
         parsed = await asyncio.to_thread(translate.parse_infer, request, model.reader.spec, tensors)
-    return translate.encode_infer(await outcome.predict(service, model, parsed.examples), parsed)
+    wanted = explanations.parse_wanted(service, model, parsed.explain, parsed.explain_label)
+    prediction = await outcome.predict(service, model, parsed.examples)
+    explained = await explanations.shares_of(service, prediction, parsed.examples, wanted)
+    return translate.encode_infer(prediction, parsed, explained)
 
 
 def _sticky_key(context: Any, header: str | None) -> str | None:

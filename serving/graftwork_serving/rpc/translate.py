@@ -12,7 +12,7 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork_serving.rpc.messages import message_class
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors
-from graftwork_serving.web.open_inference import InferRequest, parse_outputs, parse_tensor
+from graftwork_serving.web.open_inference import EXPLANATION_NAME, InferRequest, parse_outputs, parse_tensor
 from graftwork_serving.web.values import wrong
 
 # Which field of InferTensorContents holds the values of a datatype that models here take or give.
@@ -48,11 +48,19 @@ def parse_infer(message: Any, inputs: InputSpec, tensors: tuple[str, ...]) -> In
         id=message.id or None,
         examples=parse_tensor(tensor, inputs, _values(message)),
         outputs=dict.fromkeys(wanted, bool(message.raw_input_contents)),
+        explain=_parameter(message, "explain"),
+        explain_label=_parameter(message, "explain_label"),
     )
 
 
-def encode_infer(prediction: Prediction, request: InferRequest) -> Any:
-    """A ModelInferResponse; values are raw where the request's were."""
+def encode_infer(prediction: Prediction, request: InferRequest, shares: NDArray[np.float32] | None = None) -> Any:
+    """A ModelInferResponse; values are raw where the request's were.
+
+    Args:
+        prediction: what came out.
+        request: what was asked for.
+        shares: what each example's answer rests on, shape (examples, rows, columns), where that was asked for.
+    """
     model, rows = prediction.model, len(prediction.scores)
     tensors = model.answers.tensors()
     answer = message_class("ModelInferResponse")(
@@ -60,14 +68,29 @@ def encode_infer(prediction: Prediction, request: InferRequest) -> Any:
     )
     for name, is_raw in request.outputs.items():
         datatype, shape = tensors[name]
-        output = answer.outputs.add(name=name, datatype=datatype, shape=[rows, *shape])
-        values = model.answers.data(name, prediction.scores)
-        if is_raw:
-            answer.raw_output_contents.append(binary_tensors.encode(values, datatype))
-        else:
-            encoded = [value.encode() for value in values] if datatype == "BYTES" else values
-            getattr(output.contents, _CONTENTS[datatype]).extend(encoded)
+        _add_output(answer, name, datatype, [rows, *shape], model.answers.data(name, prediction.scores), is_raw=is_raw)
+    if shares is not None:
+        is_raw, values = any(request.outputs.values()), shares.ravel().tolist()
+        _add_output(answer, EXPLANATION_NAME, "FP32", list(shares.shape), values, is_raw=is_raw)
     return answer
+
+
+def _add_output(answer: Any, name: str, datatype: str, shape: list[int], values: list[Any], *, is_raw: bool) -> None:
+    output = answer.outputs.add(name=name, datatype=datatype, shape=shape)
+    if is_raw:
+        answer.raw_output_contents.append(binary_tensors.encode(values, datatype))
+    else:
+        encoded = [value.encode() for value in values] if datatype == "BYTES" else values
+        getattr(output.contents, _CONTENTS[datatype]).extend(encoded)
+
+
+def _parameter(message: Any, name: str) -> Any:
+    """A parameter's value, whatever its type; None where it is not given."""
+    if name not in message.parameters:
+        return None
+    given = message.parameters[name]
+    kind = given.WhichOneof("parameter_choice")
+    return "" if kind is None else getattr(given, kind)
 
 
 def _values(message: Any) -> NDArray[Any] | list[bytes]:

@@ -19,6 +19,7 @@ EXTENSION: Final = "binary_tensor_data"
 LENGTH_HEADER: Final = b"inference-header-content-length"
 CONTENT_TYPE: Final = b"application/octet-stream"
 _LENGTH = struct.Struct("<I")
+_MOST_DIGITS = 20
 _NUMPY_TYPES = {
     "BOOL": "?",
     "UINT8": "u1",
@@ -38,7 +39,8 @@ def split_body(request: HttpRequest) -> tuple[bytes, bytes]:
     declared = request.headers.get(LENGTH_HEADER)
     if declared is None:
         return request.body, b""
-    if not declared.isdigit() or int(declared) > len(request.body):
+    # Python refuses to read numbers of thousands of digits.
+    if not declared.isdigit() or len(declared) > _MOST_DIGITS or int(declared) > len(request.body):
         raise RequestError(
             400,
             f"Inference-Header-Content-Length: received {declared.decode('latin-1')[:40]!r}, expected how many of the "

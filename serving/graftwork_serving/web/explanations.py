@@ -16,7 +16,7 @@ from graftwork_serving.explain.explainer import Explainer, Explanation, NoFeatur
 from graftwork_serving.explain.heat_map import heat_map, picture_with_heat_map
 from graftwork_serving.explain.waiting import QueueFullError
 from graftwork_serving.inputs import PictureReader
-from graftwork_serving.service import OverloadedError, PredictionService
+from graftwork_serving.service import OverloadedError, Prediction, PredictionService
 from graftwork_serving.web.messages import HttpResponse
 
 if TYPE_CHECKING:
@@ -105,6 +105,21 @@ async def explain(
         ) from error
     except QueueFullError as error:
         raise OverloadedError(retry_after_s=1) from error
+
+
+async def shares_of(
+    service: PredictionService, prediction: Prediction, examples: Sequence[bytes | NDArray[Any]], wanted: Wanted | None
+) -> NDArray[np.float32] | None:
+    """What each example's answer rests on, shape (examples, rows, columns); None where nothing is wanted.
+
+    Raises:
+        RequestError: see `explain`.
+        OverloadedError: see `explain`.
+    """
+    if wanted is None:
+        return None
+    found = await explain(service, prediction.model, examples, prediction.scores, wanted)
+    return np.stack([explanation.shares for _, explanation in found])
 
 
 def _columns(model: ServedModel, scores: NDArray[np.float32]) -> list[int]:

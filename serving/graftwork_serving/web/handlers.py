@@ -7,8 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import numpy as np
-
 from graftwork.errors import RequestError
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction, PredictionService
@@ -97,10 +95,7 @@ async def answer_open_inference(service: PredictionService, route: Route, read: 
     )
     wanted = explanations.parse_wanted(service, model, parsed.explain, parsed.explain_label)
     prediction = await outcome.predict(service, model, parsed.examples)
-    explained = None
-    if wanted is not None:
-        found = await explanations.explain(service, model, parsed.examples, prediction.scores, wanted)
-        explained = np.stack([explanation.shares for _, explanation in found])
+    explained = await explanations.shares_of(service, prediction, parsed.examples, wanted)
     answer = open_inference.encode_infer(prediction, parsed, explained)
     response = json_response(answer.document)
     return response if answer.behind is None else _with_values(response, answer.behind)

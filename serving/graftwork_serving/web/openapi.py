@@ -148,19 +148,11 @@ def openapi_document(
         },
         "paths": {
             predict_path(endpoint): {"post": _predict_operation(takes_text)},
-            "/v2/models/{model}/infer": {
-                "parameters": [path_parameter("model")],
-                "post": _infer_operation(takes_text),
-            },
+            **_model_paths(takes_text),
             **tensorflow_serving_paths(),
             **(_examples_paths(endpoint) if has_examples else {}),
             **({feedback_path(endpoint): {"post": _feedback_operation()}} if takes_feedback else {}),
             "/": {"get": _root_operation()},
-            "/v2/models/{model}": {"parameters": [path_parameter("model")], "get": plain_get("Describe a model.")},
-            "/v2/models/{model}/ready": {
-                "parameters": [path_parameter("model")],
-                "get": plain_get("Whether a model is ready."),
-            },
             **_repository_paths(),
             "/v2": {"get": plain_get("Describe the server.")},
             "/v2/health/live": {"get": plain_get("Whether the server is alive.")},
@@ -311,6 +303,24 @@ def _infer_operation(takes_text: Collection[bool]) -> dict[str, Any]:
         },
         "responses": responses(answer, **{"application/octet-stream": _BINARY}),
     }
+
+
+def _model_paths(takes_text: Collection[bool]) -> dict[str, Any]:
+    """The Open Inference Protocol's routes of a model, and of one version of it."""
+    infer = _infer_operation(takes_text)
+    of_version = infer | {"operationId": "inferVersion"}
+    paths: dict[str, Any] = {}
+    for path, names, operation in (
+        ("/v2/models/{model}", ("model",), infer),
+        ("/v2/models/{model}/versions/{version}", ("model", "version"), of_version),
+    ):
+        parameters = [path_parameter(name) for name in names]
+        paths |= {
+            f"{path}/infer": {"parameters": parameters, "post": operation},
+            path: {"parameters": parameters, "get": plain_get(f"Describe a {names[-1]}.")},
+            f"{path}/ready": {"parameters": parameters, "get": plain_get(f"Whether a {names[-1]} is ready.")},
+        }
+    return paths
 
 
 def _repository_paths() -> dict[str, Any]:

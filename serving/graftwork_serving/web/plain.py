@@ -114,6 +114,11 @@ def parse_form(request: HttpRequest) -> list[UploadedFile]:
         parser.finalize()
     except FormParserError as error:
         raise RequestError(400, f"The multipart body is malformed ({error}). Send it with an HTTP client.") from error
+    if not collector.is_whole:
+        # The parser keeps silent about it, and about the part that was cut off.
+        raise RequestError(
+            400, "The multipart body ends before its last boundary: a part of it is missing. Send it whole."
+        )
     if not collector.files:
         raise RequestError(
             400, "The form holds no file. Add one or more, for example with curl -F file=@cat.jpg -F file=@dog.jpg URL."
@@ -126,6 +131,7 @@ class _FormCollector:
 
     def __init__(self, parse_options: Any) -> None:
         self.files: list[UploadedFile] = []
+        self.is_whole = False
         self._parse_options = parse_options
         self._headers: dict[bytes, bytes] = {}
         self._name = b""
@@ -140,6 +146,7 @@ class _FormCollector:
             "on_header_end": self._header_end,
             "on_part_data": self._part_data,
             "on_part_end": self._end,
+            "on_end": self._close,
         }
 
     def _begin(self) -> None:
@@ -164,3 +171,6 @@ class _FormCollector:
         if b"filename" in options or is_picture:
             name = options.get(b"filename", b"").decode("utf-8", errors="replace")
             self.files.append(UploadedFile(name=name, data=bytes(self._data)))
+
+    def _close(self) -> None:
+        self.is_whole = True

@@ -12,9 +12,10 @@ from graftwork.progress import SilentReporter
 from graftwork.registry import Registry
 from graftwork.settings import Settings
 from graftwork_serving import follow
+from graftwork_serving import resolve as resolve_module
 from graftwork_serving.endpoint_config import ModelConfig, ReplicaConfig
 from graftwork_serving.follow import Follower, moved_aliases, served_names
-from graftwork_serving.resolve import resolve_models
+from graftwork_serving.resolve import resolve_models, resolve_reference
 from graftwork_serving.rollouts import GivenUp
 from graftwork_serving.spec_file import load_endpoint
 from tests.support.small_bundles import make_small_bundle
@@ -190,7 +191,48 @@ def test_only_aliases_are_looked_up() -> None:
         asked.append(reference)
         return "flowers/4"
 
-    assert moved_aliases([config(3), pinned], look_up) == {"flowers@champion": "flowers/4"}
-    assert moved_aliases([config(4), pinned], look_up) == {}
+    assert moved_aliases([config(3), pinned], look_up) == ({"flowers@champion": "flowers/4"}, {})
+    assert moved_aliases([config(4), pinned], look_up) == ({}, {})
     assert set(asked) == {"flowers@champion"}
     assert served_names([config(3), pinned]) == ["flowers 3", "flowers 2"]
+
+
+def test_an_alias_that_is_gone_does_not_hold_up_the_others(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it pointed to stays and the state says so until it is back; a move of another alias is followed."""
+    endpoint = Endpoint(tmp_path, settings, monkeypatch)
+    endpoint.registry.set_alias("flowers", "challenger", 3)
+    file = tmp_path / "endpoint.yaml"
+    content = yaml.safe_load(file.read_text())
+    shared = [{"model": "flowers@champion", "traffic": 90}, {"model": "flowers@challenger", "traffic": 10}]
+    content["spec"]["models"] = shared
+    file.write_text(yaml.safe_dump(content))
+    endpoint.follower.follow_file()
+    found = endpoint.follower._look_up
+    gone = {"flowers@challenger"}
+
+    def look_up(reference: str) -> str:
+        if reference in gone:
+            raise SpecError(Problem(where=reference, received="no such alias", expected="one", fix="Name a version."))
+        return found(reference)
+
+    def resolve(reference: str, *args: Any, **kwargs: Any) -> Any:
+        assert reference not in gone, "what is gone is not asked for"
+        return resolve_reference(reference, *args, **kwargs)
+
+    monkeypatch.setattr(resolve_module, "resolve_reference", resolve)
+    endpoint.follower._look_up = look_up
+    assert "flowers@challenger: received no such alias" in (endpoint.look_after(10).last_error or "")
+    endpoint.registry.set_alias("flowers", "champion", 2)
+    state = endpoint.look_after(10)
+    assert state.models == ["flowers 2", "flowers 3"]
+    assert "flowers@challenger" in (state.last_error or "")
+    assert [(each.alias, each.traffic) for each in endpoint.cluster.told[-1].models] == [
+        ("champion", 90),
+        ("challenger", 10),
+    ]
+    gone.clear()
+    assert endpoint.look_after(10).last_error is None
+    endpoint.registry.set_alias("flowers", "challenger", 1)
+    assert endpoint.look_after(10).models == ["flowers 2", "flowers 1"]

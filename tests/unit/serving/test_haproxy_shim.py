@@ -29,12 +29,15 @@ frontend prometheus
 frontend http_frontend
     bind 127.0.0.1:{port}
     use_backend gone if {{ path /gone }}
+    use_backend default_backend if {{ path /early }}
     default_backend echo
 backend echo
     server one 127.0.0.1:{backend}
 backend gone
     retries 0
     server two 127.0.0.1:{closed}
+backend default_backend
+    http-request return status 404 content-type text/plain string "not found"
 listen stats
   bind *:{free}
 """
@@ -53,6 +56,7 @@ def test_ports_open_to_everyone_are_taken_out_of_rays_own_template(tmp_path: Pat
     assert "stats socket" in after
     # What is put in finds its place, and Ray's own answers to errors are gone.
     assert after.count("timeout http-request 10s") == 1
+    assert after.count("http-request return status 503 default-errorfiles") == 1
     assert [line for line in after.splitlines() if "errorfile" in line and "{{" in line] == []
     assert after.count("errorfile 503") == 1
 
@@ -64,12 +68,14 @@ def test_sections_beside_an_unwanted_one_stay(tmp_path: Path) -> None:
 
 
 class _Echo(BaseHTTPRequestHandler):
-    """Answers with the headers it got."""
+    """Answers with the headers it got, and with the names for the request that one of them lists."""
 
     def do_GET(self) -> None:
         body = json.dumps({name.lower(): value for name, value in self.headers.items()}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
+        for name in self.headers.get("names", "").split():
+            self.send_header("x-request-id", name)
         self.end_headers()
         self.wfile.write(body)
 
@@ -143,8 +149,9 @@ def _raw(port: int, sent: bytes) -> bytes:
         (b"GET / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 1_000_000 + b"\r\n\r\n", 400),
         (b"\x16\x03\x01\x00\xa5\x01\x00 nonsense\r\n\r\n", 400),
         (b"GET /gone HTTP/1.1\r\nhost: a\r\n\r\n", 503),
+        (b"GET /early HTTP/1.1\r\nhost: a\r\n\r\n", 503),
     ],
-    ids=["slow headers", "headers of a megabyte", "no HTTP", "no replica"],
+    ids=["slow headers", "headers of a megabyte", "no HTTP", "no replica", "no endpoint yet"],
 )
 def test_the_proxy_answers_with_the_status_that_is_true(port: int, sent: bytes, status: int) -> None:
     """What is the client's fault is 4xx; a lost replica is 503 in the endpoint's form, with when to come back."""
@@ -167,3 +174,12 @@ def test_clients_do_not_steer_ray(port: int) -> None:
     assert ours == {"x-request-timeout": "3", "x-api-key": "k"}
     kept = _raw(port, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nx-request-id: a-1\r\n\r\n")
     assert b'"x-request-id": "a-1"' in kept
+
+
+@pytest.mark.parametrize(("names", "kept"), [("", []), ("a", ["a"]), ("a a", ["a"]), ("a,b c", ["a,b"])])
+def test_an_answer_has_one_name(port: int, names: str, kept: list[str]) -> None:
+    """The endpoint's own, which the prediction log has: clients that join headers would send a name nobody knows."""
+    answer = _raw(port, f"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\nnames: {names}\r\n\r\n".encode())
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    lines = [line.partition(": ") for line in head.splitlines()]
+    assert [value for name, _, value in lines if name.lower() == "x-request-id"] == kept

@@ -157,6 +157,7 @@ def test_files_behind_the_json_arrive_as_sent() -> None:
         (behind(bytes(8), datatype="BYTES", shape=[3]), bytes(8), None, "2 values"),
         (behind(b""), b"", 10**6, "Inference-Header-Content-Length"),
         (behind(b""), b"", "-1", "Inference-Header-Content-Length"),
+        (behind(b""), b"", "9" * 5000, "Inference-Header-Content-Length"),
         (behind(b""), b"", 5, "no JSON document"),
     ],
 )

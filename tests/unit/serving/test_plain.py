@@ -52,6 +52,15 @@ def test_bodies_without_a_picture_are_refused(body: bytes, content_type: str, st
     assert refused.value.status == status
 
 
+@pytest.mark.parametrize("cut", [1, 3, 5, 10, 25, 100])
+def test_a_form_that_was_cut_off_is_refused(cut: int) -> None:
+    """Not answered for the files that came whole: the others would be lost without a word."""
+    whole = FORM.removesuffix(b"\r\n")
+    assert len(parse_files(request(whole, "multipart/form-data; boundary=b"))) == 2
+    with pytest.raises(RequestError, match=r"ends before its last boundary.*Send it whole"):
+        parse_files(request(whole[:-cut], "multipart/form-data; boundary=b"))
+
+
 @pytest.mark.parametrize(("text", "expected"), [("1", 1), ("3", 3), ("99", 10), ("9" * 5000, 10)])
 def test_top_is_bounded_by_the_labels(text: str, expected: int) -> None:
     """More labels than there are means all."""

@@ -30,9 +30,13 @@ class Replica:
         self.now_s = 0.0
         self.told: dict[str, GivenUp] = {}
         self.loaded: list[str] = []
+        self.fetches = False
 
     def follow(self, *wanted: ModelConfig, bounds: RollbackConfig | None = BOUNDS) -> None:
-        planned = self.rollouts.plan(wanted, self.told)
+        planned = [
+            each.model_copy(update={"path": f"/fetched/{each.version}"}) if self.fetches else each
+            for each in self.rollouts.plan(wanted, self.told, bounds)
+        ]
         self.loaded = [each.version for each in planned]
         arms = [
             Arm(reference=each.reference, model=version(each.version, name=each.name), traffic=each.traffic)
@@ -91,6 +95,19 @@ def test_a_failing_version_is_given_up_for_the_old_one() -> None:
     assert "flowers@champion: version 4 was given up for version 3: 20.0% of 10 requests" in record.sentence
     assert (record.told.given_up, record.told.serving) == (record.bad.source, record.good.source)
     assert (replica.judge(), replica.kept) == ([], {"3", "1"})
+
+
+def test_bundles_that_had_to_be_fetched_are_what_was_planned() -> None:
+    """Where they are says nothing about what was given up."""
+    replica = Replica()
+    replica.fetches = True
+    replica.follow(config(3))
+    replica.follow(config(4))
+    assert (replica.serving, replica.rollouts.given_up) == (["4"], {})
+    replica.serve(10, failures=10)
+    replica.judge()
+    replica.follow(config(4))
+    assert (replica.serving, [*replica.rollouts.given_up]) == (["3"], ["flowers flowers@champion"])
 
 
 def test_a_version_given_up_is_not_tried_again_until_the_alias_moves() -> None:
@@ -173,6 +190,17 @@ def test_without_bounds_nobody_is_watched() -> None:
     replica.follow(config(4), bounds=None)
     replica.serve(10, failures=10)
     assert (replica.judge(), replica.serving, replica.kept) == ([], ["4"], {"4"})
+
+
+def test_without_bounds_what_was_given_up_is_served() -> None:
+    """Whoever takes the bounds out of the spec wants what the alias points to, whoever gave it up."""
+    replica = moved()
+    replica.serve(10, failures=10)
+    (record,) = replica.judge()
+    assert replica.serving == ["3"]
+    replica.told = by_reference([record])
+    replica.follow(config(4), bounds=None)
+    assert (replica.serving, replica.kept, replica.rollouts.given_up) == (["4"], {"4"}, {})
 
 
 def test_a_changed_pin_is_the_users_own_decision() -> None:

@@ -49,3 +49,17 @@ def test_the_openapi_document_describes_only_routes_that_exist() -> None:
         assert route is not None, path
         methods = {key.upper() for key in item if key != "parameters"}
         assert methods <= set(allowed_methods(route.kind))
+
+
+def test_the_openapi_document_describes_the_routes_of_a_version() -> None:
+    """Each route of the protocol that a model has, one version of it has too; operations keep names of their own."""
+    paths = openapi_document("e", 1000)["paths"]
+    for end in ("", "/ready", "/infer"):
+        of_model, of_version = (
+            paths[f"/v2/models/{{model}}{end}"],
+            paths[f"/v2/models/{{model}}/versions/{{version}}{end}"],
+        )
+        assert of_model.keys() == of_version.keys()
+        assert [each["name"] for each in of_version["parameters"]] == ["model", "version"]
+    named = [each["operationId"] for item in paths.values() for each in item.values() if "operationId" in each]
+    assert len(named) == len(set(named))

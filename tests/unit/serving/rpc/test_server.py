@@ -91,6 +91,12 @@ def test_refusals_have_codes_and_sentences(metrics: ServingMetrics, tmp_path: Pa
     async def use(address: str, call: Call) -> None:
         wrong = await refused(call("ModelInfer", model_name="m", inputs=[TENSOR], raw_input_contents=[b"x"]))
         assert (wrong.code(), "expected 48" in str(wrong.details())) == (grpc.StatusCode.INVALID_ARGUMENT, True)
+        explain = {"explain": {"string_param": "cam"}}
+        unexplained = await refused(
+            call("ModelInfer", model_name="m", inputs=[TENSOR], raw_input_contents=[bytes(48)], parameters=explain)
+        )
+        assert unexplained.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "no heat maps" in str(unexplained.details())
         for method, field in (("ModelInfer", "model_name"), ("ModelReady", "name"), ("ModelMetadata", "name")):
             unknown = await refused(call(method, **{field: "n"}))
             assert (unknown.code(), "'n'" in str(unknown.details())) == (grpc.StatusCode.NOT_FOUND, True)

@@ -101,6 +101,34 @@ def test_texts_must_be_texts(data: bytes, part: str) -> None:
 
 
 @pytest.mark.parametrize("is_raw", [False, True])
+def test_an_explanation_is_asked_for_and_given_as_in_json(is_raw: bool) -> None:
+    """Its parameters arrive whatever their type, and its tensor stands behind the model's own in the answer's form."""
+    parameters = {"explain": {"string_param": "cam"}, "explain_label": {"int64_param": 7}}
+    parsed = parse_infer(
+        request(tensor(), raw_input_contents=[PIXELS.tobytes()], parameters=parameters), IMAGE, TENSORS
+    )
+    assert (parsed.explain, parsed.explain_label) == ("cam", 7)
+    empty = request(tensor(), raw_input_contents=[PIXELS.tobytes()], parameters={"explain": {}})
+    assert (parse_infer(empty, IMAGE, TENSORS).explain, parse_infer(empty, IMAGE, TENSORS).explain_label) == ("", None)
+    shares = np.arange(12, dtype=np.float32).reshape(2, 2, 3)
+    model = ServedModel(
+        name="m",
+        version="3",
+        digest="0",
+        answers=ScoreAnswers(("no", "ja")),
+        reader=PictureReader(spec=IMAGE, max_pixels=9),
+        engine=NoEngine(),
+        golden_difference=0.0,
+    )
+    asked = InferRequest(id=None, examples=[], outputs={"scores": is_raw})
+    prediction = Prediction(model=model, scores=np.zeros((2, 2), np.float32), seconds=0.0)
+    output = (answer := encode_infer(prediction, asked, shares)).outputs[1]
+    assert (output.name, output.datatype, list(output.shape)) == ("explanation", "FP32", [2, 2, 3])
+    values = np.frombuffer(answer.raw_output_contents[1], "<f4") if is_raw else output.contents.fp32_contents
+    assert list(values) == list(range(12))
+
+
+@pytest.mark.parametrize("is_raw", [False, True])
 def test_answers_carry_every_datatype(is_raw: bool) -> None:
     """Numbers, strings and booleans, typed or raw."""
     values = np.asarray([[0.25, 0.75], [0.5, 0.5]], np.float32)
