@@ -15,6 +15,8 @@ SERVE_ENVIRONMENT: Final = {
     "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
     # Ten times a second otherwise, on the event loop that answers requests.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+    # A proxy that died is missed at the third look: half a minute of refused connections otherwise.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
     # Or Serve takes what replicas print for its own, and drops what is below its level.
     "RAY_SERVE_LOG_TO_STDERR": "1",
 }

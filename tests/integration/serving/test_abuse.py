@@ -264,6 +264,28 @@ def test_a_killed_replica_takes_its_own_requests_only(small_bundle: Bundle, tmp_
     assert len(asked.seen) > 100
 
 
+@pytest.mark.slow
+def test_a_killed_proxy_is_replaced(small_bundle: Bundle, tmp_path: Path) -> None:
+    """Kill -9 of HAProxy: nobody listens until another one does, a few seconds later, and every answer is true."""
+    file = write_endpoint(tmp_path / "endpoint.yaml", small_bundle.path, port=free_port())
+    with serving(file) as state, httpx.Client(base_url=state.url, timeout=30, trust_env=False) as client:
+        family = psutil.Process(state.pid).children(recursive=True)
+        (proxy,) = [process for process in family if process.name() == "haproxy"]
+        proxy.kill()
+        killed_at, seen = time.monotonic(), Counter[int]()
+        while not seen[200]:
+            assert time.monotonic() - killed_at < 60, "no proxy in its place"
+            try:
+                seen[client.get("/v2/health/ready").status_code] += 1
+            except httpx.TransportError:
+                seen[LOST] += 1
+            time.sleep(0.05)
+        took_s = time.monotonic() - killed_at
+        _LOGGER.info("answered again after %.1f s; %s", took_s, dict(seen))
+    assert set(seen) <= {200, 503, LOST}
+    assert took_s < 15
+
+
 class Asked:
     """Clients that ask one request after the other, each on connections of its own, while a block runs."""
 
