@@ -54,7 +54,7 @@ class Watched:
         found = {}
         for process in self._root.children(recursive=True):
             with suppress(psutil.NoSuchProcess):  # it may end meanwhile
-                if "ServeReplica" in process.cmdline()[0]:
+                if any("ServeReplica" in word for word in process.cmdline()):  # one that ended has no words
                     found[process.pid] = process.memory_info().rss
         return found
 
