@@ -78,7 +78,8 @@ class Autoscaling(SpecModel):
     """How many replicas answer."""
 
     min_replicas: Annotated[int, Field(ge=0)] = 1
-    """Replicas kept while idle. With 0 the first request after a quiet time waits until a replica has started."""
+    """Replicas kept while idle. With 0 the first request after a quiet time, be it for `/readyz` or `/metrics`, waits
+    until a replica has started, and counts as one that somebody needs answered."""
     max_replicas: Annotated[int, Field(ge=1)] = 1
     """Most replicas under load."""
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 8
