@@ -15,7 +15,7 @@ _SHOWN = 20
 
 
 def weight_problems(where: str, column: str | None, examples: Sequence[Example]) -> list[Problem]:
-    """Cells that are no numbers above 0.
+    """Cells that are no numbers above 0: the first ones each, then how many more.
 
     Args:
         where: YAML path of the training source.
@@ -23,16 +23,26 @@ def weight_problems(where: str, column: str | None, examples: Sequence[Example])
         examples: of the training source.
     """
     wrong = [each for each in examples if each.weight is not None and not (number(each.weight) or 0.0) > 0.0]
-    return [
+    problems = [
         Problem(
             where=f"{where}.uri",
-            received=f"`{each.weight}` in column {column} of {each.place}"
-            + (f", {len(wrong)} such cells" if wrong[1:] else ""),
-            expected="a number above 0",
+            received=f"`{each.weight}` in column {column} of {each.place}",
+            expected="a number above 0, with a point and without separators",
             fix="Correct the cell; delete the row if it is not to count.",
         )
         for each in wrong[:_SHOWN]
     ]
+    if len(wrong) > _SHOWN:
+        problems.append(
+            Problem(
+                where=f"{where}.uri",
+                received=f"{len(wrong) - _SHOWN} more cells of column {column} that are no such numbers "
+                f"({len(wrong)} in all)",
+                expected="numbers above 0",
+                fix="Correct the cells, or delete the rows.",
+            )
+        )
+    return problems
 
 
 def weights_of(examples: Sequence[Example]) -> NDArray[np.float32] | None:

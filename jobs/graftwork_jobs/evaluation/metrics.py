@@ -90,7 +90,8 @@ def classification_metrics(
 
     Macro averages go over the classes that have examples in the test set. `top5_accuracy` is given only with more than
     five classes: with fewer, the true class is among the best five whatever the model says. `loss` is the mean natural
-    logarithm of the true class's score, negated. `ece` is the expected calibration error in 15 bins.
+    logarithm of the true class's score, negated. `ece` is the expected calibration error in 15
+    bins of the answered class's score, which under a cut need not be the highest.
 
     Args:
         scores: probabilities, shape (examples, classes), float32; each row sums to 1.
@@ -107,7 +108,7 @@ def classification_metrics(
     predicted = answered(probabilities, cut)
     confusion = _confusion(labels, predicted, len(names))
     per_class, absent = _per_class(probabilities, labels, predicted, names, confusion)
-    confidence = probabilities.max(axis=1)
+    confidence = probabilities[np.arange(len(labels)), predicted]
     bins = calibration_bins(confidence, predicted == labels)
     summary, notes = _summary(probabilities, labels, predicted, per_class)
     summary["ece"] = expected_calibration_error(bins)

@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from graftwork.errors import PermanentError
+from graftwork_jobs.evaluation.decisions import Cut
 from graftwork_jobs.evaluation.metrics import classification_metrics
 from tests.unit.jobs.evaluation.builders import draw_scores
 
@@ -41,6 +42,19 @@ def test_loss_is_the_mean_negative_log_score(drawn: Drawn) -> None:
     scores, labels = drawn
     expected = -np.mean(np.log(scores[np.arange(len(labels)), labels].astype(np.float64)))
     assert classification_metrics(scores, labels, _NAMES).summary["loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_confidence_under_a_cut_is_the_score_of_what_is_answered() -> None:
+    """Calibration compares the answered class's score with how often it is right, even where the other's is higher."""
+    positive = np.array([0.6, 0.6, 0.6, 0.6, 0.9, 0.1])
+    scores, labels = (
+        np.stack([1 - positive, positive], axis=1).astype(np.float32),
+        np.array([0, 0, 1, 1, 1, 0], np.int32),
+    )
+    metrics = classification_metrics(scores, labels, ("no", "yes"), Cut(positive=1, at=0.7, negative=0))
+    # Four examples are answered "no" at a score of 0.4, two of them rightly; two are right at 0.9.
+    assert metrics.confidence == pytest.approx((4 * 0.4 + 2 * 0.9) / 6, abs=1e-6)
+    assert metrics.summary["ece"] == pytest.approx((4 * abs(0.4 - 0.5) + 2 * abs(0.9 - 1.0)) / 6, abs=1e-6)
 
 
 def test_per_class_figures_equal_counting(drawn: Drawn) -> None:
