@@ -17,6 +17,7 @@ from graftwork.errors import PermanentError
 from graftwork.spec.fine_tune_job import FineTuneJob
 from graftwork_jobs import run_paths
 from graftwork_jobs.assessment import library_versions
+from graftwork_jobs.evaluation.report import REPORT_FILE
 from graftwork_jobs.run_paths import RunPaths, RunState
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ class EarlierRun:
     def is_finished(self) -> bool:
         """Whether it came to its end, so that its result stands for another run's."""
         return self.state.status == "succeeded"
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it was tested and reported, so that at most gates, bundle and registration are left."""
+        return self.is_finished or (self.paths.report_dir / REPORT_FILE).is_file()
 
 
 def was_judged_alike(job: FineTuneJob, paths: RunPaths) -> bool:
@@ -133,6 +139,11 @@ def opening(paths: RunPaths, earlier: EarlierRun | None) -> str:
         return (
             f"run {paths.run_id} had the same spec, data, backbone and libraries: nothing is trained "
             "(--force trains again)"
+        )
+    if earlier.is_trained:
+        return (
+            f"run {paths.run_id} had the same spec, data, backbone and libraries and is trained: "
+            "what follows is done again (--force trains again)"
         )
     return f"continuing the unfinished run {paths.run_id} (--restart starts over)"
 

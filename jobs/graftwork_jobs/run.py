@@ -121,7 +121,7 @@ def run_job(
         settings: where runs, caches and the registry are.
         reporter: told how far the work is.
         restart: start afresh, whatever earlier runs there are.
-        force: train again although a finished run had the same inputs; an unfinished one is continued.
+        force: train again although a run with the same inputs was trained to its end; an unfinished one is continued.
         written: the file the job came from, kept with the run for `graft suggest`.
 
     Raises:

@@ -51,7 +51,7 @@ def claimed_run(
         job: its name.
         fingerprint: of what decides the weights.
         restart: take a fresh run in any case.
-        force: take a fresh run in place of a finished one.
+        force: take a fresh run in place of one that was trained to its end.
 
     Raises:
         JobBusyError: another process works on the run.
@@ -59,7 +59,7 @@ def claimed_run(
     # Looking for a run and making one is one step: a second process finds what the first has made.
     with _locked(run_paths.job_dir(settings, job) / ".lock"):
         earlier = None if restart else find_earlier_run(settings, job, fingerprint)
-        if earlier is not None and earlier.is_finished and force:
+        if earlier is not None and earlier.is_trained and force:
             earlier = None
         paths = run_paths.new_run(settings, job) if earlier is None else earlier.paths
         stream = _open(paths.lock_file) if earlier is not None else _open_and_lock(paths.lock_file)

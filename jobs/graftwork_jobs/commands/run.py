@@ -16,7 +16,7 @@ from graftwork.spec.load import STDIN, load_only, problems_placed
 @click.command("run")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--restart", is_flag=True, help="Start over, whatever earlier runs there are.")
-@click.option("--force", is_flag=True, help="Train again although a finished run had the same inputs.")
+@click.option("--force", is_flag=True, help="Train again although a run with the same inputs was trained to its end.")
 @output_option
 def command(file: Path, restart: bool, force: bool, output: Output) -> None:  # noqa: FBT001 (click passes flags by name)
     """Run the job in FILE, go on with its unfinished run, or answer from an earlier one.

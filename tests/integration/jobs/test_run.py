@@ -264,7 +264,7 @@ def test_a_full_disk_is_named_and_registers_nothing(story: GatedStory) -> None:
 def test_a_relaxed_gate_lets_the_trained_model_through(story: GatedStory) -> None:
     """The same run goes on without training again, and becomes version 2 under the alias."""
     assert story.passed.code == 0, story.passed.err
-    assert "continuing the unfinished run" in story.passed.out
+    assert "and is trained: what follows is done again (--force trains again)" in story.passed.out
     assert "registered tiny version 2, alias champion" in story.passed.out
     assert "phase tune" not in story.passed.out
     assert story.runs_at_the_end == 2

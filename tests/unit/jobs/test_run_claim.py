@@ -9,7 +9,8 @@ import pytest
 
 from graftwork.settings import Settings, child_environment
 from graftwork_jobs import run_paths
-from graftwork_jobs.earlier_runs import JobBusyError
+from graftwork_jobs.earlier_runs import JobBusyError, opening
+from graftwork_jobs.evaluation.report import REPORT_FILE
 from graftwork_jobs.run_claim import claimed_run, remove_run
 from graftwork_jobs.run_paths import RunPaths, RunState
 
@@ -117,6 +118,20 @@ def test_a_finished_run_answers_unless_forced(force: bool, fresh: bool, settings
     with claimed_run(settings, "flowers", "f", force=force) as claimed:
         assert (claimed.paths != finished) == fresh
         assert (claimed.earlier is None) == fresh
+
+
+@pytest.mark.parametrize(("force", "fresh"), [(False, False), (True, True)])
+def test_a_run_that_missed_its_gates_is_judged_again_unless_forced(
+    force: bool, fresh: bool, settings: Settings
+) -> None:
+    """It is trained: --force means to train again, and what it begins with says what is done."""
+    missed = RunPaths(root=run_paths.job_dir(settings, "flowers") / "r1")
+    missed.report_dir.mkdir(parents=True)
+    (missed.report_dir / REPORT_FILE).touch()
+    run_paths.write_state(missed, RunState(status="failed", fingerprint="f", pid=1))
+    with claimed_run(settings, "flowers", "f", force=force) as claimed:
+        assert (claimed.earlier is None) == fresh
+        assert ("is trained: what follows is done again" in opening(claimed.paths, claimed.earlier)) != fresh
 
 
 def test_a_removed_run_is_gone_and_the_others_stay(settings: Settings) -> None:
