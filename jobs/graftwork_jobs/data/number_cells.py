@@ -99,21 +99,37 @@ def number_problems(where: str, columns: Sequence[str], rows: Sequence[tuple[str
         for column, cell in zip(columns, cells, strict=True)
         if number(cell) is None
     ]
+    return cell_problems(
+        where,
+        [f"`{cell}` in column {column} of {place}" for place, column, cell in wrong],
+        one="a finite number",
+        several="finite numbers",
+        kind="cells that are no numbers",
+        fix="Correct the cell, or delete the row.",
+    )
+
+
+def cell_problems(where: str, received: Sequence[str], *, one: str, several: str, kind: str, fix: str) -> list[Problem]:
+    """Cells that are not the numbers they should be: the first ones each, then how many more.
+
+    Args:
+        where: YAML path of the source.
+        received: each cell and its place.
+        one: what a cell should be.
+        several: the same of many cells.
+        kind: what they are called together.
+        fix: of one of them.
+    """
     problems = [
-        Problem(
-            where=f"{where}.uri",
-            received=f"`{cell}` in column {column} of {place}",
-            expected="a finite number, with a point and without separators",
-            fix="Correct the cell, or delete the row.",
-        )
-        for place, column, cell in wrong[:_SHOWN]
+        Problem(where=f"{where}.uri", received=each, expected=f"{one}, with a point and without separators", fix=fix)
+        for each in received[:_SHOWN]
     ]
-    if len(wrong) > _SHOWN:
+    if len(received) > _SHOWN:
         problems.append(
             Problem(
                 where=f"{where}.uri",
-                received=f"{len(wrong) - _SHOWN} more cells that are no numbers ({len(wrong)} in all)",
-                expected="finite numbers",
+                received=f"{len(received) - _SHOWN} more {kind} ({len(received)} in all)",
+                expected=several,
                 fix="Correct the cells, or delete the rows.",
             )
         )

@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from graftwork.errors import Problem
-from graftwork_jobs.data.number_cells import number
+from graftwork_jobs.data.number_cells import cell_problems, number
 from graftwork_jobs.data.sources import Example
-
-_SHOWN = 20
 
 
 def weight_problems(where: str, column: str | None, examples: Sequence[Example]) -> list[Problem]:
@@ -23,26 +21,14 @@ def weight_problems(where: str, column: str | None, examples: Sequence[Example])
         examples: of the training source.
     """
     wrong = [each for each in examples if each.weight is not None and not (number(each.weight) or 0.0) > 0.0]
-    problems = [
-        Problem(
-            where=f"{where}.uri",
-            received=f"`{each.weight}` in column {column} of {each.place}",
-            expected="a number above 0, with a point and without separators",
-            fix="Correct the cell; delete the row if it is not to count.",
-        )
-        for each in wrong[:_SHOWN]
-    ]
-    if len(wrong) > _SHOWN:
-        problems.append(
-            Problem(
-                where=f"{where}.uri",
-                received=f"{len(wrong) - _SHOWN} more cells of column {column} that are no such numbers "
-                f"({len(wrong)} in all)",
-                expected="numbers above 0",
-                fix="Correct the cells, or delete the rows.",
-            )
-        )
-    return problems
+    return cell_problems(
+        where,
+        [f"`{each.weight}` in column {column} of {each.place}" for each in wrong],
+        one="a number above 0",
+        several="numbers above 0",
+        kind=f"cells of column {column} that are no such numbers",
+        fix="Correct the cell; delete the row if it is not to count.",
+    )
 
 
 def weights_of(examples: Sequence[Example]) -> NDArray[np.float32] | None:

@@ -1,3 +1,5 @@
+"""Weights of examples, from a column of a table."""
+
 from __future__ import annotations
 
 from graftwork_jobs.data.sources import Example
