@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_health.v1 import health
 
-from graftwork_serving.access.callers import Caller, RefusedError
+from graftwork_serving.access.callers import ANYONE, Caller, RefusedError
 from graftwork_serving.rpc.messages import SERVICE
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ _CODES: Final = {
 # After how long gRPC clients with a retry policy come back. Source: gRPC proposal A6, server pushback.
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 
+CALLER: Final = ContextVar("CALLER", default=ANYONE)
+"""Who makes the call that is being answered."""
 # Where a message names its model, if it does.
 _MODEL_FIELDS: Final = ("model_name", "name")
 
@@ -72,6 +75,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                     caller.check_model(getattr(request, field) or self._app.service.model().name)
             except RefusedError as error:
                 return await self._refuse(context, error)
+            CALLER.set(caller)
             return await call(request, context)
 
         return checked

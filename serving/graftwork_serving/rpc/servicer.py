@@ -16,11 +16,12 @@ from graftwork_serving.deadlines import CLIENT_GONE, too_late
 from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
 from graftwork_serving.prediction_log.ids import request_id
 from graftwork_serving.rpc import translate
-from graftwork_serving.rpc.access import PUSHBACK
+from graftwork_serving.rpc.access import CALLER, PUSHBACK
 from graftwork_serving.rpc.messages import message_class, methods
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.web import explanations, open_inference
 from graftwork_serving.web.handlers import LARGE_BODY_BYTES, Outcome
+from graftwork_serving.web.repository_calls import EXTENSION
 
 if TYPE_CHECKING:
     from graftwork_serving.web.app import EndpointApp
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _CODES: Final = {
     HTTPStatus.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    HTTPStatus.CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     HTTPStatus.SERVICE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     HTTPStatus.GATEWAY_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.INTERNAL_SERVER_ERROR: grpc.StatusCode.INTERNAL,
@@ -53,6 +55,9 @@ class InferenceServicer:
             "ServerMetadata": self._server_metadata,
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._model_infer,
+            "RepositoryIndex": self._repository_index,
+            "RepositoryModelLoad": self._repository_model_load,
+            "RepositoryModelUnload": self._repository_model_unload,
         }
         return {
             name: grpc.unary_unary_rpc_method_handler(
@@ -79,7 +84,10 @@ class InferenceServicer:
 
     async def _server_metadata(self, request: Any, context: Any) -> Any:
         about = open_inference.server_metadata()
-        return message_class("ServerMetadataResponse")(name=about["name"], version=about["version"])
+        # Binary tensors are HTTP's; here all may come as bytes.
+        return message_class("ServerMetadataResponse")(
+            name=about["name"], version=about["version"], extensions=[EXTENSION]
+        )
 
     async def _model_metadata(self, request: Any, context: Any) -> Any:
         try:
@@ -91,6 +99,30 @@ class InferenceServicer:
         about = open_inference.model_metadata(model, routed.versions)
         del about["parameters"]  # has no place in the message
         return message_class("ModelMetadataResponse")(**about)
+
+    async def _repository_index(self, request: Any, context: Any) -> Any:
+        try:
+            calls = self._app.repository_calls(self._app.service)
+        except RequestError as error:
+            return await _refuse(context, error.status, error.message)
+        rows = calls.index(ready_only=request.ready, sees=CALLER.get().sees)
+        return message_class("RepositoryIndexResponse")(models=rows)
+
+    async def _repository_model_load(self, request: Any, context: Any) -> Any:
+        try:
+            calls = self._app.repository_calls(self._app.service)
+            await calls.load(request.model_name, request.parameters)
+        except RequestError as error:
+            return await _refuse(context, error.status, error.message)
+        return message_class("RepositoryModelLoadResponse")()
+
+    async def _repository_model_unload(self, request: Any, context: Any) -> Any:
+        try:
+            calls = self._app.repository_calls(self._app.service)
+            await calls.unload(request.model_name, request.parameters)
+        except RequestError as error:
+            return await _refuse(context, error.status, error.message)
+        return message_class("RepositoryModelUnloadResponse")()
 
     async def _model_infer(self, request: Any, context: Any) -> Any:
         started, service = time.perf_counter(), self._app.service

@@ -40,7 +40,7 @@ from graftwork_serving.web.messages import (
 )
 from graftwork_serving.web.openapi import openapi_document
 from graftwork_serving.web.playground.page import playground_page, wants_page
-from graftwork_serving.web.repository_calls import answer_repository_call
+from graftwork_serving.web.repository_calls import RepositoryCalls, answer_repository_call
 from graftwork_serving.web.rest_of_body import WatchedBody
 from graftwork_serving.web.routes import (
     REPOSITORY_CALLS,
@@ -179,14 +179,22 @@ class EndpointApp:
     async def _manage(
         self, service: PredictionService, route: Route, scope: Scope, receive: Receive, caller: Caller
     ) -> HttpResponse:
-        repository = self.repository
-        if repository is None:
-            return error_response(404, "This replica loads no models.", headers=_CLOSE)
         try:
+            calls = self.repository_calls(service)
             request = await self._read_in_time(scope, receive)
-            return await answer_repository_call(repository, service, route, request, caller.sees)
+            return await answer_repository_call(calls, route, request, caller.sees)
         except _REFUSALS as error:
             return _refusal(error, seconds=self.timeout_s, was_read=False)
+
+    def repository_calls(self, service: PredictionService) -> RepositoryCalls:
+        """What lists, loads and unloads models.
+
+        Raises:
+            RequestError: there is nothing to load from (404).
+        """
+        if self.repository is None:
+            raise RequestError(404, "This replica loads no models.")
+        return RepositoryCalls(repository=self.repository, service=service)
 
     async def with_model(self, service: PredictionService, name: str | None) -> PredictionService:
         """What answers requests for a model, which is loaded first if it may be and is not yet.

@@ -23,7 +23,7 @@ from graftwork.preprocess.inputs import InputSpec
 from graftwork.preprocess.text import TextSpec
 from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
-from graftwork_serving.web import binary_tensors
+from graftwork_serving.web import binary_tensors, repository_calls
 from graftwork_serving.web.messages import HttpRequest
 from graftwork_serving.web.values import kind_of, numbers, parse_object, pixels, short, text_bytes, text_of, wrong
 
@@ -69,7 +69,7 @@ class InferAnswer:
 
 def server_metadata() -> dict[str, Any]:
     """Answer of `GET /v2`."""
-    return {"name": "graftwork", "version": __version__, "extensions": [binary_tensors.EXTENSION]}
+    return {"name": "graftwork", "version": __version__, "extensions": [binary_tensors.EXTENSION, repository_calls.EXTENSION]}
 
 
 def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""The Open Inference Protocol's model repository calls: list, load, unload.
+"""The Open Inference Protocol's model repository calls: list, load, unload. Over HTTP here; gRPC asks the same of them.
 
 Source: https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
 
 from graftwork.errors import RequestError
 from graftwork_serving.repository import ModelRepository
@@ -15,50 +16,103 @@ from graftwork_serving.web.messages import HttpRequest, HttpResponse, json_respo
 from graftwork_serving.web.routes import Route, RouteKind
 from graftwork_serving.web.values import kind_of, parse_object, wrong
 
+EXTENSION: Final = "model_repository"
+"""What the protocol's server metadata calls them."""
+# What clients send along that changes nothing: no model here depends on another.
+_HARMLESS: Final = frozenset({"unload_dependents"})
 
-async def answer_repository_call(
-    repository: ModelRepository,
-    service: PredictionService,
-    route: Route,
-    request: HttpRequest,
-    sees: Callable[[str], bool],
-) -> HttpResponse:
-    """Answer a call.
+
+@dataclass(frozen=True, kw_only=True)
+class RepositoryCalls:
+    """The calls, whatever the protocol.
 
     Args:
         repository: models that may be loaded.
         service: models that are served.
+    """
+
+    repository: ModelRepository
+    service: PredictionService
+
+    def index(self, *, ready_only: bool, sees: Callable[[str], bool]) -> list[dict[str, Any]]:
+        """One row a model: name, version, state and reason.
+
+        Args:
+            ready_only: only those that are loaded.
+            sees: whether a model is the caller's to ask.
+        """
+        fixed = [
+            {"name": name, "version": version, "state": "READY", "reason": ""}
+            for name, model in self.service.models.items()
+            if name not in self.repository.names
+            for version in model.versions
+        ]
+        return [row for row in (*fixed, *self.repository.index(ready_only=ready_only)) if sees(row["name"])]
+
+    async def load(self, name: str, parameters: Iterable[str] = ()) -> None:
+        """Make sure that a model is loaded.
+
+        Raises:
+            RequestError: there is no such model (404), it cannot be loaded (409), or a parameter would change it (400).
+        """
+        _refuse_parameters(parameters)
+        if not self._is_fixed(name):
+            await self.repository.ensure(name)
+
+    async def unload(self, name: str, parameters: Iterable[str] = ()) -> None:
+        """Let a model go.
+
+        Raises:
+            RequestError: there is no such model (404), or the spec keeps it loaded (400).
+        """
+        _refuse_parameters(parameters)
+        if self._is_fixed(name):
+            raise RequestError(400, f"Model {name!r} is named in spec.models and stays. Remove it there.")
+        await self.repository.unload(name)
+
+    def _is_fixed(self, name: str) -> bool:
+        """Whether the spec keeps it loaded."""
+        return name in self.service.models and name not in self.repository.names
+
+
+async def answer_repository_call(
+    calls: RepositoryCalls, route: Route, request: HttpRequest, sees: Callable[[str], bool]
+) -> HttpResponse:
+    """Answer a call over HTTP.
+
+    Args:
+        calls: what is asked.
         route: which call.
         request: its body.
         sees: whether a model is the caller's to ask.
 
     Raises:
-        RequestError: there is no such model, it cannot be loaded, or the spec keeps it loaded.
+        RequestError: see the calls; or the body is not what they take (400).
     """
     document = parse_object(request.body, "{}") if request.body.strip() else {}
     if route.kind is RouteKind.REPOSITORY_INDEX:
         ready_only = document.get("ready", False)
         if not isinstance(ready_only, bool):
             raise wrong("ready", kind_of(ready_only), "true or false", "Leave it out to list all models.")
-        rows = [*_fixed(repository, service), *repository.index(ready_only=ready_only)]
-        return json_response([row for row in rows if sees(row["name"])])
+        return json_response(calls.index(ready_only=ready_only, sees=sees))
+    parameters = document.get("parameters", {})
+    if not isinstance(parameters, dict):
+        raise wrong("parameters", kind_of(parameters), "an object", "Leave it out.")
     name = str(route.name)
-    is_fixed = name in service.models and name not in repository.names
     if route.kind is RouteKind.MODEL_LOAD:
-        if not is_fixed:
-            await repository.ensure(name)
+        await calls.load(name, parameters)
         return json_response({"name": name, "load": True})
-    if is_fixed:
-        raise RequestError(400, f"Model {name!r} is named in spec.models and stays. Remove it there.")
-    await repository.unload(name)
+    await calls.unload(name, parameters)
     return json_response({"name": name, "unload": True})
 
 
-def _fixed(repository: ModelRepository, service: PredictionService) -> list[dict[str, Any]]:
-    """The versions that the spec keeps loaded."""
-    return [
-        {"name": name, "version": version, "state": "READY", "reason": ""}
-        for name, model in service.models.items()
-        if name not in repository.names
-        for version in model.versions
-    ]
+def _refuse_parameters(parameters: Iterable[str]) -> None:
+    """Refuse what a client takes for done: other weights or another configuration."""
+    for name in parameters:
+        if name not in _HARMLESS:
+            raise wrong(
+                f"parameters.{name[:60]}",
+                "a value",
+                "no parameters",
+                "Leave it out: a model is served as it was registered.",
+            )

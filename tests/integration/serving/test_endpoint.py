@@ -264,7 +264,7 @@ def test_metadata_describes_what_works(client: httpx.Client, small_bundle: Bundl
     assert client.get("/v2").json() == {
         "name": "graftwork",
         "version": __version__,
-        "extensions": ["binary_tensor_data"],
+        "extensions": ["binary_tensor_data", "model_repository"],
     }
     model = client.get("/v2/models/small").json()
     version = small_bundle.digest[:12]

@@ -173,15 +173,19 @@ def test_a_trunk_that_several_share_counts_once() -> None:
 def app(metrics: ServingMetrics, tmp_path: Path) -> Iterator[EndpointApp]:
     """An application with the model `m`, and `a` and `b` to be loaded."""
     pool = WorkPool(threads=1)
-    app = EndpointApp(pool, metrics=metrics, metrics_dir=tmp_path)
+    yield app_with_repository(pool, metrics, tmp_path)
+    pool.close()
+
+
+def app_with_repository(pool: WorkPool, metrics: ServingMetrics, folder: Path) -> EndpointApp:
+    app = EndpointApp(pool, metrics=metrics, metrics_dir=folder)
     fixed = Arm(reference="m@champion", model=version("1"))
     repository = ModelRepository(Loader(), lambda: app.configure(CONFIG, [fixed, *repository.arms]))
     config = RepositoryConfig(models=offered("a", "b"), memory_bytes=100 * MEGABYTE)
     asyncio.run(repository.follow(config, taken=["m"]))
     app.repository = repository
     app.configure(CONFIG, [fixed])
-    yield app
-    pool.close()
+    return app
 
 
 def call(
@@ -212,7 +216,8 @@ def test_models_are_listed_loaded_and_unloaded(app: EndpointApp) -> None:
     assert call(app, "/v2/repository/models/a/load")[0] == 200
     assert states()["a"] == "READY"
     assert [row["name"] for row in call(app, "/v2/repository/index", b'{"ready": true}')[1]] == ["m", "a"]
-    assert call(app, "/v2/repository/models/a/unload")[0] == 200
+    unload_as_triton_does = b'{"parameters": {"unload_dependents": false}}'
+    assert call(app, "/v2/repository/models/a/unload", unload_as_triton_does)[0] == 200
     assert states()["a"] == "UNAVAILABLE"
     assert call(app, "/v2/repository/models/m/load")[0] == 200
     for path, body, status in (
@@ -221,6 +226,8 @@ def test_models_are_listed_loaded_and_unloaded(app: EndpointApp) -> None:
         ("/v2/repository/models/x/unload", b"", 404),
         ("/v2/repository/index", b'{"ready": 1}', 400),
         ("/v2/repository/index", b"{", 400),
+        ("/v2/repository/models/a/load", b'{"parameters": {"config": "{}"}}', 400),
+        ("/v2/repository/models/a/load", b'{"parameters": []}', 400),
     ):
         refused, answer = call(app, path, body)
         assert (refused, "error" in answer) == (status, True), path

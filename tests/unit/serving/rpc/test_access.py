@@ -18,6 +18,7 @@ from graftwork_serving.work_pool import WorkPool
 from tests.unit.serving.access.test_guard import guard_of
 from tests.unit.serving.rpc.test_server import TENSOR, free_port
 from tests.unit.serving.test_app import make_app
+from tests.unit.serving.test_repository import app_with_repository
 
 INFER = {"model_name": "m", "inputs": [TENSOR], "raw_input_contents": [bytes(48)]}
 
@@ -26,10 +27,18 @@ def codes(
     entries: list[ApiKey], metrics: ServingMetrics, folder: Path, asked: list[tuple[str, dict[str, Any], str]]
 ) -> list[grpc.StatusCode]:
     """Statuses of calls: method, fields, key."""
+    return [code for code, _ in answers(entries, metrics, folder, asked)]
 
-    async def run() -> list[grpc.StatusCode]:
-        pool = WorkPool(threads=1)
-        app = make_app(pool, metrics, folder)
+
+def answers(
+    entries: list[ApiKey], metrics: ServingMetrics, folder: Path, asked: list[tuple[str, dict[str, Any], str]]
+) -> list[tuple[grpc.StatusCode, bytes]]:
+    """Statuses and messages of calls: method, fields, key."""
+
+    pool = WorkPool(threads=1)
+    app = app_with_repository(pool, metrics, folder)
+
+    async def run() -> list[tuple[grpc.StatusCode, bytes]]:
         app.guard = guard_of(folder, *entries)
         config = GrpcConfig(host="127.0.0.1", port=free_port())
         server = await start_server(app, config, max_request_bytes=10_000)
@@ -45,7 +54,8 @@ def codes(
                         f"/{SERVICE}/{method}", request_serializer=type(request).SerializeToString
                     )
                 started = call(request, timeout=10, metadata=(("authorization", f"Bearer {key}"),) if key else ())
-                found.append(await started.code())
+                code = await started.code()
+                found.append((code, await started if code is grpc.StatusCode.OK else b""))
         await server.stop(0)
         pool.close()
         return found
@@ -108,3 +118,20 @@ def test_a_refused_message_is_not_waited_for(metrics: ServingMetrics, tmp_path: 
             pool.close()
 
     assert asyncio.run(run()) is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_callers_see_and_load_their_models_only(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """In the repository's calls as everywhere."""
+    key, entry = new_key("ann", models=["a"])
+    asked: list[tuple[str, dict[str, Any], str]] = [
+        ("RepositoryIndex", {}, key),
+        ("RepositoryModelLoad", {"model_name": "a"}, key),
+        ("RepositoryModelLoad", {"model_name": "b"}, key),
+        ("RepositoryModelUnload", {"model_name": "m"}, key),
+        ("RepositoryIndex", {}, ""),
+    ]
+    found = answers([entry], metrics, tmp_path, asked)
+    never = grpc.StatusCode.PERMISSION_DENIED
+    assert [code for code, _ in found] == [grpc.StatusCode.OK] * 2 + [never] * 2 + [grpc.StatusCode.UNAUTHENTICATED]
+    rows = methods()["RepositoryIndex"][1].FromString(found[0][1]).models
+    assert [row.name for row in rows] == ["a"]

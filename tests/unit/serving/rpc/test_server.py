@@ -17,9 +17,11 @@ from graftwork.metrics import ServingMetrics
 from graftwork_serving.endpoint_config import GrpcConfig
 from graftwork_serving.rpc.messages import SERVICE, methods
 from graftwork_serving.rpc.server import start_server
+from graftwork_serving.web.app import EndpointApp
 from graftwork_serving.work_pool import PoolFullError, WorkPool
 from tests.support.grpc_clients import ReflectedClient
 from tests.unit.serving.test_app import FailingPool, make_app
+from tests.unit.serving.test_repository import app_with_repository
 
 TENSOR = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3]}
 Call = Callable[..., Awaitable[Any]]
@@ -31,12 +33,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(pool: WorkPool, metrics: ServingMetrics, folder: Path, use: Callable[[str, Call], Awaitable[None]]) -> None:
+def serve(
+    pool: WorkPool,
+    metrics: ServingMetrics,
+    folder: Path,
+    use: Callable[[str, Call], Awaitable[None]],
+    *,
+    app: EndpointApp | None = None,
+) -> None:
     """Run a server, and `use` with its address and a way to call methods."""
 
     async def run() -> None:
         config = GrpcConfig(host="127.0.0.1", port=free_port())
-        server = await start_server(make_app(pool, metrics, folder), config, max_request_bytes=10_000)
+        server = await start_server(app or make_app(pool, metrics, folder), config, max_request_bytes=10_000)
         address = f"{config.host}:{config.port}"
         try:
             async with grpc.aio.insecure_channel(address) as channel:
@@ -130,6 +139,47 @@ def test_a_bug_tells_nothing_of_the_inside(metrics: ServingMetrics, tmp_path: Pa
         assert "secret" not in str(error.details())
 
     serve(FailingPool(ZeroDivisionError("secret")), metrics, tmp_path, use)
+
+
+def test_models_are_listed_loaded_and_unloaded(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """The protocol's repository calls, as over HTTP."""
+    pool = WorkPool(threads=1)
+
+    async def use(address: str, call: Call) -> None:
+        async def states(**fields: Any) -> dict[str, str]:
+            return {row.name: row.state for row in (await call("RepositoryIndex", **fields)).models}
+
+        assert "model_repository" in (await call("ServerMetadata")).extensions
+        assert await states() == {"m": "READY", "a": "UNAVAILABLE", "b": "UNAVAILABLE"}
+        await call("RepositoryModelLoad", model_name="a")
+        assert await states(ready=True) == {"m": "READY", "a": "READY"}
+        await call("RepositoryModelUnload", model_name="a", parameters={"unload_dependents": {"bool_param": True}})
+        assert await states(ready=True) == {"m": "READY"}
+        for method, fields, code in (
+            ("RepositoryModelUnload", {"model_name": "m"}, grpc.StatusCode.INVALID_ARGUMENT),
+            ("RepositoryModelLoad", {"model_name": "x"}, grpc.StatusCode.NOT_FOUND),
+            (
+                "RepositoryModelLoad",
+                {"model_name": "a", "parameters": {"config": {"string_param": "{}"}}},
+                grpc.StatusCode.INVALID_ARGUMENT,
+            ),
+        ):
+            error = await refused(call(method, **fields))
+            assert error.code() is code, error.details()
+        assert await states(ready=True) == {"m": "READY"}
+
+    serve(pool, metrics, tmp_path, use, app=app_with_repository(pool, metrics, tmp_path))
+
+
+def test_an_endpoint_without_a_repository_says_so(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """Not a method that is not implemented."""
+
+    async def use(address: str, call: Call) -> None:
+        for method in ("RepositoryIndex", "RepositoryModelLoad", "RepositoryModelUnload"):
+            error = await refused(call(method))
+            assert (error.code(), "loads no models" in str(error.details())) == (grpc.StatusCode.NOT_FOUND, True)
+
+    serve(WorkPool(threads=1), metrics, tmp_path, use)
 
 
 def test_health_and_reflection_are_the_standard_ones(metrics: ServingMetrics, tmp_path: Path) -> None:
