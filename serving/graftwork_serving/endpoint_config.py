@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from graftwork.spec.engine import EngineName
 from graftwork.spec.precision import Precision
@@ -176,6 +176,8 @@ class ReplicaConfig(BaseModel):
     """Header by whose value clients keep to one version, in lower case."""
     page: PageConfig = PageConfig()
     """The page at the endpoint's root."""
+    allowed_origins: list[str] = Field(default_factory=list)
+    """Origins whose pages may ask from a browser; `*` for all."""
     prediction_log: PredictionLogConfig | None = None
     """Where predictions are kept; None nowhere."""
     drift: DriftConfig | None = None

@@ -124,6 +124,7 @@ def replica_config(
         max_queued_requests=spec.limits.max_queued_requests,
         sticky_header=None if spec.routing.sticky_header is None else spec.routing.sticky_header.lower(),
         page=PageConfig(enabled=spec.playground.enabled, examples=spec.playground.examples),
+        allowed_origins=spec.cors.origins,
         timeout_s=spec.limits.timeout_seconds,
         prediction_log=None if spec.prediction_log is None else _log_config(spec.prediction_log, base_dir),
         drift=None if spec.drift is None else DriftConfig(sample=spec.drift.sample, window=spec.drift.window),

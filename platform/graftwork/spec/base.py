@@ -24,6 +24,7 @@ MODEL_PATTERN = r"^[a-z0-9*][-a-z0-9*]*$"
 CRON_PATTERN = r"^[0-9A-Za-z*,/#-]+( [0-9A-Za-z*,/#-]+){4}$"
 TIME_ZONE_PATTERN = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"
 HEADER_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_.]*$"
+ORIGIN_PATTERN = r"^(\*|https?://([-a-z0-9.]+|\[[0-9a-f:.]+\])(:[0-9]+)?)$"
 
 # What a pattern asks for, in words; error messages use these.
 PATTERN_WORDS: dict[str, str] = {
@@ -32,6 +33,8 @@ PATTERN_WORDS: dict[str, str] = {
     "hyphen",
     MODEL_PATTERN: "a model's name of lower-case letters, digits and hyphens, with `*` for any characters",
     HEADER_PATTERN: "a header's name of letters, digits, hyphens, underscores and dots",
+    ORIGIN_PATTERN: "an origin as browsers send it (scheme, host and port, in lower case and without a path), such as "
+    "`https://app.example.com`, or `*`",
     CRON_PATTERN: "five fields with a space between them: minute, hour, day of the month, month, day of the week",
     TIME_ZONE_PATTERN: "a time zone such as `Europe/Berlin` or `UTC`",
     DURATION_PATTERN: "a time such as `90s`, `30m` or `2h`",

@@ -8,10 +8,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
-from graftwork.spec.base import DURATION_PATTERN, LABEL_VALUE_PATTERN, NAME_PATTERN, Inconsistency, InconsistentError
+from graftwork.spec.base import (
+    DURATION_PATTERN,
+    LABEL_VALUE_PATTERN,
+    NAME_PATTERN,
+    ORIGIN_PATTERN,
+    Inconsistency,
+    InconsistentError,
+)
 from graftwork.spec.schema_words import Schema, SchemaGuide
 from graftwork.spec.words_elsewhere import meant_by
 from graftwork.spec.yaml_text import Document, ValuePath, path_text, shorten
@@ -259,6 +267,8 @@ def _name_fix(value: str, schema: Schema) -> str:
         return "Write some text." if not value else f"Shorten it to {longest} characters."
     if pattern == DURATION_PATTERN:
         return "Write a whole number with s, m or h, such as `30m`."
+    if pattern == ORIGIN_PATTERN:
+        return _origin_fix(value)
     if pattern == LABEL_VALUE_PATTERN:
         proposal = re.sub(r"[^A-Za-z0-9_.]+", "-", value)[:longest].strip("-_.")
     else:
@@ -266,6 +276,18 @@ def _name_fix(value: str, schema: Schema) -> str:
     if pattern != NAME_PATTERN:
         proposal = proposal.lstrip("0123456789-") if pattern != LABEL_VALUE_PATTERN else proposal
     return f"Use `{proposal}`." if proposal else "Use a word such as `flowers`."
+
+
+def _origin_fix(value: str) -> str:
+    """The origin of what may be a page's address."""
+    parts = urlsplit(value if "//" in value else f"https://{value}")
+    proposal = f"{parts.scheme}://{parts.netloc}".lower()
+    is_address = "." in proposal or ":" in parts.netloc or "//" in value
+    return (
+        f"Use `{proposal}`."
+        if is_address and re.match(ORIGIN_PATTERN, proposal)
+        else "Write scheme and host of the page."
+    )
 
 
 def _bound_fix(value: float, schema: Schema) -> str:

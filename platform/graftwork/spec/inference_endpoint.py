@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from graftwork.spec.base import HEADER_PATTERN, Inconsistency, Name, SpecModel, SpecObject, Text, Uri, refuse_if_any
+from graftwork.spec.cors import Cors
 from graftwork.spec.endpoint_access import Auth, open_listener
 from graftwork.spec.endpoint_observation import Drift, PredictionLog
 from graftwork.spec.engine import EngineName
@@ -208,6 +209,8 @@ class InferenceEndpointSpec(SpecModel):
     """Watches whether what comes is still like what the models were tested on. Default: nothing is watched."""
     playground: Playground = Playground()
     """The page at the endpoint's root to try the models on."""
+    cors: Cors = Cors()
+    """Which other web pages may ask from a browser."""
     auth: Auth | None = None
     """Who may ask; `none` lets everyone. Default: everyone on a loopback address of this machine. Wherever other
     machines reach the endpoint, and on Kubernetes, this has to be said."""

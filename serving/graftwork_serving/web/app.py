@@ -39,6 +39,7 @@ from graftwork_serving.web.messages import (
     read_request,
 )
 from graftwork_serving.web.openapi import openapi_document
+from graftwork_serving.web.other_origins import for_pages_of
 from graftwork_serving.web.playground.page import playground_page, wants_page
 from graftwork_serving.web.repository_calls import RepositoryCalls, answer_repository_call
 from graftwork_serving.web.rest_of_body import WatchedBody
@@ -52,6 +53,8 @@ from graftwork_serving.web.routes import (
 )
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from graftwork.metrics import ServingMetrics
     from graftwork_serving.access.callers import Caller
     from graftwork_serving.access.guard import Guard
@@ -96,6 +99,7 @@ class EndpointApp:
         self._service: PredictionService | None = None
         self._max_request_bytes = 0
         self._page = PageConfig()
+        self._outermost: ASGIApp = self._answer
         self._metrics = metrics
         self._metrics_dir = metrics_dir
         self._bodies = BodyBudget()
@@ -107,6 +111,7 @@ class EndpointApp:
 
     def configure(self, config: ReplicaConfig, arms: Sequence[Arm]) -> None:
         """Answer the requests that come from now on with these versions of models and these limits."""
+        self._outermost = for_pages_of(config.allowed_origins, self._answer)
         self._pool.max_waiting = config.max_queued_requests
         self._max_request_bytes = config.max_request_bytes
         self._page = config.page
@@ -137,14 +142,17 @@ class EndpointApp:
         """ASGI entry."""
         match scope["type"]:
             case "http":
-                body = WatchedBody(scope, receive)
-                response = await self._respond(scope, body.receive)
-                await body.discard_rest()
-                await response.send(send)
+                await self._outermost(scope, receive, send)
             case "lifespan":
                 await _live(receive, send)
             case _:
                 await send({"type": "websocket.close", "code": 1003})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = WatchedBody(scope, receive)
+        response = await self._respond(scope, body.receive)
+        await body.discard_rest()
+        await response.send(send)
 
     async def _respond(self, scope: Scope, receive: Receive) -> HttpResponse:
         method, path, service = scope["method"], scope["path"], self._service

@@ -10,6 +10,7 @@ from urllib.parse import parse_qs
 
 from graftwork.errors import RequestError
 from graftwork_serving.web.body_budget import BodyShare
+from graftwork_serving.web.compressed_body import IDENTITY, check_encoding, unpack
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -26,7 +27,7 @@ class HttpRequest:
     Attributes:
         query: parameters after `?`.
         headers: by lower-case name.
-        body: all of it.
+        body: all of it, uncompressed.
     """
 
     query: dict[str, list[str]]
@@ -94,7 +95,8 @@ async def read_request(scope: Scope, receive: Receive, *, max_bytes: int, share:
         share: its part of what the replica may hold.
 
     Raises:
-        RequestError: the body is too large (413), compressed (415), or the client went away (400).
+        RequestError: the body is too large (413), compressed in a way that is not taken (415), damaged, or the client
+            went away (400).
         OverloadedError: the replica holds too many bodies.
     """
     headers: dict[bytes, bytes] = dict(scope["headers"])
@@ -102,12 +104,11 @@ async def read_request(scope: Scope, receive: Receive, *, max_bytes: int, share:
     if declared.isdigit() and int(declared) > max_bytes:
         raise _too_large(int(declared), max_bytes)
     share.grow_to(int(declared) if declared.isdigit() else 0)
-    encoding = headers.get(b"content-encoding", b"identity").lower()
-    if encoding != b"identity":
-        raise RequestError(
-            415, f"Content-Encoding {encoding.decode('latin-1')!r} is not supported. Send the body uncompressed."
-        )
-    return HttpRequest(query=parse_query(scope), headers=headers, body=await _read_body(receive, max_bytes, share))
+    encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower() or IDENTITY
+    check_encoding(encoding)
+    received = await _read_body(receive, max_bytes, share)
+    body = await unpack(received, encoding, max_bytes=max_bytes, share=share)
+    return HttpRequest(query=parse_query(scope), headers=headers, body=body)
 
 
 def parse_query(scope: Scope) -> dict[str, list[str]]:

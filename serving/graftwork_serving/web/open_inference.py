@@ -69,7 +69,11 @@ class InferAnswer:
 
 def server_metadata() -> dict[str, Any]:
     """Answer of `GET /v2`."""
-    return {"name": "graftwork", "version": __version__, "extensions": [binary_tensors.EXTENSION, repository_calls.EXTENSION]}
+    return {
+        "name": "graftwork",
+        "version": __version__,
+        "extensions": [binary_tensors.EXTENSION, repository_calls.EXTENSION],
+    }
 
 
 def model_metadata(model: ServedModel, versions: Sequence[str]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 
 GRAFT = (sys.executable, "-c", "from graftwork.cli.main import main; main()")
 START_TIMEOUT_S = 180
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser without a window. The module's own: while it runs, this thread has an event loop."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="run with: pip install playwright")
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if program is None:
+        pytest.skip(f"no browser is installed; run with one of {', '.join(BROWSERS)}")
+    with playwright.sync_playwright() as started:
+        # Chromium's own sandbox does not start for root, as in containers.
+        yield started.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="session")

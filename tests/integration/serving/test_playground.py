@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,19 +24,6 @@ PREFIX = "/team/flowers"
 PICTURE = picture_bytes(seed=1)
 # A label is the user's; it may hold anything.
 EVIL = "<img src=x onerror=alert(1)>"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """A browser without a window. The module's own: while it runs, this thread has an event loop."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="run with: pip install playwright")
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip(f"no browser is installed; run with one of {', '.join(BROWSERS)}")
-    with playwright.sync_playwright() as started:
-        # Chromium's own sandbox does not start for root, as in containers.
-        yield started.chromium.launch(executable_path=program, args=["--no-sandbox"])
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
+import tracemalloc
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +211,95 @@ def test_a_client_that_hangs_up_is_no_failure(metrics: ServingMetrics, tmp_path:
     scope = {"type": "http", "method": "POST", "path": PREDICT, "headers": [], "query_string": b""}
     asyncio.run(app(scope, receive, send))
     assert sent[0]["status"] == 400
+
+
+def test_pages_of_allowed_origins_are_told_so(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """Before they ask, without a key, and with the answer; others and the rest of the world get nothing of it."""
+    pool = WorkPool(threads=1)
+    app = make_app(pool, metrics, tmp_path)
+    page, other = "https://app.example.com", "https://evil.example.com"
+    model = app.service.models["m"].main
+    app.configure(CONFIG.model_copy(update={"allowed_origins": [page]}), [Arm(reference="m@a", model=model)])
+
+    def preflight(origin: str) -> tuple[int, dict[bytes, bytes]]:
+        asked = {
+            "origin": origin,
+            "access-control-request-method": "POST",
+            "access-control-request-headers": "authorization,content-type",
+        }
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        raw = [(name.encode(), value.encode()) for name, value in asked.items()]
+        scope = {"type": "http", "method": "OPTIONS", "path": PREDICT, "headers": raw, "query_string": b""}
+        asyncio.run(app(scope, receive, send))
+        return sent[0]["status"], dict(sent[0]["headers"])
+
+    status, headers = preflight(page)
+    assert (status, headers[b"access-control-allow-origin"]) == (200, page.encode())
+    assert headers[b"access-control-allow-headers"] == b"authorization,content-type"
+    status, headers = preflight(other)
+    assert (status, b"access-control-allow-origin" in headers) == (400, False)
+    for origin, allowed in ((page, page.encode()), (other, None), (None, None)):
+        sent = {} if origin is None else {"origin": origin}
+        status, headers, _ = ask(app, picture_bytes(seed=1), headers=sent)
+        assert (status, headers.get(b"access-control-allow-origin")) == (200, allowed)
+    pool.close()
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP", "identity"])
+def test_a_compressed_body_is_unpacked(metrics: ServingMetrics, tmp_path: Path, encoding: str) -> None:
+    """Whole or in parts, of every protocol."""
+    packs: dict[str, Callable[[bytes], bytes]] = {"deflate": zlib.compress, "identity": bytes}
+    pack = packs.get(encoding, gzip.compress)
+    pool = WorkPool(threads=1)
+    app = make_app(pool, metrics, tmp_path)
+    sent = {"content-encoding": encoding}
+    status, _, answer = ask(app, pack(picture_bytes(seed=1)), parts=5, headers=sent)
+    assert (status, answer["predictions"][0]["label"]) == (200, "no")
+    body = json.dumps({"instances": [[[[0, 0, 0]] * 4] * 4]}).encode()
+    status, _, answer = ask(app, pack(body), path="/v1/models/m:predict", headers=sent)
+    assert (status, answer["predictions"][0]["scores"]) == (200, [0.5, 0.5])
+    pool.close()
+
+
+def test_a_compressed_body_keeps_to_the_limit_unpacked(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """A gigabyte of zeros takes no more memory than a request may; what is held is given back."""
+    stream = zlib.compressobj()
+    zeros = bytes(1 << 20)
+    bomb = b"".join([*(stream.compress(zeros) for _ in range(64)), stream.flush()])
+    assert len(bomb) < CONFIG.max_request_bytes, "small on the wire"
+    pool = WorkPool(threads=1)
+    app = make_app(pool, metrics, tmp_path)
+    tracemalloc.start()
+    status, _, answer = ask(app, bomb, headers={"content-encoding": "deflate"})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (status, "unpacks to" in answer["error"]) == (413, True)
+    assert peak < 8 << 20
+    assert app._bodies._held_bytes == 0
+    pool.close()
+
+
+def test_a_body_that_is_not_compressed_as_it_says_is_refused(metrics: ServingMetrics, tmp_path: Path) -> None:
+    """Not compressed at all, in another format, cut off, followed by something, in a way that is not known."""
+    pool = WorkPool(threads=1)
+    app = make_app(pool, metrics, tmp_path)
+    packed = gzip.compress(picture_bytes(seed=1))
+    for body, encoding, status, part in (
+        (picture_bytes(seed=1), "gzip", 400, "no whole gzip data"),
+        (packed, "deflate", 400, "no whole deflate data"),
+        (packed[:-9], "gzip", 400, "its end is missing"),
+        (b"", "gzip", 400, "its end is missing"),
+        (packed * 2, "gzip", 400, "behind its end"),
+        (packed, "br", 415, "expected gzip or deflate"),
+        (packed, "gzip, gzip", 415, "expected gzip or deflate"),
+    ):
+        refused, _, answer = ask(app, body, headers={"content-encoding": encoding})
+        assert (refused, part in answer["error"]) == (status, True), answer
+    pool.close()

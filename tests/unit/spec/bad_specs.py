@@ -124,6 +124,8 @@ BAD_SPECS: dict[str, BadSpec] = {
     "fewer replicas than the least": _endpoint("maxReplicas", ("autoscaling",), {"minReplicas": 3, "maxReplicas": 2}),
     "gRPC while all sleep": _endpoint("minReplicas", ("autoscaling", "minReplicas"), 0),
     "two models of one name": _endpoint("name", ("models",), [{"model": "a@b"}, {"model": "a@b"}]),
+    "an origin with a path": _endpoint("https://a.example", ("cors",), {"allowedOrigins": ["https://A.example/x"]}),
+    "all origins below a domain": _endpoint("origin", ("cors",), {"allowedOrigins": ["https://*.example.com"]}),
     "traffic of a shadow": _endpoint("traffic", ("models", 1), {"model": "a@b", "traffic": 1, "shadow": 0.5}),
     "a repository of nothing": _endpoint("models", ("repository",), {"models": []}),
     "a repository by path": _endpoint("repository.models", ("repository",), {"models": ["../flowers"]}),

@@ -72,6 +72,7 @@ ENDPOINT: dict[str, Any] = {
         "limits": {"maxRequestBytes": 1048576},
         "http": {"host": "127.0.0.1", "port": 8001},
         "grpc": {"host": "127.0.0.1", "port": 8002},
+        "cors": {"allowedOrigins": ["https://app.example.com", "http://localhost:3000"]},
         "auth": {
             "apiKeys": {"file": "keys.yaml", "secretName": "flowers-keys"},
             "jwt": {"issuer": "https://login.example.com", "audience": "flowers", "modelsClaim": "models"},

@@ -34,7 +34,6 @@ def answers(
     entries: list[ApiKey], metrics: ServingMetrics, folder: Path, asked: list[tuple[str, dict[str, Any], str]]
 ) -> list[tuple[grpc.StatusCode, bytes]]:
     """Statuses and messages of calls: method, fields, key."""
-
     pool = WorkPool(threads=1)
     app = app_with_repository(pool, metrics, folder)
 

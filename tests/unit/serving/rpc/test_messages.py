@@ -32,7 +32,9 @@ def test_fields_have_the_protocols_numbers() -> None:
     assert list(request.raw_input_contents) == [b"\x01\x02"]
     answer = message_class("ModelInferResponse")(model_name="m", raw_output_contents=[b"\x05"])
     assert answer.SerializeToString() == b"\x0a\x01m\x32\x01\x05"
-    index = message_class("RepositoryIndexResponse")(models=[{"name": "m", "version": "1", "state": "S", "reason": "r"}])
+    index = message_class("RepositoryIndexResponse")(
+        models=[{"name": "m", "version": "1", "state": "S", "reason": "r"}]
+    )
     assert index.SerializeToString() == b"\x0a\x0c\x0a\x01m\x12\x011\x1a\x01S\x22\x01r"
     load = message_class("RepositoryModelLoadRequest").FromString(b"\x12\x01m\x1a\x05\x0a\x01c\x12\x00")
     assert (load.model_name, list(load.parameters)) == ("m", ["c"])
