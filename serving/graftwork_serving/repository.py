@@ -150,7 +150,7 @@ class ModelRepository:
             del self._loaded[name]
 
     def _unknown(self, name: str) -> RequestError:
-        hint = did_you_mean(name, self._offered) or "POST /v2/repository/index lists those it may load."
+        hint = did_you_mean(name, self._offered) or "The repository's index (POST /v2/repository/index) lists those."
         return RequestError(404, f"There is no model {name[:80]!r} that this endpoint may load. {hint}")
 
 
