@@ -74,6 +74,17 @@ def alike_warnings(listings: Iterable[Listing]) -> list[str]:
     ]
 
 
+def parts_warnings(listings: Iterable[Listing]) -> list[str]:
+    """Tables that say which part of a data set a row belongs to, where the job takes all rows."""
+    return [
+        f"{listing.where}: the column {column!r} of the table says which part of the data a row belongs to "
+        f"({shorten(values)}), and all rows are taken. Where that is not meant, choose: "
+        f"`rows: {{column: {column}, values: [{values[0]}]}}`."
+        for listing in listings
+        for column, values in listing.parts
+    ]
+
+
 def unreadable_problems(where: str, unreadable: Sequence[tuple[str, str]], what: InputKind) -> list[Problem]:
     """Examples that cannot be read: the first ones each, then how many more."""
     noun = NOUNS[what]

@@ -218,6 +218,7 @@ def _assemble(
     warnings = [
         *_ignored_warnings(listings),
         *audit.alike_warnings(listings.values()),
+        *audit.parts_warnings(listings.values()),
         *audit.left_out_warnings(len(unreadable), what),
         *audit.incomplete_warnings(len(incomplete)),
         *audit.leak_warnings(leaks, what),

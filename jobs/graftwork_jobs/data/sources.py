@@ -19,12 +19,9 @@ from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean, near_names
 from graftwork.spec.fine_tune_job import DataSource, SplitSource
 from graftwork.spec.tasks import InputKind
+from graftwork_jobs.data.row_choice import PART_WORDS, choose_rows, parts_named
 
 _SHOWN = 20
-# What folders are called that hold parts of a data set; a class is hardly called so, and all of them never are.
-_SPLIT_WORDS = frozenset(
-    ["train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "holdout"]
-)
 
 NOUNS: dict[InputKind, str] = {"image": "picture", "text": "text"}
 """What an example is called in messages."""
@@ -101,6 +98,8 @@ class Listing:
         alike: sub-folders that each of the class folders has, if all pictures are in these: they may be the classes.
         ignored: files that were left out because they are no pictures or lie outside the class folders.
         incomplete: rows that were left out, each with what it lacks.
+        parts: columns that seem to say which part of the data set a row belongs to, and that nobody asked for, each
+            with its values.
         problems: what keeps the source from being used.
     """
 
@@ -110,6 +109,7 @@ class Listing:
     alike: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     incomplete: tuple[tuple[str, str], ...] = ()
+    parts: tuple[tuple[str, tuple[str, ...]], ...] = ()
     problems: tuple[Problem, ...] = ()
 
 
@@ -141,6 +141,9 @@ def list_source(
         match _format(source):
             case "image-folder" if what == "text":
                 return Listing(where=where, problems=(_no_table(source.uri, where),))
+            case "image-folder" if source.rows is not None:
+                named = (*columns.names, source.rows.column)
+                return Listing(where=where, problems=(_no_columns(source.uri, where, named),))
             case "image-folder" if columns.only_in_tables:
                 return Listing(where=where, problems=(_no_columns(source.uri, where, columns.names),))
             case "image-folder":
@@ -178,7 +181,7 @@ def _list_folder(uri: str, given: str, where: str) -> Listing:
     problems = []
     if not kept:
         problems.append(_no_class_folders(given, where, len(loose)))
-    elif len(kept) > 1 and _SPLIT_WORDS.issuperset(folder.lower() for folder in kept):
+    elif len(kept) > 1 and PART_WORDS.issuperset(folder.lower() for folder in kept):
         problems.append(_splits_for_classes(given, where, sorted(kept)))
     elif not any(kept.values()):
         problems.append(
@@ -253,21 +256,24 @@ def _list_table(
         raise IsADirectoryError(f"{uri} is a folder, not a {kind} file")
     key, column = ("textColumn", source.text_column) if what == "text" else ("pathColumn", source.path_column)
     wanted = (column, *columns.names)
+    choice = () if source.rows is None else ((f"{where}.rows.column", source.rows.column),)
     try:
-        table = read_table(file, kind, wanted)
+        table = read_table(file, kind, (*wanted, *(name for _, name in choice)))
+        parts = () if choice else parts_named(file, kind, table.columns)
     except TableError as error:
         return Listing(where=where, problems=(_unreadable_table(source, kind, where, error),))
     problems = [
         _unknown_column(name, table.columns, at)
-        for at, name in ((f"{where}.{key}", column), *columns.all)
+        for at, name in ((f"{where}.{key}", column), *columns.all, *choice)
         if name not in table.columns
     ]
     if problems:
         return Listing(where=where, problems=tuple(problems))
+    rows, problems = choose_rows(table.rows, source.rows, where)
     # An empty cell of a slice's column is a slice of its own.
     needed = 1 if columns.may_be_empty else len(wanted) - len(columns.slices)
-    whole = [row for row in table.rows if all(row.values[:needed])]
-    incomplete = [row for row in table.rows if not all(row.values[:needed])]
+    whole = [row for row in rows if all(row.values[:needed])]
+    incomplete = [row for row in rows if not all(row.values[:needed])]
     if incomplete and not (skip_incomplete and whole):
         problems.append(_missing_values(source, kind, wanted[:needed], where, incomplete))
     if not table.rows:
@@ -283,6 +289,7 @@ def _list_table(
         where=where,
         examples=tuple(_example(uri, kind, what, row, columns) for row in whole),
         incomplete=tuple((_place(uri, kind, row), _lacks(row, wanted[:needed])) for row in incomplete),
+        parts=parts,
         problems=tuple(problems),
     )
 

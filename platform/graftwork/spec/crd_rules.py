@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_snake
 
 from graftwork.spec import job_inputs
 from graftwork.spec.placement import TAKEN_PATHS
+from graftwork.spec.target_metrics import LOWER_IS_BETTER
 from graftwork.spec.tasks import Task, input_kind
 
 # Names of the objects made from a job end in nine characters of ours, and KubeRay allows 47.
@@ -49,6 +50,10 @@ def _one_of(*keys: str) -> Rule:
 def _split_rules() -> tuple[Rule, ...]:
     return (
         _one_of("uri", "fraction"),
+        Rule(
+            rule="!has(self.fraction) || !has(self.rows)",
+            message="`rows` beside `fraction`: the examples come from `data.train`; remove it",
+        ),
         *(
             Rule(
                 rule=f"!has(self.fraction) || !has(self.{key}) || self.{key} == '{default}'",
@@ -152,6 +157,10 @@ RULES: dict[str, tuple[Rule, ...]] = {
             message="expected at least one of `min`, `max`, `notWorseThan`; add a bound, or remove the gate",
         ),
         Rule(rule="!has(self.min) || !has(self.max) || self.min <= self.max", message="expected `max` >= `min`"),
+        Rule(
+            rule=f"!has(self.min) || has(self.max) || !(self.metric in {sorted(LOWER_IS_BETTER)})",
+            message="`min` for a metric that is the better the lower it is: use `max`",
+        ),
         Rule(
             rule="self.margin == 0.0 || has(self.notWorseThan)",
             message="expected `margin` beside `notWorseThan` only; name the alias to compare with",

@@ -30,6 +30,17 @@ Format = Literal["auto", "image-folder", "csv", "jsonl", "parquet"]
 """How labelled examples are stored."""
 
 
+class RowChoice(SpecModel):
+    """Rows of a table by what stands in one of its columns, such as the part of a data set that they belong to."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"column": "split", "values": ["train"]}]})
+
+    column: Text
+    """A column of the table."""
+    values: Annotated[list[Text], Field(min_length=1)]
+    """A row counts if its cell is one of these."""
+
+
 class DataSource(SpecModel):
     """Labelled examples: a table with a column for inputs and one for labels, or picture folders, one a class."""
 
@@ -43,6 +54,8 @@ class DataSource(SpecModel):
     """Texts: table column with the text."""
     label_column: Text = "label"
     """Table column with the class name."""
+    rows: RowChoice | None = None
+    """Takes some rows of a table only, where one table holds training, validation and test data. Default: all."""
 
 
 class SplitSource(SpecModel):
@@ -60,6 +73,8 @@ class SplitSource(SpecModel):
     """As in `data.train`."""
     label_column: Text = "label"
     """As in `data.train`."""
+    rows: RowChoice | None = None
+    """As in `data.train`."""
     fraction: Fraction | None = None
     """Share of the training data, drawn class by class with the job's seed."""
 
@@ -71,7 +86,8 @@ class SplitSource(SpecModel):
     def _useless_with_fraction(self) -> list[Inconsistency]:
         if self.uri is not None or self.fraction is None:
             return []
-        given = {
+        given: dict[str, object] = {
+            "rows": self.rows,
             "format": self.format,
             "pathColumn": self.path_column,
             "textColumn": self.text_column,
@@ -80,7 +96,7 @@ class SplitSource(SpecModel):
         return [
             Inconsistency(
                 at=(key,),
-                received=f"`{value}` beside `fraction`",
+                received=f"{f'`{value}`' if isinstance(value, str) else 'rows'} beside `fraction`",
                 expected="nothing: the examples come from `data.train`",
                 fix="Remove it, or name examples of their own with `uri`.",
                 involves=(("fraction",), ("uri",)),

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from graftwork.spec.base import Alias, Inconsistency, PositiveInt, SpecModel, Text, refuse_if_any
-from graftwork.spec.target_metrics import RANGES, Metric
+from graftwork.spec.target_metrics import LOWER_IS_BETTER, RANGES, Metric
 
 
 class GateSlice(SpecModel):
@@ -51,7 +51,12 @@ class Gate(SpecModel):
     @model_validator(mode="after")
     def _some_bound(self) -> Self:
         refuse_if_any(
-            self._no_bound(), self._crossed(), self._margin_of_nothing(), self._slices_compared(), *self._out_of_reach()
+            self._no_bound(),
+            self._crossed(),
+            self._wrong_way(),
+            self._margin_of_nothing(),
+            self._slices_compared(),
+            *self._out_of_reach(),
         )
         return self
 
@@ -74,6 +79,17 @@ class Gate(SpecModel):
             expected="`max` >= `min`",
             fix="Exchange the two, or remove one.",
             involves=(("min",),),
+        )
+
+    def _wrong_way(self) -> Inconsistency | None:
+        if self.min is None or self.max is not None or self.metric not in LOWER_IS_BETTER:
+            return None
+        return Inconsistency(
+            at=("min",),
+            received=f"{self.min:g} for {self.metric}, which is the better the lower it is",
+            expected="`max` for this metric",
+            fix=f"Write `max: {self.min:g}`.",
+            involves=(("metric",),),
         )
 
     def _margin_of_nothing(self) -> Inconsistency | None:

@@ -8,6 +8,7 @@ from typing import Final
 # By our name: theirs, in lower case and without separators.
 _OTHERS: Final[dict[str, str]] = {
     "uri": "path file files filename folder dir directory csv parquet url source dataset",
+    "rows": "where filter query subset splitcolumn splitcol",
     "fraction": "split ratio share percent percentage size",
     "validation": "val valid dev eval holdout",
     "train": "training fit",

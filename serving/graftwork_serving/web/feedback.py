@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -80,9 +81,12 @@ def _values(row: dict[str, Any], where: str) -> dict[str, float] | None:
     if not isinstance(values, dict) or not all(type(value) in {int, float} for value in values.values()):
         raise wrong(f"{where}values", short(values), "numbers by their names", 'Send {"height": 1.5}.')
     try:
-        return {_text(name, f"{where}values"): float(value) for name, value in values.items()}
+        numbers = {_text(name, f"{where}values"): float(value) for name, value in values.items()}
     except OverflowError as error:
         raise wrong(f"{where}values", "a number too large", "numbers as in JSON", "Check it.") from error
+    if not all(map(math.isfinite, numbers.values())):
+        raise wrong(f"{where}values", short(values), "ordinary numbers", "Leave out those that are not known.")
+    return numbers
 
 
 def _text(value: Any, where: str) -> str:

@@ -89,6 +89,8 @@ def test_feedback_comes_one_by_one_or_several_at_once() -> None:
         (b'{"feedback": [{"requestId": "a", "label": "x"}, 7]}', "feedback[1]: received a number"),
         (b'{"feedback": [], "label": "x"}', '"feedback" alone'),
         (b'{"requestId": "a", "values": {"h": 1' + b"0" * 400 + b"}}", "too large"),
+        (b'{"requestId": "a", "values": {"h": NaN}}', "ordinary numbers"),
+        (b'{"requestId": "a", "values": {"h": 1, "w": -Infinity}}', "ordinary numbers"),
     ],
 )
 def test_what_is_no_feedback_is_refused_in_words(body: bytes, words: str) -> None:

@@ -69,6 +69,12 @@ BAD_SPECS: dict[str, BadSpec] = {
     "two changes in one entry": _job("rotate", ("augment", 0, "rotate"), 0.1),
     "a split twice": _job("fraction", ("data", "validation", "uri"), "other"),
     "format beside fraction": _job("format", ("data", "validation", "format"), "csv"),
+    "rows beside fraction": _job(
+        "rows",
+        ("data", "validation"),
+        {"fraction": 0.2, "rows": {"column": "split", "values": ["val"]}},
+    ),
+    "rows of no value": _job("values", ("data", "test", "rows"), {"column": "split", "values": []}),
     "splits of everything": _job(
         "less than 1", ("data",), {"train": {"uri": "a"}, "validation": {"fraction": 0.5}, "test": {"fraction": 0.5}}
     ),
@@ -77,6 +83,7 @@ BAD_SPECS: dict[str, BadSpec] = {
     "views without cache": _job("cache", ("features", "cache"), "none"),
     "batch in uneven pieces": _job("gradientAccumulation", ("training", "gradientAccumulation"), 3),
     "a gate without bound": _job("notWorseThan", ("evaluation", "gates", 0), {"metric": "accuracy"}),
+    "a gate the wrong way": _job("max", ("evaluation", "gates", 0), {"metric": "ece", "min": 0.1}),
     "gate bounds crossed": _job("max", ("evaluation", "gates", 0), {"metric": "loss", "min": 0.9, "max": 0.1}),
     "calibrated and averaged": _job(
         "calibration", ("evaluation",), {"calibration": "temperature", "testTimeAugmentation": {"serve": True}}

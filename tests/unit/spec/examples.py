@@ -16,7 +16,12 @@ JOB: dict[str, Any] = {
         "data": {
             "train": {"uri": "/data/train", "format": "image-folder"},
             "validation": {"fraction": 0.2},
-            "test": {"uri": "/data/test.csv", "pathColumn": "file", "labelColumn": "class"},
+            "test": {
+                "uri": "/data/test.csv",
+                "pathColumn": "file",
+                "labelColumn": "class",
+                "rows": {"column": "split", "values": ["test"]},
+            },
             "extraTests": [{"name": "other-camera", "uri": "/data/other"}],
             "onBadImage": "skip",
         },
