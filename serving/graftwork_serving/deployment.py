@@ -72,6 +72,7 @@ class EndpointReplica:
         self._published: frozenset[tuple[str, ...]] = frozenset()
         self._grpc: GrpcServer | None = None
         self._drifts: set[tuple[str, str]] = set()
+        self._unwatched: set[tuple[str, str]] = set()
         self._rates_dir = Path(metrics_dir) / "rates"
 
     def __serve_build_asgi_app__(self) -> EndpointApp:
@@ -223,6 +224,7 @@ class EndpointReplica:
         for name, version in self._drifts - served if config.drift is not None else self._drifts:
             self._metrics.drift.labels(config.endpoint, name, version).set(0)  # it is no longer looked at
         self._drifts &= served
+        self._tell_unwatched(config)
         if before is not None and before.config == config.drift:
             before.keep(self._rollouts.models)
             return
@@ -233,6 +235,19 @@ class EndpointReplica:
             self._app.drift = DriftMonitor(config.drift, self._publish_drift)
         if before is not None:
             await asyncio.to_thread(before.close)
+
+    def _tell_unwatched(self, config: ReplicaConfig) -> None:
+        """Name models, once each, whose drift is to be watched and cannot be."""
+        lack = {(model.name, model.version) for model in self._rollouts.models if model.feature_source is None}
+        wanted = lack if config.drift is not None else set()
+        for name, version in sorted(wanted - self._unwatched):
+            _LOGGER.warning(
+                "spec.drift: model %s version %s has no summary of its test examples, so its drift is not watched. "
+                "Texts, networks without a feature map and fewer than 50 test examples have none.",
+                name,
+                version,
+            )
+        self._unwatched = wanted
 
     def _publish_drift(self, model: ServedModel, found: float) -> None:
         self._drifts.add((model.name, model.version))

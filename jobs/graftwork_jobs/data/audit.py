@@ -21,6 +21,9 @@ _EXAMPLES = 3
 _LEARNT = frozenset({"train", "validation"})
 # From here on the rarest class is learnt noticeably worse unless it is weighed up; a convention, not a law.
 IMBALANCE = 5.0
+# So many different numbers are hardly the names of classes.
+_MANY_CLASSES = 20
+_NUMBER = re.compile(r"-?[0-9]+([.,][0-9]+)?$")
 _BETWEEN_WORDS = re.compile(r"(?<=\w)[\s_-]+(?=\w)")
 
 
@@ -161,10 +164,19 @@ def class_problems(where: str, members: Mapping[str, Collection[str]], needed: i
                 where=f"{where}.uri",
                 received=f"too few different {noun}s of class {shorten([f'{k} ({n})' for k, n in few.items()])}",
                 expected=f"at least {needed} of every class, so that each split by fraction gets one",
-                fix=f"Add {noun}s, leave the classes out, or give validation and test data of their own (uri).",
+                fix=f"{_regression_hint(members, noun)}Add {noun}s, leave the classes out, or give validation and test "
+                "data of their own (uri).",
             )
         )
     return problems
+
+
+def _regression_hint(labels: Collection[str], noun: str) -> str:
+    """What to say where "classes" seem to be amounts."""
+    if len(labels) < _MANY_CLASSES or not all(map(_NUMBER.match, labels)):
+        return ""
+    task = "image" if noun == NOUNS["image"] else noun
+    return f"To predict a number, use `task: {task}-regression` and name the column in spec.data.targetColumns. "
 
 
 def unknown_label_problems(where: str, labels: Mapping[str, int], known: Collection[str], noun: str) -> list[Problem]:

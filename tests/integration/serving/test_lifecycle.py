@@ -19,8 +19,9 @@ import yaml
 
 from graftwork.bundle.directory import Bundle
 from graftwork.bundle.manifest import KERAS_MODEL_FILE
-from graftwork.endpoint_state import EndpointState
+from graftwork.endpoint_state import EndpointState, log_file
 from graftwork.openvino_core import openvino_core
+from graftwork.settings import Settings
 from tests.integration.serving.conftest import GRAFT, START_TIMEOUT_S, free_port, write_endpoint
 from tests.support.bundles import picture_bytes
 
@@ -85,6 +86,7 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
         still = json.loads(graft(home, "predict", "small", str(tmp_path / "cat.png"), "-o", "json").stdout)
         assert list(still.values()) == [new]
         assert httpx.get(f"{state['url']}/readyz", trust_env=False).status_code == 200
+        _check_drift(home, file, other_bundle.path, port)
         _check_precision(home, file, other_bundle.path, state["url"], port)
         _check_keys(home, file, other_bundle.path, state["url"], port)
     finally:
@@ -92,6 +94,13 @@ def test_an_endpoint_in_the_background_lives_from_serve_to_stop(
     assert stopped.returncode == 0, stopped.stderr
     assert not _alive(tree)
     assert graft(home, "endpoints", "list").stdout.startswith("No endpoint runs here")
+
+
+def _check_drift(home: Path, file: Path, bundle: Path, port: int) -> None:
+    """Whoever asks for drift of a model that has no summary of its test examples is told, in the endpoint's log."""
+    write_endpoint(file, bundle, port=port, drift={})
+    assert graft(home, "endpoints", "update", "small").returncode == 0
+    assert "its drift is not watched" in log_file(Settings.at(home).endpoints_dir, "small").read_text()
 
 
 def _check_precision(home: Path, file: Path, bundle: Path, url: str, port: int) -> None:

@@ -236,6 +236,18 @@ class TestRefused:
         problem = only_problem_of(tmp_path, train={"uri": "train"})
         assert "fish (2)" in problem.received
         assert "at least 3" in problem.expected
+        assert "regression" not in problem.fix
+
+    def test_numbers_for_classes(self, tmp_path: Path) -> None:
+        """Whoever names a column of amounts is told of regression; a few numbers may be classes."""
+        for first, is_told in ((0.5, True), (4.5, False)):
+            labels = [f"{max(first, number - 10 + 0.5)}" for number in range(35)]
+            rows = [
+                f"{write_picture(tmp_path / f'{number}.png', number)},{label}" for number, label in enumerate(labels)
+            ]
+            (tmp_path / "all.csv").write_text("\n".join(["path,label", *rows[: 35 if is_told else 18]]))
+            problem = only_problem_of(tmp_path, train={"uri": "all.csv"})
+            assert ("`task: image-regression`" in problem.fix) is is_told, first
 
     @pytest.mark.parametrize("split", ["validation", "test"])
     def test_label_unknown_to_training(self, tmp_path: Path, split: str) -> None:
