@@ -19,20 +19,18 @@ _WIDTH = 100
 
 
 @click.command("explain")
-@click.argument("place", metavar="KIND[.PATH]")
+@click.argument("place", metavar="[KIND.]PATH")
 @output_option
 def command(place: str, output: Output) -> None:
     """Say what the fields of a spec mean: `graft explain FineTuneJob.spec.phases.unfreeze`.
 
-    KIND is FineTuneJob or InferenceEndpoint; PATH leads to a section or a single field.
+    KIND is FineTuneJob or InferenceEndpoint; PATH leads to a section or a single field. Where only one kind has such a
+    path, it need not be named: `graft explain phases.unfreeze`.
     """
-    from graftwork.spec.reference import PAGES, sections_of
+    from graftwork.spec.reference import sections_of
 
-    kind, _, path = place.partition(".")
-    if kind not in PAGES:
-        hint = did_you_mean(kind, PAGES) or f"The kinds are {', '.join(PAGES)}."
-        raise click.BadParameter(f"there is no kind {kind!r}. {hint}", param_hint="KIND")
-    section, fields = _find(sections_of(kind), path or "spec")
+    kind, path = _kind_and_path(place)
+    section, fields = _find(sections_of(kind), path)
     if output == "json":
         print_json({**asdict(section), "fields": [asdict(field) for field in fields]})
         return
@@ -41,6 +39,38 @@ def command(place: str, output: Output) -> None:
         click.echo(textwrap.fill(section.meaning, _WIDTH))
     for field in fields:
         click.echo("\n" + _words(field))
+
+
+def _kind_and_path(place: str) -> tuple[str, str]:
+    """The kind that is named or meant, and the path in it."""
+    from graftwork.spec.reference import PAGES, sections_of
+
+    first, _, rest = place.partition(".")
+    named = next((kind for kind in PAGES if kind.lower() == first.lower()), None)
+    if named is not None:
+        return named, rest or "spec"
+    path = place if first == "spec" else f"spec.{place}"
+    holding = [kind for kind in PAGES if path.replace("[]", "") in _paths(sections_of(kind))]
+    match holding:
+        case [kind]:
+            return kind, path
+        case []:
+            hint = did_you_mean(first, PAGES) or f"The kinds are {', '.join(PAGES)}."
+            raise click.BadParameter(
+                f"there is no kind {first!r}, and no field spec.{first}. {hint}", param_hint="KIND"
+            )
+        case _:
+            both = " or ".join(f"{kind}.{path}" for kind in holding)
+            raise click.BadParameter(f"several kinds have {path}. Write {both}.", param_hint="KIND")
+
+
+def _paths(sections: tuple[Section, ...]) -> list[str]:
+    """Of all sections and fields, without the marks of lists."""
+    names = [section.path.replace("[]", "") for section in sections]
+    return [
+        *names,
+        *(f"{name}.{field.key}" for name, section in zip(names, sections, strict=True) for field in section.fields),
+    ]
 
 
 def _find(sections: tuple[Section, ...], path: str) -> tuple[Section, tuple[FieldWords, ...]]:
@@ -54,10 +84,8 @@ def _find(sections: tuple[Section, ...], path: str) -> tuple[Section, tuple[Fiel
         for field in by_path[above].fields:
             if field.key == key:
                 return by_path[above], (field,)
-    known = [*by_path, *(f"{name}.{field.key}" for name, section in by_path.items() for field in section.fields)]
-    hint = (
-        did_you_mean(wanted, known) or f"It begins with spec: {', '.join(field.key for field in sections[0].fields)}."
-    )
+    near = did_you_mean(wanted, _paths(sections))
+    hint = near or f"It begins with spec: {', '.join(field.key for field in sections[0].fields)}."
     raise click.BadParameter(f"there is no field {path!r}. {hint}", param_hint="PATH")
 
 

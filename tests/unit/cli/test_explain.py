@@ -27,6 +27,21 @@ def test_a_field_stands_alone() -> None:
     assert "seed" not in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("place", "heading"),
+    [
+        ("phases.unfreeze", "FineTuneJob.spec.phases.unfreeze"),
+        ("spec.cors", "InferenceEndpoint.spec.cors"),
+        ("inferenceendpoint.spec.cors", "InferenceEndpoint.spec.cors"),
+        ("finetunejob", "FineTuneJob.spec"),
+    ],
+)
+def test_a_kind_may_be_left_to_be_guessed(place: str, heading: str) -> None:
+    """Where one alone has the path; in any letters where it is named."""
+    result = _explain(place)
+    assert (result.exit_code, result.stdout.splitlines()[0].replace("[]", "")) == (0, heading)
+
+
 def test_json_holds_the_same() -> None:
     """For programs."""
     section = json.loads(_explain("InferenceEndpoint.spec.limits", "-o", "json").stdout)
@@ -38,6 +53,8 @@ def test_json_holds_the_same() -> None:
     [
         ("FineTuneJob.spec.phase", "`spec.phases`"),
         ("FineTuneJobs", "`FineTuneJob`"),
+        ("kubernetes", "FineTuneJob.spec.kubernetes or InferenceEndpoint.spec.kubernetes"),
+        ("fases", "The kinds are"),
         ("FineTuneJob.wrong", "It begins with spec"),
     ],
 )
