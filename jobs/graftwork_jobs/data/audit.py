@@ -81,8 +81,9 @@ def parts_warnings(listings: Iterable[Listing]) -> list[str]:
     """Tables that say which part of a data set a row belongs to, where the job takes all rows."""
     return [
         f"{listing.where}: the column {column!r} of the table says which part of the data a row belongs to "
-        f"({shorten(values)}), and all rows are taken. Where that is not meant, choose: "
-        f"`rows: {{column: {column}, values: [{values[0]}]}}`."
+        f"({shorten(values)}), and all rows are taken. To go by it: `rows: {{column: {column}, values: "
+        f"[{next((value for value in values if value.lower().startswith('train')), values[0])}]}}` under data.train, "
+        "and the like under data.validation and data.test."
         for listing in listings
         for column, values in listing.parts
     ]

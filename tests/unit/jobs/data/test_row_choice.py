@@ -107,7 +107,8 @@ def test_folders_have_no_rows(tmp_path: Path) -> None:
 def test_parts_that_nobody_asked_for_are_told(tmp_path: Path) -> None:
     """A column that names them, by name and values; not just any column, and not where rows are chosen."""
     write_table(tmp_path, "csv")
-    labelled = (tmp_path / "all.csv").read_text().replace(",,", ",a,")
+    header, *rows = (tmp_path / "all.csv").read_text().replace(",,", ",a,").splitlines()
+    labelled = "\n".join([header, *reversed(rows)])
     (tmp_path / "all.csv").write_text(labelled.replace("unused,", "test,"))
     (warning,) = scan(tmp_path, train={"uri": "all.csv"}).warnings
     assert warning.startswith("spec.data.train: the column 'split'")
