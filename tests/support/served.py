@@ -28,6 +28,14 @@ from tests.unit.serving.models import FixedEngine
 
 App = Callable[[Scope, Receive, Send], Any]
 SIDE = 8
+CONFIG = ReplicaConfig(
+    endpoint="e",
+    models=[],
+    max_batch_size=4,
+    max_request_bytes=100_000,
+    max_image_pixels=1_000_000,
+    max_queued_requests=9,
+)
 
 
 class TopLeft(Explainer):
@@ -94,15 +102,7 @@ def saying_app(
     """An endpoint named `e` with such models."""
     pool = WorkPool(threads=1)
     app = EndpointApp(pool, metrics=metrics, metrics_dir=folder)
-    config = ReplicaConfig(
-        endpoint="e",
-        models=[],
-        max_batch_size=4,
-        max_request_bytes=100_000,
-        max_image_pixels=1_000_000,
-        max_queued_requests=9,
-        page=page or PageConfig(),
-    )
+    config = CONFIG.model_copy(update={"page": page or PageConfig()})
     app.configure(config, [Arm(reference=model.name, model=model) for model in models])
     try:
         yield app

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ import pytest
 
 from graftwork.bundle.answers import ScoreAnswers
 from graftwork.metrics import ServingMetrics
-from graftwork_serving.endpoint_config import ReplicaConfig
 from graftwork_serving.routing import Arm
 from graftwork_serving.web.app import EndpointApp
 from graftwork_serving.web.messages import Receive, Scope, Send
-from graftwork_serving.work_pool import WorkPool
 from tests.support.bundles import picture_bytes
-from tests.support.served import saying_model, served
+from tests.support.served import CONFIG, saying_app, saying_model, served
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -38,30 +35,15 @@ async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"<!doctype html><title>another</title>"})
 
 
-@pytest.fixture
-def app(metrics: ServingMetrics, tmp_path: Path) -> Iterator[EndpointApp]:
-    pool = WorkPool(threads=1)
-    yield EndpointApp(pool, metrics=metrics, metrics_dir=tmp_path)
-    pool.close()
-
-
 def allow(app: EndpointApp, *origins: str) -> None:
-    config = ReplicaConfig(
-        endpoint="e",
-        models=[],
-        max_batch_size=4,
-        max_request_bytes=100_000,
-        max_image_pixels=1_000_000,
-        max_queued_requests=9,
-        allowed_origins=list(origins),
-    )
-    model = saying_model("kinds", ScoreAnswers(("rose", "tulip")), [0.75, 0.25])
-    app.configure(config, [Arm(reference="kinds", model=model)])
+    arms = [Arm(reference=name, model=model.main) for name, model in app.service.models.items()]
+    app.configure(CONFIG.model_copy(update={"allowed_origins": list(origins)}), arms)
 
 
-def test_a_page_may_ask_where_its_origin_is_allowed(browser: Any, app: EndpointApp) -> None:
+def test_a_page_may_ask_where_its_origin_is_allowed(browser: Any, metrics: ServingMetrics, tmp_path: Path) -> None:
     """Its own origin or all; answers, refusals and headers can be read. Otherwise the browser keeps them to itself."""
-    with served(app) as endpoint, served(page) as other:
+    model = saying_model("kinds", ScoreAnswers(("rose", "tulip")), [0.75, 0.25])
+    with saying_app([model], metrics, tmp_path) as app, served(app) as endpoint, served(page) as other:
         tab = browser.new_page()
         tab.goto(other)
 
