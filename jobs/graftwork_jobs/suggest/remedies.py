@@ -97,7 +97,7 @@ def _stagnation(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
 
 def _overfitting(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     takes_pictures = input_kind(spec.task) == "image"
-    yield from _stopping(spec, "training ends when the validation data shows no more progress")
+    yield from _stopping(spec, phase.epochs, "training ends when the validation data shows no more progress")
     dropout = next((value for value in _DROPOUTS if value > spec.head.dropout), None)
     if dropout is not None:
         yield Remedy(path="head.dropout", value=dropout, reason="the head cannot rely on single features")
@@ -151,11 +151,11 @@ def _too_few_epochs(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
     yield Remedy(
         path=f"phases.{phase.name}.epochs", value=phase.epochs * 2, reason="the phase ended while still improving"
     )
-    yield from _stopping(spec, "with more epochs the validation data says when to end")
+    yield from _stopping(spec, phase.epochs * 2, "with more epochs the validation data says when to end")
 
 
 def _plateau(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
-    yield from _stopping(spec, "epochs that change nothing are time lost")
+    yield from _stopping(spec, phase.epochs, "epochs that change nothing are time lost")
 
 
 def _higher_score(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
@@ -208,9 +208,11 @@ def _flattering(spec: FineTuneJobSpec, phase: Phase) -> Iterator[Remedy]:
         )
 
 
-def _stopping(spec: FineTuneJobSpec, reason: str) -> Iterator[Remedy]:
+def _stopping(spec: FineTuneJobSpec, epochs: int, reason: str) -> Iterator[Remedy]:
+    """Early stopping that can still come within so many epochs."""
     if spec.training.early_stopping is None:
-        yield Remedy(path="training.earlyStopping", value={"patience": _PATIENCE}, reason=reason)
+        patience = min(_PATIENCE, max(1, epochs - 2))
+        yield Remedy(path="training.earlyStopping", value={"patience": patience}, reason=reason)
 
 
 def _rate(phase: Phase, factor: float, reason: str) -> Remedy:

@@ -170,6 +170,8 @@ def _json_lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 entry = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise TableError(f"line {number}, column {error.colno}: {error.msg}") from error
             except (ValueError, RecursionError) as error:
                 raise TableError(f"line {number}: {error}") from error
             if not isinstance(entry, dict):

@@ -354,12 +354,14 @@ class Registry:
         return ResolvedModel(name=path.absolute().name, version=None, alias=None, bundle=bundle)
 
     def _no_model(self, where: str, name: str) -> SpecError:
-        names = [model.name for model in self.list_models()]
+        models = self.list_models()
+        names = [model.name for model in models]
         if not names:
             fix = "Nothing is registered yet: train and register a model with `graft run FILE`."
         else:
             listed = f"Registered are {', '.join(names)}."
-            fix = f"{did_you_mean(name, names)} {listed}".strip()
+            aliased = [f"{model.name}@{alias}" for model in models for alias in model.aliases] if "@" in name else []
+            fix = f"{did_you_mean(name, aliased or names)} {listed}".strip()
         if (Path(where) / MANIFEST_FILE).is_file():
             fix = f"Write ./{where} to mean the directory of that name."
         return SpecError(

@@ -52,6 +52,14 @@ def test_nested_values_are_labels_or_json(tmp_path: Path) -> None:
     assert [row.values for row in rows] == [("x", "a|b"), ('{"k": [1, true]}', "")]
 
 
+def test_a_broken_line_of_json_is_named_once(tmp_path: Path) -> None:
+    """By its place in the file, not by that in itself."""
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"text": "x", "label": "a"}\n\n{"text": "x" "label": "a"}\n')
+    with pytest.raises(TableError, match=r"^line 3, column 14: Expecting ',' delimiter$"):
+        read_table(file, "jsonl", ["text", "label"])
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

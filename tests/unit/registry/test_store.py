@@ -126,6 +126,7 @@ def test_exchanged_bundle_in_the_registry_is_noticed(two_versions: Registry) -> 
     [
         ("colors@champion", "Did you mean `colours`"),
         ("colours@champoin", "Did you mean `champion`"),
+        ("colours@Champion", "Did you mean `colours@champion`"),
         ("colours@other", r"champion \(version 2\).*colours/2"),
         ("colours/9", "versions of colours: 1, 2"),
         ("colours", "Write colours@champion or colours/2"),

@@ -63,6 +63,14 @@ def test_what_the_spec_already_does_is_not_proposed_again() -> None:
     assert paths(bare, "class_imbalance") == ["training.classWeights"]
 
 
+@pytest.mark.parametrize(("epochs", "patience"), [(1, 1), (3, 1), (4, 2), (20, 3)])
+def test_early_stopping_can_come_within_the_phase(epochs: int, patience: int) -> None:
+    """A patience as long as the phase would never end it."""
+    bare = without(changed(JOB, ("spec", "phases", 1, "epochs"), epochs), ("spec", "training", "earlyStopping"))
+    _, spec = suggest([finding("plateau")], bare)
+    assert spec["spec"]["training"]["earlyStopping"] == {"patience": patience}
+
+
 def test_the_graver_finding_decides_about_a_field() -> None:
     """Two findings that pull a field both ways do not both get their way."""
     findings = [finding("underfitting", severity="note"), finding("unstable", severity="problem")]
