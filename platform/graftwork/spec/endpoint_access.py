@@ -52,7 +52,7 @@ class Jwt(SpecModel):
     """The signer's public keys (a JWK set): a URL or the path of a file. Default: what the issuer's
     `/.well-known/openid-configuration` names. Read again every five minutes, and when a token names a new key."""
     algorithms: Annotated[list[Algorithm], Field(min_length=1)] = Field(default_factory=lambda: list(_USUAL))
-    """Signatures that count."""
+    """Signatures that count. Default: RS256 and ES256."""
     leeway_seconds: Annotated[int, Field(ge=0, le=300)] = 30
     """How far clocks may differ."""
     models_claim: Text | None = None

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 _DISCOVERY = "/.well-known/openid-configuration"
 _FETCH_TIMEOUT_S = 10.0
+# The time above is for each piece of an answer: one that comes byte by byte has to end, too.
+_LONGEST_FETCH_S = 20.0
 _REFRESH_EVERY_S = 300.0
 # Anyone can send tokens that name keys nobody has: they must not make us fetch without end.
 _REFETCH_AFTER_S = 10.0
@@ -78,12 +80,14 @@ class SignerKeys:
 
     async def _refresh(self) -> None:
         """Fetch; if that fails, the keys stay as they were."""
-        self._fetched_at = self._clock()
         try:
             found = await asyncio.to_thread(fetch_keys, self._issuer, self._place)
         except SpecError as error:
             _LOGGER.error("The keys of %s stay as they were. %s", self._issuer, error)
             return
+        finally:
+            # Counted from the end: a slow issuer must not be asked again by each of those who waited for its answer.
+            self._fetched_at = self._clock()
         if {name: _content(key) for name, key in found.items()} != {
             name: _content(key) for name, key in self._keys.items()
         }:
@@ -116,6 +120,16 @@ def fetch_keys(issuer: str, place: str | None) -> dict[str | None, PyJWK]:
     return {key.key_id: key for key in keys if key.public_key_use in {None, "sig"}}
 
 
+def signature_key(key: PyJWK) -> Any:
+    """What PyJWT checks signatures with: the key, which counts for one algorithm only, or what is within it.
+
+    An RSA key is good for several algorithms and need not name one, where PyJWT takes RS256 for meant.
+    Source: RFC 7517, section 4.4; RFC 7518, section 3.1.
+    """
+    content = key._jwk_data  # noqa: SLF001 (PyJWT gives it out in no other way)
+    return key.key if key.key_type == "RSA" and not content.get("alg") else key
+
+
 def _content(key: PyJWK) -> str:
     return json.dumps(key._jwk_data, sort_keys=True)  # noqa: SLF001 (PyJWT gives it out in no other way)
 
@@ -123,12 +137,15 @@ def _content(key: PyJWK) -> str:
 def _fetch_json(url: str) -> dict[str, Any]:
     import httpx
 
+    until = time.monotonic() + _LONGEST_FETCH_S
     try:
         with httpx.stream("GET", url, timeout=_FETCH_TIMEOUT_S, follow_redirects=False) as response:
             response.raise_for_status()
             body = b""
             for chunk in response.iter_bytes():
                 body += chunk
+                if time.monotonic() > until:
+                    raise _wrong(url, f"no whole answer within {_LONGEST_FETCH_S:g} seconds")
                 if len(body) > _MOST_BYTES:
                     raise _wrong(url, f"more than {_MOST_BYTES:,} bytes")
     except (httpx.HTTPError, httpx.InvalidURL) as error:

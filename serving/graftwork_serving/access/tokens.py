@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from graftwork_serving.access.callers import Caller, RefusedError, rate_of
-from graftwork_serving.access.signers import SignerKeys
+from graftwork_serving.access.signers import SignerKeys, signature_key
 from graftwork_serving.endpoint_config import TokenConfig
 
 # Checking a signature costs far more than all else about a request; clients send the same token again and again.
@@ -76,7 +76,7 @@ class TokenVerifier:
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
-                key,
+                signature_key(key),
                 algorithms=self._config.algorithms,
                 audience=self._config.audience,
                 issuer=self._config.issuer,
@@ -86,8 +86,29 @@ class TokenVerifier:
         except jwt.ExpiredSignatureError as error:
             raise RefusedError(401, "The token has expired. Get a new one.", reason="expired-token") from error
         except (jwt.PyJWTError, ValueError, TypeError) as error:
-            raise RefusedError(401, f"The token does not count here ({error}).", reason="bad-token") from error
+            raise RefusedError(401, self._why_not(token, header, error), reason="bad-token") from error
         return claims
+
+    def _why_not(self, token: str, header: Mapping[str, Any], error: Exception) -> str:
+        """What is wrong with a token; who signed it and for whom is looked at only where its signature is right."""
+        import jwt
+
+        config = self._config
+        match error:
+            case jwt.InvalidAlgorithmError() if header.get("alg") not in config.algorithms:
+                where, received, expected = "alg", header.get("alg"), " or ".join(config.algorithms)
+                fix = "Have it signed so, or name the algorithm in auth.jwt.algorithms."
+            case jwt.InvalidIssuerError():
+                where, received, expected = "iss", _claim(token, "iss"), repr(config.issuer)
+                fix = (
+                    "Get a token there; auth.jwt.issuer has to be the same to the letter, a slash at the end included."
+                )
+            case jwt.InvalidAudienceError():
+                where, received, expected = "aud", _claim(token, "aud"), repr(config.audience)
+                fix = "Ask the issuer for a token for that audience."
+            case _:
+                return f"The token does not count here ({error})."
+        return f"The token's {where}: received {repr(received)[:200]}, expected {expected}. {fix}"
 
     def _caller(self, claims: Mapping[str, Any]) -> Caller:
         config = self._config
@@ -97,6 +118,13 @@ class TokenVerifier:
             models=None if config.models_claim is None else _named_models(claims.get(config.models_claim)),
             rate=rate_of(config.requests_per_second, config.burst),
         )
+
+
+def _claim(token: str, name: str) -> Any:
+    """A claim of a token whose signature was checked."""
+    import jwt
+
+    return jwt.decode(token, options={"verify_signature": False}).get(name)
 
 
 def _named_models(claim: Any) -> frozenset[str]:

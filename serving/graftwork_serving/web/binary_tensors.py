@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from graftwork.errors import RequestError
 from graftwork_serving.web.messages import HttpRequest
+from graftwork_serving.web.values import parameters_of
 
 EXTENSION: Final = "binary_tensor_data"
 LENGTH_HEADER: Final = b"inference-header-content-length"
@@ -60,7 +61,7 @@ def values_of(tensor: dict[str, Any], behind: bytes) -> bytes | None:
     Raises:
         RequestError: size and bytes do not agree (400).
     """
-    size = tensor.get("parameters", {}).get("binary_data_size")
+    size = parameters_of(tensor, "inputs[0].parameters").get("binary_data_size")
     if size is None and not behind:
         return None
     if type(size) is not int or size != len(behind):
@@ -69,7 +70,7 @@ def values_of(tensor: dict[str, Any], behind: bytes) -> bytes | None:
             f"inputs[0].parameters.binary_data_size: received {str(size)[:40]}, expected {len(behind)}, the number of "
             "bytes behind the JSON. Set it, and Inference-Header-Content-Length to the length of the JSON.",
         )
-    if "data" in tensor:
+    if tensor.get("data") is not None:
         raise RequestError(400, "inputs[0].data: received values both in the JSON and behind it. Leave data out.")
     return behind
 

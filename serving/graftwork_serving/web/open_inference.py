@@ -25,7 +25,17 @@ from graftwork_serving.served_model import ServedModel
 from graftwork_serving.service import Prediction
 from graftwork_serving.web import binary_tensors, repository_calls
 from graftwork_serving.web.messages import HttpRequest
-from graftwork_serving.web.values import kind_of, numbers, parse_object, pixels, short, text_bytes, text_of, wrong
+from graftwork_serving.web.values import (
+    kind_of,
+    numbers,
+    parameters_of,
+    parse_object,
+    pixels,
+    short,
+    text_bytes,
+    text_of,
+    wrong,
+)
 
 INPUT_NAME = "image"
 TEXT_NAME = "text"
@@ -138,12 +148,13 @@ def parse_infer(request: HttpRequest, inputs: InputSpec, tensors: tuple[str, ...
     identity = document.get("id")
     if identity is not None and not isinstance(identity, str):
         raise wrong("id", kind_of(identity), "a string", "Quote it, or leave it out.")
+    parameters = parameters_of(document, "parameters")
     return InferRequest(
         id=identity,
         examples=_parse_input(document.get("inputs"), inputs, behind),
         outputs=parse_outputs(document, tensors),
-        explain=document.get("parameters", {}).get("explain"),
-        explain_label=document.get("parameters", {}).get("explain_label"),
+        explain=parameters.get("explain"),
+        explain_label=parameters.get("explain_label"),
     )
 
 
@@ -231,9 +242,6 @@ def _parse_input(inputs: Any, spec: InputSpec, behind: bytes) -> Examples:
     tensor = inputs[0]
     if not isinstance(tensor, dict):
         raise wrong("inputs[0]", kind_of(tensor), "an object", "Give it name, shape, datatype and data.")
-    parameters = tensor.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise wrong("inputs[0].parameters", kind_of(parameters), "an object", "Leave it out.")
     raw = binary_tensors.values_of(tensor, behind)
     return parse_tensor(tensor, spec, None if raw is None else binary_tensors.decode(raw, tensor.get("datatype")))
 
@@ -282,7 +290,14 @@ def _parse_encoded(tensor: dict[str, Any], sent: list[bytes] | None) -> list[byt
 
 
 def _parse_strings(tensor: dict[str, Any], data: Any) -> list[Any]:
-    (count,) = _parse_shape(tensor, 1)
+    """Elements of a BYTES tensor of shape [n], or [n, 1]: a column, as MLServer's codecs send it."""
+    match tensor.get("shape"):
+        case [_, 1]:
+            count, _ = _parse_shape(tensor, 2)
+            if isinstance(data, list):
+                data = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
+        case _:
+            (count,) = _parse_shape(tensor, 1)
     if not isinstance(data, list) or len(data) != count:
         received = f"{len(data)} values" if isinstance(data, list) else kind_of(data)
         raise wrong("inputs[0].data", received, f"a list of {count} strings", "Make shape and data agree.")
@@ -322,10 +337,9 @@ def parse_outputs(document: dict[str, Any], known: tuple[str, ...]) -> dict[str,
 
 
 def _flag(holder: dict[str, Any], name: str, where: str, *, default: bool) -> bool:
-    parameters = holder.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise wrong(where, kind_of(parameters), "an object", "Leave it out.")
-    value = parameters.get(name, default)
+    value = parameters_of(holder, where).get(name)
+    if value is None:
+        return default
     if not isinstance(value, bool):
         raise wrong(f"{where}.{name}", kind_of(value), "true or false", "Leave it out to get JSON.")
     return value

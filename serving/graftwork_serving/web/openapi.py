@@ -8,7 +8,14 @@ from typing import Any
 from graftwork import __version__
 from graftwork_serving.web.feedback import MOST_ROWS as FEEDBACK_ROWS
 from graftwork_serving.web.open_inference import INPUT_NAME, TEXT_NAME
-from graftwork_serving.web.openapi_parts import path_parameter, plain_get, refusals, responses
+from graftwork_serving.web.openapi_parts import (
+    KEY_REFUSALS,
+    MODEL_REFUSALS,
+    path_parameter,
+    plain_get,
+    refusals,
+    responses,
+)
 from graftwork_serving.web.openapi_rows import tensorflow_serving_paths
 from graftwork_serving.web.plain import DEFAULT_TOP
 from graftwork_serving.web.routes import examples_path, feedback_path, predict_path
@@ -154,12 +161,12 @@ def openapi_document(
             **({feedback_path(endpoint): {"post": _feedback_operation()}} if takes_feedback else {}),
             "/": {"get": _root_operation()},
             **_repository_paths(),
-            "/v2": {"get": plain_get("Describe the server.")},
-            "/v2/health/live": {"get": plain_get("Whether the server is alive.")},
-            "/v2/health/ready": {"get": plain_get("Whether the server takes requests.")},
-            "/healthz": {"get": plain_get("Whether the endpoint is alive.")},
-            "/readyz": {"get": plain_get("Whether the endpoint takes requests.")},
-            "/metrics": {"get": plain_get("Prometheus metrics.", media_type="text/plain")},
+            "/v2": {"get": plain_get("server", "Describe the server.", "401")},
+            "/v2/health/live": {"get": plain_get("serverLive", "Whether the server is alive.")},
+            "/v2/health/ready": {"get": plain_get("serverReady", "Whether the server takes requests.", "503")},
+            "/healthz": {"get": plain_get("live", "Whether the endpoint is alive.")},
+            "/readyz": {"get": plain_get("ready", "Whether the endpoint takes requests.", "503")},
+            "/metrics": {"get": plain_get("metrics", "Prometheus metrics.", "401", media_type="text/plain")},
         },
         "components": {
             "schemas": {"Predictions": _PREDICTIONS, "Explanation": _EXPLANATION, "Tensor": _TENSOR, "Error": _ERROR},
@@ -170,18 +177,17 @@ def openapi_document(
 
 
 def _root_operation() -> dict[str, Any]:
-    operation = plain_get("Describe the endpoint; or, for browsers, a page to try it on.")
+    operation = plain_get("describe", "Describe the endpoint; or, for browsers, a page to try it on.", "401")
     operation["responses"]["200"]["content"]["text/html"] = {"schema": {"type": "string"}}
     return operation
 
 
 def _examples_paths(endpoint: str) -> dict[str, Any]:
-    path, missing = examples_path(endpoint), refusals("404")
-    lists = plain_get("Examples to try a model with.")
-    fetches = plain_get("One of them.", media_type="application/octet-stream")
+    path, statuses = examples_path(endpoint), (*KEY_REFUSALS, "404")
+    lists = plain_get("listExamples", "Examples to try a model with.", *statuses)
+    fetches = plain_get("fetchExample", "One of them.", *statuses, media_type="application/octet-stream")
     for operation in (lists, fetches):
         operation["parameters"] = [_MODEL]
-        operation["responses"] |= missing
     return {path: {"get": lists}, f"{path}/{{file}}": {"parameters": [path_parameter("file")], "get": fetches}}
 
 
@@ -206,11 +212,13 @@ def _feedback_operation() -> dict[str, Any]:
     }
     accepted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
     return {
+        "operationId": "giveFeedback",
         "summary": "Tell what was right for predictions.",
+        "parameters": [_MODEL],
         "requestBody": {"required": True, "content": {"application/json": {"schema": {"oneOf": [row, several]}}}},
         "responses": {
             "202": {"description": "It will be written.", "content": {"application/json": {"schema": accepted}}},
-            **refusals("400", "404", "413", "415", "503"),
+            **refusals("400", *KEY_REFUSALS, "404", "408", "413", "415", "503"),
         },
     }
 
@@ -310,15 +318,21 @@ def _model_paths(takes_text: Collection[bool]) -> dict[str, Any]:
     infer = _infer_operation(takes_text)
     of_version = infer | {"operationId": "inferVersion"}
     paths: dict[str, Any] = {}
-    for path, names, operation in (
-        ("/v2/models/{model}", ("model",), infer),
-        ("/v2/models/{model}/versions/{version}", ("model", "version"), of_version),
+    for path, names, named, operation in (
+        ("/v2/models/{model}", ("model",), "Model", infer),
+        ("/v2/models/{model}/versions/{version}", ("model", "version"), "Version", of_version),
     ):
         parameters = [path_parameter(name) for name in names]
         paths |= {
             f"{path}/infer": {"parameters": parameters, "post": operation},
-            path: {"parameters": parameters, "get": plain_get(f"Describe a {names[-1]}.")},
-            f"{path}/ready": {"parameters": parameters, "get": plain_get(f"Whether a {names[-1]} is ready.")},
+            path: {
+                "parameters": parameters,
+                "get": plain_get(f"describe{named}", f"Describe a {names[-1]}.", *MODEL_REFUSALS),
+            },
+            f"{path}/ready": {
+                "parameters": parameters,
+                "get": plain_get(f"ready{named}", f"Whether a {names[-1]} is ready.", *MODEL_REFUSALS),
+            },
         }
     return paths
 

@@ -11,12 +11,19 @@ _REFUSALS = {
     "404": "No such endpoint or model.",
     "405": "Wrong method.",
     "408": "The request was too slow to come.",
+    "409": "The model cannot be loaded.",
     "413": "The body or a picture is too large.",
     "415": "Wrong content type.",
     "429": "The key asked too often; try again after Retry-After seconds.",
     "503": "Too many requests wait; try again after Retry-After seconds.",
     "504": "There was no answer in time.",
 }
+
+
+KEY_REFUSALS = ("401", "403")
+"""Statuses of whatever asks for a key and is about a model."""
+MODEL_REFUSALS = ("400", *KEY_REFUSALS, "404", "409", "503")
+"""Statuses of routes that tell about a model, which may be loaded for that."""
 
 
 def responses(schema: dict[str, Any], **others: dict[str, Any]) -> dict[str, Any]:
@@ -33,13 +40,18 @@ def refusals(*statuses: str) -> dict[str, Any]:
     return {status: {"description": _REFUSALS[status], "content": error} for status in statuses}
 
 
-def plain_get(summary: str, *, media_type: str = "application/json") -> dict[str, Any]:
-    """A GET operation that always answers."""
+def plain_get(operation_id: str, summary: str, *statuses: str, media_type: str = "application/json") -> dict[str, Any]:
+    """A GET operation.
+
+    Args:
+        operation_id: what generated clients call it.
+        summary: what it answers.
+        statuses: with which it may refuse.
+        media_type: of the answer.
+    """
     schema = {"type": "object"} if media_type == "application/json" else {"type": "string"}
-    return {
-        "summary": summary,
-        "responses": {"200": {"description": "The answer.", "content": {media_type: {"schema": schema}}}},
-    }
+    answer = {"description": "The answer.", "content": {media_type: {"schema": schema}}}
+    return {"operationId": operation_id, "summary": summary, "responses": {"200": answer, **refusals(*statuses)}}
 
 
 def path_parameter(name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from graftwork_serving.repository import ModelRepository
 from graftwork_serving.service import PredictionService
 from graftwork_serving.web.messages import HttpRequest, HttpResponse, json_response
 from graftwork_serving.web.routes import Route, RouteKind
-from graftwork_serving.web.values import kind_of, parse_object, wrong
+from graftwork_serving.web.values import kind_of, parameters_of, parse_object, wrong
 
 EXTENSION: Final = "model_repository"
 """What the protocol's server metadata calls them."""
@@ -95,9 +95,7 @@ async def answer_repository_call(
         if not isinstance(ready_only, bool):
             raise wrong("ready", kind_of(ready_only), "true or false", "Leave it out to list all models.")
         return json_response(calls.index(ready_only=ready_only, sees=sees))
-    parameters = document.get("parameters", {})
-    if not isinstance(parameters, dict):
-        raise wrong("parameters", kind_of(parameters), "an object", "Leave it out.")
+    parameters = parameters_of(document, "parameters")
     name = str(route.name)
     if route.kind is RouteKind.MODEL_LOAD:
         await calls.load(name, parameters)

@@ -60,6 +60,24 @@ def parse_object(body: bytes, example: str) -> dict[str, Any]:
     return document
 
 
+def parameters_of(holder: dict[str, Any], where: str) -> dict[str, Any]:
+    """The `parameters` of a request or of a part of it; many clients write null for what they leave out.
+
+    Args:
+        holder: the object that has them.
+        where: their path, for errors.
+
+    Raises:
+        RequestError: they are no object (400).
+    """
+    given = holder.get("parameters")
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise wrong(where, kind_of(given), "an object", "Leave it out.")
+    return given
+
+
 def text_bytes(item: Any, where: str) -> bytes:
     """A text of a JSON document as the model's reader takes it.
 

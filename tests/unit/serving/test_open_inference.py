@@ -50,6 +50,36 @@ def test_encoded_pictures_arrive_as_sent() -> None:
     assert parsed.examples == files
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_column_of_files_or_texts_is_taken_as_a_row_is(nested: bool) -> None:
+    """Shape [n, 1], as the codecs of MLServer's clients send BYTES tensors; but no other shape of two dimensions."""
+    spec = TextSpec(tokenizer="{}", pad_id=0, max_tokens=8)
+    sent = {
+        "name": "text",
+        "datatype": "BYTES",
+        "shape": [2, 1],
+        "data": [["one"], ["two"]] if nested else ["one", "two"],
+    }
+    assert parse_infer(request({"inputs": [sent]}), spec, TENSORS).examples == [b"one", b"two"]
+    for changes in ({"shape": [1, 2]}, {"shape": [2, True]}, {"shape": [3, 1]}, {"data": {"one": 1, "two": 2}}):
+        with pytest.raises(RequestError, match=r"inputs\[0\]"):
+            parse_infer(request({"inputs": [sent | changes]}), spec, TENSORS)
+
+
+def test_null_is_as_good_as_nothing() -> None:
+    """Clients with typed messages write null for every field that they do not fill."""
+    absent = dict.fromkeys(("id", "parameters", "outputs"))
+    parsed = parse_infer(request({"inputs": [tensor(parameters=None)], **absent}), IMAGE, TENSORS)
+    assert (parsed.id, parsed.outputs) == (None, dict.fromkeys(TENSORS, False))
+    outputs = [{"name": "label", "parameters": None}, {"name": "scores", "parameters": {"binary_data": None}}]
+    content = {"inputs": [tensor()], "outputs": outputs, "parameters": {"binary_data_output": True, "explain": None}}
+    parsed = parse_infer(request(content), IMAGE, TENSORS)
+    assert (parsed.outputs, parsed.explain) == ({"label": True, "scores": True}, None)
+    entry = tensor(data=None, parameters={"binary_data_size": 36})
+    sent = parse_infer(binary_request({"inputs": [entry]}, PIXELS.tobytes()), IMAGE, TENSORS)
+    np.testing.assert_array_equal(np.stack(sent.examples), PIXELS)
+
+
 @pytest.mark.parametrize(
     ("content", "part"),
     [

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 
 from graftwork_serving.web.openapi import openapi_document
@@ -63,3 +66,34 @@ def test_the_openapi_document_describes_the_routes_of_a_version() -> None:
         assert [each["name"] for each in of_version["parameters"]] == ["model", "version"]
     named = [each["operationId"] for item in paths.values() for each in item.values() if "operationId" in each]
     assert len(named) == len(set(named))
+
+
+def test_clients_can_be_made_from_the_openapi_document() -> None:
+    """Every operation has its own name, and every list says what it holds: generators leave out what lacks these."""
+    document = openapi_document("e", 1000, takes_text={False, True}, has_examples=True, takes_feedback=True)
+    operations = [each for item in document["paths"].values() for key, each in item.items() if key != "parameters"]
+    names = [each["operationId"] for each in operations]
+    assert len(names) == len(set(names))
+    lists = [each for each in _objects(document) if each.get("type") == "array"]
+    assert lists
+    assert all("items" in each or "prefixItems" in each for each in lists)
+
+
+def test_the_openapi_document_says_how_routes_of_a_model_refuse() -> None:
+    """An unknown model is 404 and one of others 403, whatever is asked of it."""
+    paths = openapi_document("e", 1000, has_examples=True, takes_feedback=True)["paths"]
+    for path, item in paths.items():
+        if "{model}" in path or path.startswith("/v1/endpoints/"):
+            (operation,) = (each for key, each in item.items() if key != "parameters")
+            assert {"401", "403", "404"} <= operation["responses"].keys(), path
+
+
+def _objects(content: Any) -> Iterator[dict[str, Any]]:
+    match content:
+        case dict():
+            yield content
+            for each in content.values():
+                yield from _objects(each)
+        case list():
+            for each in content:
+                yield from _objects(each)

@@ -15,10 +15,12 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from graftwork.api_keys import new_key
 from graftwork.errors import SpecError
 from graftwork.metrics import ServingMetrics
+from graftwork_serving.access import signers as signers_module
 from graftwork_serving.access.callers import Caller, RefusedError
 from graftwork_serving.access.guard import Guard
 from graftwork_serving.access.signers import SignerKeys, fetch_keys
@@ -127,6 +129,47 @@ def test_only_listed_algorithms_count(shared_issuer: Issuer) -> None:
         find(shared_issuer, shared_issuer.signers[0].token(shared_issuer.url), algorithms=["RS256"])
 
 
+@pytest.mark.parametrize("algorithm", ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"])
+def test_an_rsa_key_that_names_no_algorithm_is_good_for_each(tmp_path: Path, algorithm: str) -> None:
+    """Of those the spec lists (RFC 7517: `alg` may be left out); one that names another stays with that."""
+    private_key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = jwt.algorithms.RSAAlgorithm.to_jwk(private_key.public_key(), as_dict=True)
+    claims = {"iss": "https://login.example.com", "aud": "flowers", "exp": int(time.time()) + 300}
+    token = jwt.encode(claims, private_key, algorithm, headers={"kid": "a"})
+
+    def counts(*algorithms: str, **changes: Any) -> bool:
+        place = tmp_path / "keys.json"
+        place.write_text(json.dumps({"keys": [{**public, "kid": "a"} | changes]}))
+        config = TokenConfig(
+            issuer=claims["iss"], audience="flowers", keys=str(place), algorithms=list(algorithms), leeway_s=5
+        )
+        try:
+            return asyncio.run(TokenVerifier(config).find(token)).models is None
+        except RefusedError:
+            return False
+
+    other = "PS512" if algorithm == "RS256" else "RS256"
+    assert counts(algorithm, "ES256")
+    assert counts(algorithm, alg=algorithm)
+    assert not counts(other, "ES256")
+    assert not counts(algorithm, other, alg=other)
+
+
+def test_a_refused_token_is_told_from_what_counts(shared_issuer: Issuer) -> None:
+    """What it says and what is expected, where that is what is wrong; nothing of that under a false signature."""
+    signer, url = shared_issuer.signers[0], shared_issuer.url
+
+    def refusal(token: str, **changes: Any) -> str:
+        with pytest.raises(RefusedError) as error:
+            find(shared_issuer, token, **changes)
+        return error.value.message
+
+    assert f"iss: received '{url}/', expected '{url}'" in refusal(signer.token(url, iss=f"{url}/"))
+    assert "aud: received ['a', 'b'], expected 'flowers'" in refusal(signer.token(url, aud=["a", "b"]))
+    assert "alg: received 'ES256', expected RS256 or PS256" in refusal(signer.token(url), algorithms=["RS256", "PS256"])
+    assert "flowers" not in refusal(Signer("one").token(url, aud="a"))
+
+
 def test_keys_are_exchanged_without_a_restart(issuer: Issuer) -> None:
     """A token of a new key makes the keys be fetched; those of a key that is gone stop counting, remembered or not."""
 
@@ -159,6 +202,34 @@ def test_unknown_keys_do_not_make_us_fetch_without_end(issuer: Issuer) -> None:
         assert await verifier.find(token) is await verifier.find(token)
 
     asyncio.run(run())
+
+
+def test_a_slow_issuer_is_asked_once_for_all_who_wait(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that needs longer than keys are kept from being fetched again: nobody waits for a second answer."""
+    now, answer = 0.0, issuer.answer
+
+    def slowly(path: str) -> tuple[int, dict[str, Any]]:
+        nonlocal now
+        now += 8.0
+        return answer(path)
+
+    monkeypatch.setattr(issuer, "answer", slowly)
+
+    async def run() -> None:
+        verifier = TokenVerifier(config_of(issuer))
+        verifier.signers = SignerKeys(issuer.url, None, clock=lambda: now)
+        forged = [verifier.find(Signer("x").token(issuer.url)) for _ in range(5)]
+        assert all(isinstance(each, RefusedError) for each in await asyncio.gather(*forged, return_exceptions=True))
+
+    asyncio.run(run())
+    assert issuer.fetches == 1
+
+
+def test_an_answer_that_never_ends_is_given_up(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However steadily it drips."""
+    monkeypatch.setattr(signers_module, "_LONGEST_FETCH_S", 0.0)
+    with pytest.raises(SpecError, match="no whole answer within 0 seconds"):
+        fetch_keys(issuer.url, None)
 
 
 def test_a_remembered_token_still_expires(shared_issuer: Issuer) -> None:
