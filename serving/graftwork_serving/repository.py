@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graftwork.errors import GraftworkError, RequestError
 from graftwork.near_names import did_you_mean
+from graftwork_serving.access.callers import CALLER
 from graftwork_serving.trunks import TrunkedEngine
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class ModelRepository:
             del self._loaded[name]
 
     def _unknown(self, name: str) -> RequestError:
-        hint = did_you_mean(name, self._offered) or "The repository's index (POST /v2/repository/index) lists those."
+        known = [each for each in self._offered if CALLER.get().sees(each)]
+        hint = did_you_mean(name, known) or "The repository's index (POST /v2/repository/index) lists those."
         return RequestError(404, f"There is no model {name[:80]!r} that this endpoint may load. {hint}")
 
 

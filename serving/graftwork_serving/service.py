@@ -17,6 +17,7 @@ from graftwork.errors import RequestError
 from graftwork.near_names import did_you_mean
 from graftwork.preprocess.image import ImageError, ImageTooLargeError
 from graftwork.preprocess.text import TextError
+from graftwork_serving.access.callers import CALLER
 from graftwork_serving.explain.waiting import ExplanationQueue
 from graftwork_serving.routing import Arm, RoutedModel, route_models
 from graftwork_serving.served_model import ServedModel
@@ -107,9 +108,9 @@ class PredictionService:
             return next(iter(self._models.values()))
         model = self._models.get(name)
         if model is None:
-            known = ", ".join(self._models)
-            hint = did_you_mean(name, self._models) or f"Models here: {known}."
-            raise RequestError(404, f"There is no model {name!r} at endpoint {self.endpoint!r}. {hint}")
+            known = [each for each in self._models if CALLER.get().sees(each)]
+            hint = did_you_mean(name, known) or (f"Models here: {', '.join(known)}." if known else "")
+            raise RequestError(404, f"There is no model {name!r} at endpoint {self.endpoint!r}. {hint}".rstrip())
         return model
 
     def find(self, name: str | None = None, version: str | None = None, *, key: str | None = None) -> ServedModel:

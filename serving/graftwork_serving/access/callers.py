@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from graftwork.errors import RequestError
 
@@ -64,6 +65,8 @@ class Caller:
 
 ANYONE = Caller(identity="")
 """Whoever asks where nobody is asked who they are."""
+CALLER: Final = ContextVar("CALLER", default=ANYONE)
+"""Who makes the request that is being answered."""
 
 
 class RefusedError(RequestError):

@@ -82,10 +82,10 @@ class RateLimiter:
         finally:
             os.close(descriptor)
         if admission.wait_s is not None:
+            seconds = max(1, math.ceil(admission.wait_s))
             raise RefusedError(
                 429,
-                f"You may ask {rate.per_second:g} times a second ({rate.burst} at once). "
-                "Try again after the time in Retry-After.",
+                f"You may ask {rate.per_second:g} times a second ({rate.burst} at once). Try again in {seconds} s.",
                 reason="rate-limit",
-                retry_after_s=max(1, math.ceil(admission.wait_s)),
+                retry_after_s=seconds,
             )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 from grpc_health.v1 import health
 
-from graftwork_serving.access.callers import ANYONE, Caller, RefusedError
+from graftwork_serving.access.callers import CALLER, Caller, RefusedError
 from graftwork_serving.rpc.messages import SERVICE
 
 if TYPE_CHECKING:
@@ -27,8 +26,6 @@ _CODES: Final = {
 # After how long gRPC clients with a retry policy come back. Source: gRPC proposal A6, server pushback.
 PUSHBACK: Final = "grpc-retry-pushback-ms"
 
-CALLER: Final = ContextVar("CALLER", default=ANYONE)
-"""Who makes the call that is being answered."""
 # Where a message names its model, if it does.
 _MODEL_FIELDS: Final = ("model_name", "name")
 

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import grpc
 
 from graftwork.errors import RequestError
+from graftwork_serving.access.callers import CALLER
 from graftwork_serving.deadlines import CLIENT_GONE, too_late
 from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
 from graftwork_serving.prediction_log.ids import request_id
 from graftwork_serving.rpc import translate
-from graftwork_serving.rpc.access import CALLER, PUSHBACK
+from graftwork_serving.rpc.access import PUSHBACK
 from graftwork_serving.rpc.messages import message_class, methods
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.web import explanations, open_inference

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import RequestError
-from graftwork_serving.access.callers import RefusedError
+from graftwork_serving.access.callers import CALLER, RefusedError
 from graftwork_serving.deadlines import CLIENT_GONE, TIMEOUT_HEADER, allowed_s, too_late
 from graftwork_serving.endpoint_config import PageConfig
 from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
@@ -176,6 +176,7 @@ class EndpointApp:
             self.count_refusal(error)
             headers = (*_CLOSE, *error.headers(service.endpoint))
             return error_response(error.status, error.message, headers=headers)
+        CALLER.set(caller)
         if route.kind in HANDLERS:
             return await self._predict(service, route, scope, receive)
         if route.kind is RouteKind.FEEDBACK:

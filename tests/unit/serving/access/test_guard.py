@@ -136,7 +136,9 @@ def test_a_key_is_for_its_models(app: EndpointApp, tmp_path: Path) -> None:
         assert ask(app, PICTURE, path=path, headers=headers)[0] == 403, path
     for path in ("/v2/models/m", "/v2/models/m/versions/1/ready", "/v1/models/m/metadata", "/v2/models/nowhere"):
         assert ask(app, b"", path=path, method="GET", headers=headers)[0] == 403, path
-    assert ask(app, PICTURE, path=PREDICT + "?model=other", headers=headers)[0] == 404
+    for path in (PREDICT + "?model=other", "/v2/models/other/infer", "/v1/models/other:predict"):
+        status, _, answer = ask(app, PICTURE, path=path, headers=headers)
+        assert (status, answer["error"]) == (404, "There is no model 'other' at endpoint 'e'."), "tells no other names"
     assert ask(app, b"", path="/", method="GET", headers=headers)[2]["models"] == []
     mine, entry = new_key("ann", models=["m"])
     app.guard = guard_of(tmp_path, entry)
