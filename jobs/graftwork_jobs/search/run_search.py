@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from graftwork_jobs.search.scheduler import OrderedHalving
     from graftwork_jobs.train.request import TrainRequest
 
-_STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 5.0
+"""How long a search that is stopped may take to let go of Ray, which is shut down then."""
 _OVER_FILE = "over"
 # A trial whose process was lost is begun anew so often.
 _MAX_FAILURES = 1
@@ -146,7 +147,7 @@ def _tune(
         )
         _fit(spec, search, planned, open_numbers, scheduler)
 
-    with in_ray_thread(work, stop_within_s=_STOP_WITHIN_S) as fit:
+    with in_ray_thread(work, stop_within_s=STOP_WITHIN_S) as fit:
         fit.ended.wait()
     if isinstance(fit.failure, NoTrialStarted):
         raise no_room(spec.scaling)
