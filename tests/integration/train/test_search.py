@@ -113,6 +113,28 @@ def test_trials_that_find_no_room_in_time_end_the_search(small_data: SmallData, 
     assert not is_over(tmp_path)
 
 
+class _Listener(SilentReporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_budget_that_ends_a_search_is_told(small_data: SmallData, tmp_path: Path) -> None:
+    """The winner of one trial in seven is no winner of seven."""
+    spec, planned = _planned(small_data, tmp_path, concurrent=1)
+    assert spec.search is not None
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"budget": "1s"})})
+    listener = _Listener()
+    found = run_search(spec, planned, tmp_path, listener)
+    assert len(found.trials) < 7
+    assert listener.warnings == [f"the budget of 1s was used up after {len(found.trials)} of 7 trials"]
+
+
 @pytest.mark.usefixtures("local_ray")
 def test_a_search_that_is_stopped_waits_for_no_epoch(tmp_path: Path) -> None:
     """An epoch may take minutes; a search is stopped within the seconds that Ray is kept for it."""
