@@ -53,7 +53,7 @@ from graftwork_jobs.run_claim import claimed_run
 from graftwork_jobs.run_paths import RunPaths
 from graftwork_jobs.run_record import Recorder, recorded
 from graftwork_jobs.search.records import SearchResult, search_lineage
-from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
+from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search, trial_line
 from graftwork_jobs.train.launch import train
 from graftwork_jobs.train.local_ray import start_local_ray
 from graftwork_jobs.train.ray_cluster import connected_ray
@@ -322,8 +322,7 @@ class _Run:
                 f"{self.job.metadata.name}: none of {len(search.trials)} trials came to its end. The first: {first}"
             )
         variant = next(each for each in self.planned.variants if each.trial.number == best.number)
-        shown = ", ".join(f"{path} {value}" for path, value in best.values.items()) or "the spec as it stands"
-        self.reporter.say(f"best trial: {best.number} with {search.metric} {best.score:.4f} ({shown}); now training it")
+        self.reporter.say(f"{trial_line(best, search.metric)}: the best; now training it as the job")
         if not best.values:
             return replace(self, job=variant.job)
         planned = plan_variant(

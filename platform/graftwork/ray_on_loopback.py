@@ -66,6 +66,7 @@ def start_ray(folder: Path, reporter: Reporter, *, cpus: int, gpus: int | None =
     import ray
 
     _read_settings_anew()
+    _never_start_by_itself()
     log_ray_messages()
     for attempt in range(1, _STARTS + 1):
         before = set(psutil.Process().children())
@@ -111,6 +112,13 @@ def _read_settings_anew() -> None:
 
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _never_start_by_itself() -> None:
+    """Keep Ray from starting another Ray, without secret and on all addresses, for a call that comes after its end."""
+    from ray._private import auto_init_hook
+
+    auto_init_hook.enable_auto_connect = False
 
 
 def _end(processes: set[psutil.Process]) -> None:

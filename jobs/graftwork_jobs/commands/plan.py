@@ -103,10 +103,13 @@ def print_plan(plan: Plan) -> None:
             )
         screen.print(features_line(phase))
     if plan.search is not None:
+        known = (
+            f" (the space holds no more; {plan.search.asked} asked)" if plan.search.trials < plan.search.asked else ""
+        )
         print_table(
             ["field", "values"],
             [list(row) for row in plan.search.space.items()],
-            title=f"Search: {plan.search.trials} trials, {plan.search.concurrent} at a time",
+            title=f"Search: {plan.search.trials} trials{known}, {plan.search.concurrent} at a time",
         )
         budget = f", no trial begun after {plan.search.budget}" if plan.search.budget else ""
         screen.print(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from graftwork.spec.edit_yaml import flow
 from graftwork_jobs.evaluation.comparison_view import comparison_views, slice_tables
 from graftwork_jobs.evaluation.diagnosis import main_finding
 from graftwork_jobs.evaluation.history import by_phase
@@ -71,7 +72,7 @@ def render_page(content: ReportContent, light: Mapping[str, bytes], dark: Mappin
     )
     environment.filters.update(share=_share)
     environment.filters.update(figure=figure, signed=signed, count=count, duration=duration, rate=rate, percent=percent)
-    environment.filters.update(interval=interval)
+    environment.filters.update(interval=interval, flow=flow)
     page = environment.get_template("report.html.j2").render(
         content=content,
         charts={name: (data_uri(light[name], "image/png"), data_uri(dark[name], "image/png")) for name in light},

@@ -18,11 +18,10 @@ def summary_lines(content: ReportContent, report_path: str) -> list[str]:
     """
     width = max(len(_title(content, test)) for test in content.tests)
     lines = [f"{_title(content, test):<{width}}  {_headline(content, test)}" for test in content.tests]
-    lines += [
-        verdict(each, content.reporting.score, content.reporting.titles[content.reporting.score])
-        for each in content.compared
-        if isinstance(each, Comparison)
-    ]
+    for each in content.compared:
+        if isinstance(each, Comparison):
+            lines.append(verdict(each, content.reporting.score, content.reporting.titles[content.reporting.score]))
+            lines += [f"  {note}" for note in each.notes]
     if content.gates:
         failed = [gate.sentence for gate in content.gates if not gate.passed]
         lines += [f"gate failed: {sentence}" for sentence in failed] or [

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from graftwork.errors import SpecError
 from graftwork.preprocess.inputs import InputSpec
+from graftwork.spec.edit_yaml import flow
 from graftwork.spec.fine_tune_job import FineTuneJob, FineTuneJobSpec, Phase, SearchRange
-from graftwork.spec.search_space import TrialSpec, trial_specs
+from graftwork.spec.search_space import TrialSpec, trial_specs, values_shown
 
 if TYPE_CHECKING:
     from graftwork_jobs.model.network import Network
@@ -32,6 +33,7 @@ class SearchPlan:
     Attributes:
         space: what each field may be, in words, by path.
         trials: how many variants.
+        asked: how many the spec asks for; more than `trials` where its space holds no more.
         concurrent: how many at a time.
         metric: what decides.
         scheduler: what ends trials early.
@@ -41,6 +43,7 @@ class SearchPlan:
 
     space: dict[str, str]
     trials: int
+    asked: int
     concurrent: int
     metric: str
     scheduler: str
@@ -138,6 +141,7 @@ def plan_search(
     return SearchPlan(
         space={path: _range_words(values) for path, values in search.space.items()},
         trials=len(variants),
+        asked=search.trials,
         concurrent=concurrent,
         metric=search.metric,
         scheduler=search.scheduler,
@@ -157,7 +161,7 @@ def _naming(trial: TrialSpec) -> Iterator[None]:
     try:
         yield
     except SpecError as error:
-        shown = ", ".join(f"{path}: {value}" for path, value in trial.values.items())
+        shown = values_shown(trial.values)
         raise SpecError(
             [
                 replace(problem, where=f"spec.search.space ({problem.where})", received=f"{problem.received} ({shown})")
@@ -170,7 +174,7 @@ def _range_words(values: SearchRange) -> str:
     (key, given), *_ = values.model_dump(mode="json", by_alias=True, exclude_none=True).items()
     match key:
         case "choice":
-            return f"one of {', '.join(str(value) for value in given)}"
+            return f"one of {', '.join(flow(value) for value in given)}"
         case "integer":
             return f"a whole number from {given[0]} to {given[1]}"
         case "logUniform":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graftwork.errors import PermanentError
+from graftwork.spec.search_space import values_shown
 from graftwork_jobs.distributed.worker_process import WorkerProcess
 from graftwork_jobs.features.views import stored_views
 from graftwork_jobs.search.halving import Halving, rungs_of
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from graftwork_jobs.search.scheduler import OrderedHalving
     from graftwork_jobs.train.request import TrainRequest
 
-_STOP_WITHIN_S = 5.0
+STOP_WITHIN_S = 5.0
+"""How long a search that is stopped may take to let go of Ray, which is shut down then."""
 _OVER_FILE = "over"
 # A trial whose process was lost is begun anew so often.
 _MAX_FAILURES = 1
@@ -82,6 +84,9 @@ def run_search(
 
             if len(known) < len(planned):
                 _tune(spec, search, planned, done, folder, tell)
+        run = len(read_trials(folder))
+        if run < len(planned):
+            reporter.warn(f"the budget of {search.budget} was used up after {run} of {len(planned)} trials")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / _OVER_FILE).touch()
     return SearchResult(
@@ -99,7 +104,6 @@ def is_over(folder: Path) -> bool:
 
 def trial_line(record: TrialRecord, metric: str) -> str:
     """One trial in one line."""
-    what = ", ".join(f"{path} {value}" for path, value in record.values.items()) or "the spec as it stands"
     match record.status:
         case "failed":
             came_to = f"failed: {record.message.splitlines()[0] if record.message else 'no reason given'}"
@@ -107,7 +111,7 @@ def trial_line(record: TrialRecord, metric: str) -> str:
             came_to = f"{metric} {record.score:.4f}, ended after epoch {len(record.history)}: others are better"
         case "finished":
             came_to = f"{metric} {record.score:.4f}"
-    return f"trial {record.number}: {what}: {came_to}"
+    return f"trial {record.number} ({values_shown(record.values)}): {came_to}"
 
 
 def _spent_s(done: Sequence[TrialRecord]) -> float:
@@ -146,7 +150,7 @@ def _tune(
         )
         _fit(spec, search, planned, open_numbers, scheduler)
 
-    with in_ray_thread(work, stop_within_s=_STOP_WITHIN_S) as fit:
+    with in_ray_thread(work, stop_within_s=STOP_WITHIN_S) as fit:
         fit.ended.wait()
     if isinstance(fit.failure, NoTrialStarted):
         raise no_room(spec.scaling)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import ray
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from graftwork_jobs.search.halving import Halving
@@ -104,6 +105,7 @@ class OrderedHalving(FIFOScheduler):
             NoTrialStarted: none found room.
         """
         if self._stop.is_set():
+            _end_processes(tune_controller)
             raise SearchStopped
         if not self._running and time.monotonic() - self._began > self._start_within_s:
             raise NoTrialStarted
@@ -209,3 +211,11 @@ class OrderedHalving(FIFOScheduler):
 
     def _elapsed_s(self) -> float:
         return self._spent_s + time.monotonic() - self._began
+
+
+def _end_processes(tune_controller: TuneController) -> None:
+    """End the processes of all trials: Tune would give each ten seconds for its epoch, and be called off before."""
+    for trial in tune_controller.get_live_trials():
+        process = trial.temporary_state.ray_actor
+        if process is not None:
+            ray.kill(process)

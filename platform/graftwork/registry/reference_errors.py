@@ -18,6 +18,20 @@ def no_alias(where: str, model: RegisteredModel, alias: str) -> SpecError:
     )
 
 
+def nothing_before(where: str, current: int, deleted: int | None) -> SpecError:
+    """The alias pointed to no other version before, or to none that is still there."""
+    name, _, alias = where.partition("@")
+    why = "the first one this alias pointed to" if deleted is None else f"before which it was {deleted}, deleted since"
+    return SpecError(
+        Problem(
+            where=where,
+            received=f"version {current}, {why}",
+            expected="an alias that pointed to another version before",
+            fix=f"Point it to a version by hand: graft models alias {name} {alias} VERSION.",
+        )
+    )
+
+
 def bare_name(reference: str, model: RegisteredModel) -> SpecError:
     """A name without alias or version."""
     choices = [f"{model.name}@{alias}" for alias in model.aliases]

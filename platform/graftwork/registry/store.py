@@ -24,7 +24,7 @@ from graftwork.progress import SilentReporter
 from graftwork.registry.alias_history import AliasMove, read_moves, version_before
 from graftwork.registry.mlflow_client import RegistryError, connect, is_missing, is_taken, registry_errors
 from graftwork.registry.records import AliasChange, ModelVersion, RegisteredModel, Registration, ResolvedModel
-from graftwork.registry.reference_errors import bare_name, no_alias, still_named
+from graftwork.registry.reference_errors import bare_name, no_alias, nothing_before, still_named
 from graftwork.registry.tracking import Tracking
 from graftwork.registry.undo import Undo
 from graftwork.registry.version_tags import is_bundle_version, read_version, version_tags
@@ -224,14 +224,8 @@ class Registry:
         moves = [move for move in model.moves if move.alias == alias]
         before = version_before(moves, current, {version.version for version in model.versions})
         if before is None:
-            raise SpecError(
-                Problem(
-                    where=f"{name}@{alias}",
-                    received=f"version {current}, the first one this alias pointed to",
-                    expected="an alias that pointed to another version before",
-                    fix=f"Point it to a version by hand: graft models alias {name} {alias} VERSION.",
-                )
-            )
+            deleted = version_before(moves, current, {move.version for move in moves})
+            raise nothing_before(f"{name}@{alias}", current, deleted)
         with self._errors():
             return self._move_alias(name, alias, before, "rollback")
 

@@ -161,7 +161,8 @@ class Explainer:
             case bool() if kind == "string":
                 return f'Put it in quotes: "{word}".'
             case int() | float() if kind == "string" and word is not None and "enum" not in schema:
-                return f'Put it in quotes: "{word}".'
+                fits = re.search(schema.get("pattern", ""), word) is not None
+                return f'Put it in quotes: "{word}".' if fits else _name_fix(word, schema)
             case str() if kind in {"integer", "number"} and _is_number(value):
                 return f"Remove the quotes: {value.strip()}."
             case str() if kind in {"integer", "number"} and not choices_of(schema):

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from graftwork.errors import Problem
 from graftwork.near_names import did_you_mean
 from graftwork.spec.base import Inconsistency
+from graftwork.spec.edit_yaml import flow
 
 if TYPE_CHECKING:
     from graftwork.spec.fine_tune_job import FineTuneJobSpec
@@ -84,6 +85,11 @@ def trial_specs(spec: FineTuneJobSpec) -> list[TrialSpec]:
     return found
 
 
+def values_shown(values: Values) -> str:
+    """What a trial changes, in words and as YAML."""
+    return ", ".join(f"{path}: {flow(value)}" for path, value in values.items()) or "the spec as it stands"
+
+
 def plain_spec(spec: FineTuneJobSpec) -> dict[str, Any]:
     """What was written, as plain values, without `search`."""
     return spec.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"search"})
@@ -145,12 +151,24 @@ def search_problems(spec: FineTuneJobSpec) -> list[Inconsistency]:
     problems = [
         problem for path, values in spec.search.space.items() for problem in _range_problems(base, path, values)
     ]
+    problems = problems or list(_named_twice(base, spec.search))
     if problems:
         return problems
-    for trial in trial_specs(spec):
+    trials = trial_specs(spec)
+    if len(trials) == 1:
+        return [
+            Inconsistency(
+                at=("search", "space"),
+                received="values that leave only the spec as it stands",
+                expected="a value that makes another job of it",
+                fix="Add values, or remove `search`.",
+                involves=tuple((section,) for section in SEARCHED_SECTIONS),
+            )
+        ]
+    for trial in trials:
         wrong = _spec_problems(trial.spec)
         if wrong:
-            shown = ", ".join(f"{path} {value}" for path, value in trial.values.items())
+            shown = values_shown(trial.values)
             return [
                 Inconsistency(
                     at=("search", "space"),
@@ -188,14 +206,30 @@ def _range_problems(base: Mapping[str, Any], path: str, values: SearchRange) -> 
             return
         if problems:
             unknown = _unknown_field(base, path)
+            whole = place[0] in {"uniform", "logUniform"} and not _spec_problems(with_values(base, {path: int(value)}))
             yield Inconsistency(
                 at=(*here, *place) if unknown is None else here,
                 received=problems[0].received,
                 expected=problems[0].expected,
-                fix=unknown or problems[0].fix,
+                fix=unknown or ("Use `integer`, which draws whole numbers." if whole else problems[0].fix),
                 involves=involved,
             )
             return
+
+
+def _named_twice(base: Mapping[str, Any], search: Search) -> Iterator[Inconsistency]:
+    """Paths to a field that another path leads to: an entry of a list by its name and by its position."""
+    first: dict[Place, str] = {}
+    for path in search.space:
+        other = first.setdefault(place_of(base, path), path)
+        if other != path:
+            yield Inconsistency(
+                at=("search", "space", path),
+                received=f"the field of `{other}` by another path",
+                expected="each field once",
+                fix="Remove one of the two.",
+                involves=tuple((section,) for section in SEARCHED_SECTIONS),
+            )
 
 
 def _unknown_field(base: Mapping[str, Any], path: str) -> str | None:

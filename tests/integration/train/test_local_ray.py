@@ -47,6 +47,11 @@ found["changed"] = sorted(
     name for name in (set(before) | set(os.environ)) - {"PYTHONBREAKPOINT"} if before.get(name) != os.environ.get(name)
 )
 found["warnings"] = Recorder.warnings
+try:
+    ray.put(1)
+except Exception as error:
+    found["late_call"] = str(error)
+found["started_by_itself"] = ray.is_initialized()
 print("FOUND " + json.dumps(found))
 """
 
@@ -77,7 +82,7 @@ def test_more_gpus_than_there_are_are_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Loopback only, a token only we can read, no process, folder or variable left; logs kept; too few cores told."""
+    """Loopback, a token only we can read, no process, folder, variable or other Ray left; logs kept; few cores told."""
     logs = tmp_path / "logs"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", _SCRIPT, str(logs)], capture_output=True, text=True, check=True
@@ -94,6 +99,8 @@ def test_ray_is_private_and_leaves_nothing_behind(tmp_path: Path) -> None:
     assert found["own_temporary_folder"]
     assert not found["folder_left"]
     assert found["changed"] == []
+    assert "not been started" in found["late_call"]
+    assert not found["started_by_itself"]
     assert len(found["warnings"]) == 1
     assert "64 workers" in found["warnings"][0]
     assert (logs / "raylet.out").is_file()

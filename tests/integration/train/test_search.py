@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from ray import tune
 
 from graftwork.errors import PermanentError
 from graftwork.progress import SilentReporter
 from graftwork.spec.fine_tune_job import FineTuneJobSpec
 from graftwork.spec.search_space import trial_specs
 from graftwork_jobs.events import read_events
+from graftwork_jobs.search.halving import Halving
 from graftwork_jobs.search.records import SearchResult, TrialRecord
-from graftwork_jobs.search.run_search import PlannedTrial, is_over, run_search
+from graftwork_jobs.search.run_search import STOP_WITHIN_S, PlannedTrial, is_over, run_search
+from graftwork_jobs.search.scheduler import OrderedHalving, SearchStopped
+from graftwork_jobs.search.trial import READY
 from graftwork_jobs.train.launch import train
 from tests.integration.train.small_jobs import SmallData, history_of, small_request
+
+if TYPE_CHECKING:
+    from ray.tune.execution.tune_controller import TuneController
+    from ray.tune.experiment import Trial
 
 pytestmark = [
     pytest.mark.integration,
@@ -101,6 +111,66 @@ def test_trials_that_find_no_room_in_time_end_the_search(small_data: SmallData, 
     with pytest.raises(PermanentError, match=r"did not start within 2 s .*needs 1 CPU and 4096 GPU"):
         run_search(spec, planned, tmp_path, SilentReporter())
     assert not is_over(tmp_path)
+
+
+class _Listener(SilentReporter):
+    """Keeps warnings."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_budget_that_ends_a_search_is_told(small_data: SmallData, tmp_path: Path) -> None:
+    """The winner of one trial in seven is no winner of seven."""
+    spec, planned = _planned(small_data, tmp_path, concurrent=1)
+    assert spec.search is not None
+    spec = spec.model_copy(update={"search": spec.search.model_copy(update={"budget": "1s"})})
+    listener = _Listener()
+    found = run_search(spec, planned, tmp_path, listener)
+    assert len(found.trials) < 7
+    assert listener.warnings == [f"the budget of 1s was used up after {len(found.trials)} of 7 trials"]
+
+
+@pytest.mark.usefixtures("local_ray")
+def test_a_search_that_is_stopped_waits_for_no_epoch(tmp_path: Path) -> None:
+    """An epoch may take minutes; a search is stopped within the seconds that Ray is kept for it."""
+    stop, stopped_at = threading.Event(), []
+
+    class StoppedOnceBegun(OrderedHalving):
+        def on_trial_result(self, tune_controller: TuneController, trial: Trial, result: dict[str, Any]) -> str:
+            stop.set()
+            stopped_at.append(time.monotonic())
+            return super().on_trial_result(tune_controller, trial, result)
+
+    def endless(_config: dict[str, Any]) -> None:
+        tune.report({READY: 0.0})
+        threading.Event().wait()
+
+    scheduler = StoppedOnceBegun(
+        halving=Halving(rungs=(), higher_is_better=False),
+        values={0: {}},
+        metric="val_loss",
+        folder=tmp_path,
+        spent_s=0.0,
+        budget_s=None,
+        waits_for=None,
+        start_within_s=600.0,
+        tell=lambda _record: None,
+        stop=stop,
+    )
+    tuner = tune.Tuner(
+        endless,
+        param_space={"trial": tune.grid_search([0])},
+        tune_config=tune.TuneConfig(scheduler=scheduler, reuse_actors=True),
+        run_config=tune.RunConfig(storage_path=str(tmp_path), verbose=0),
+    )
+    with pytest.raises(SearchStopped):
+        tuner.fit()
+    assert time.monotonic() - stopped_at[0] < STOP_WITHIN_S
 
 
 def test_every_trial_comes_to_an_end(searches: Searches) -> None:

@@ -330,6 +330,13 @@ def test_rollback_goes_back_step_by_step(two_versions: Registry, tmp_path: Path)
         two_versions.rollback("colours", "champion")
 
 
+def test_rollback_says_when_the_version_before_is_deleted(two_versions: Registry) -> None:
+    """That is another thing than an alias that never moved."""
+    two_versions.remove("colours", 1)
+    with pytest.raises(SpecError, match="version 2, before which it was 1, deleted since"):
+        two_versions.rollback("colours", "champion")
+
+
 def test_setting_an_alias_is_recorded(two_versions: Registry) -> None:
     """The history tells each move; setting what is set already is none."""
     change = two_versions.set_alias("colours", "champion", 1)

@@ -156,6 +156,7 @@ def test_line_and_path_point_at_the_value() -> None:
         (("spec", "backbone"), {}, "none of them", "exactly one of `name`, `preset`, `path`", "Add one of them."),
         (("spec", "augment", 0, "zoom"), 0.1, "`flip` and `zoom`", "exactly one of", "Keep one and remove the rest."),
         (("metadata", "labels", "team"), "a b!", '"a b!"', "a label value", "Use `a-b`."),
+        (("spec", "kubernetes"), {"deadline": 3600}, "3600", "a time such as", "Write a whole number with s, m or h"),
         (("metadata", "labels", "team"), 5, "5", "a label value", 'Put it in quotes: "5".'),
     ],
 )

@@ -96,6 +96,13 @@ def test_a_small_space_is_not_searched_twice() -> None:
         ({"head.dropuot": {"choice": [0]}}, '["head.dropuot"]', "Did you mean `dropout`?"),
         ({"head.dropout": {"choice": [0, 1.5]}}, '["head.dropout"].choice[1]', "Use a number below 1."),
         ({"training.batchSize": {"uniform": [16.5, 32]}}, '["training.batchSize"].uniform[0]', "whole number"),
+        ({"training.batchSize": {"uniform": [16, 32]}}, '["training.batchSize"].uniform[0]', "Use `integer`"),
+        ({"head.dropout": {"choice": [0.2]}}, "space", "Add values, or remove `search`."),
+        (
+            {"phases.head.epochs": {"choice": [1, 2]}, "phases.0.epochs": {"choice": [3]}},
+            '["phases.head.epochs"]',
+            "each field once",
+        ),
         ({"heda.dropout": {"choice": [0]}}, '["heda.dropout"]', "Did you mean `head`?"),
         ({"data.train.uri": {"choice": ["x"]}}, '["data.train.uri"]', "Write section and field"),
         ({"training.seed": {"integer": [1, 9]}}, '["training.seed"]', "other than seed"),
@@ -120,7 +127,7 @@ def test_values_that_contradict_each_other_are_found_before_anything_is_spent() 
     content = changed(searched(space), ("spec", "scaling"), {"workers": 1})
     (problem,) = problems_of(changed(content, ("spec", "training", "batchSize"), 12))
     assert problem.where == "spec.search.space"
-    assert "training.batchSize 6" in problem.received
+    assert "training.batchSize: 6" in problem.received
     assert "a divisor of `batchSize`" in problem.expected
 
 

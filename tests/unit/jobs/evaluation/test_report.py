@@ -17,6 +17,7 @@ from graftwork_jobs.evaluation.comparison import Comparison, Difference, NotComp
 from graftwork_jobs.evaluation.history import EpochRecord
 from graftwork_jobs.evaluation.report import write_report
 from graftwork_jobs.evaluation.slices import Slice
+from graftwork_jobs.search.records import SearchResult, TrialRecord
 from tests.unit.jobs.evaluation.builders import content_with
 
 _VOID = {"meta", "source", "img", "br"}
@@ -284,6 +285,23 @@ def test_intervals_stand_beside_their_figures(tmp_path: Path) -> None:
     assert "0.812\N{EN DASH}0.946" in _Page(page.read_text()).text
     figures = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert figures["tests"]["test"]["intervals"] == {"accuracy": [0.8123, 0.9456]}
+
+
+@pytest.mark.usefixtures("quick_charts")
+def test_a_search_tells_what_it_did_not_try(tmp_path: Path) -> None:
+    """How many trials the budget left out, and values as a spec has them."""
+    epoch = {"phase": "head", "epoch": 1, "val_loss": 0.5, "is_best": True}
+    trials = tuple(
+        TrialRecord(
+            number=number, values=values, status="finished", score=0.5, history=(epoch,), seconds=1.0, until_s=1.0
+        )
+        for number, values in enumerate(({}, {"phases.tune.unfreeze": {"lastLayers": 5}}))
+    )
+    search = SearchResult(metric="val_loss", higher_is_better=False, planned=8, trials=trials)
+    page = write_report(replace(content_with(), search=search), tmp_path / "report")
+    text = " ".join(_Page(page.read_text()).text.split())
+    assert "2 of 8 trials, after which the budget was used up, compared by val_loss" in text
+    assert "{lastLayers: 5}" in text
 
 
 @pytest.mark.usefixtures("quick_charts")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from graftwork_jobs.evaluation.comparison import Comparison, Difference, Turned
 from graftwork_jobs.evaluation.summary import summary_lines
 from tests.unit.jobs.evaluation.builders import content_with
 
@@ -19,6 +20,22 @@ def test_a_summary_names_accuracies_gain_gates_finding_and_report() -> None:
         "  also: Too sure",
         "report: runs/report.html",
     ]
+
+
+def test_what_a_comparison_leaves_out_is_told() -> None:
+    """Whoever replaces a model learns without the report that it knew a class more."""
+    accuracy = Difference(metric="accuracy", ours=0.94, theirs=0.9, low=0.01, high=0.07, p_value=0.004, test="mcnemar")
+    compared = Comparison(
+        alias="champion",
+        version=3,
+        examples=400,
+        differences=(accuracy,),
+        turned=Turned(both=350, only_ours=26, only_theirs=10, neither=14),
+        notes=("The other model also knows zebra.",),
+    )
+    lines = summary_lines(replace(content_with(), compared=(compared,)), "r")
+    place = lines.index("  The other model also knows zebra.")
+    assert "champion (version 3)" in lines[place - 1]
 
 
 def test_every_failed_gate_is_named() -> None:
