@@ -238,10 +238,8 @@ class Registry:
         version = self.check_removable(name, number)
         with self._errors():
             run = str(self._client.get_model_version(name, str(number)).run_id)
-            if len(self.show_model(name).versions) == 1:
-                self._client.delete_registered_model(name)
-            else:
-                self._client.delete_model_version(name, str(number))
+            # The name stays in MLflow even without versions: its numbers go on, so that none ever means two bundles.
+            self._client.delete_model_version(name, str(number))
             self._tracking.delete_artifacts(run, version.source.rpartition("/")[2])
 
     def check_removable(self, name: str, number: int) -> ModelVersion:

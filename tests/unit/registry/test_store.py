@@ -191,12 +191,16 @@ def test_what_an_alias_points_to_is_not_removed(two_versions: Registry, settings
 
 
 def test_a_model_goes_with_its_last_version(registry: Registry, tmp_path: Path) -> None:
-    """Rather than staying as a name without anything; the name can be used again."""
+    """Rather than staying as a name without anything. Its numbers go on: none ever means two bundles."""
     bundle = make_small_bundle(tmp_path / "b")
     registry.register(bundle, "colours", None)
     registry.remove("colours", 1)
     assert registry.list_models() == ()
-    assert registry.register(bundle, "colours", "champion").version == 1
+    with pytest.raises(SpecError, match="Nothing is registered yet"):
+        registry.resolve("colours/1")
+    assert registry.register(bundle, "colours", "champion").version == 2
+    with pytest.raises(SpecError, match="version 1, expected one of the versions of colours: 2"):
+        registry.resolve("colours/1")
 
 
 # All or nothing
