@@ -71,7 +71,8 @@ class Search(SpecModel):
 
     space: Annotated[dict[Text, SearchRange], Field(min_length=1)]
     """Fields to vary, by their path below `spec`: `phases.head.learningRate`, `head.dropout`, `training.batchSize`. An
-    entry of a list is named by its `name` or its position (from 0)."""
+    entry of a list is named by its `name` or its position (from 0). `backbone`, `input`, `augment` and `head` may vary
+    as a whole, too: `augment: {choice: [[], [{flip: horizontal}]]}`."""
     trials: Annotated[int, Field(ge=2, le=1000)] = 16
     """How many variants to train. The first is the spec as it stands."""
     max_concurrent: PositiveInt | None = None

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SEARCHED_SECTIONS = ("backbone", "input", "augment", "head", "phases", "training")
 """Sections whose fields may vary. Data stays: trials are compared on the same validation pictures."""
+# Those that may vary as a whole: another backbone, other augmentation or none. The rest has fields that must stay.
+_WHOLE_SECTIONS = frozenset({"backbone", "input", "augment", "head"})
 _FIXED = frozenset({"training.seed", "training.backend", "phases.name"})
 # A Halton sequence in so many dimensions covers a space evenly; beyond, its large bases run side by side for long.
 # Source: Halton, Numerische Mathematik 2 (1960), 84-90.
@@ -75,14 +77,30 @@ def trial_specs(spec: FineTuneJobSpec) -> list[TrialSpec]:
         return []
     base = plain_spec(spec)
     found = [TrialSpec(number=0, values={}, spec=base)]
+    drawn: list[Values] = []
+    meant = [_with_defaults(base)]
     for draw in range(1, spec.search.trials * _TRIES_A_TRIAL):
         if len(found) == spec.search.trials:
             break
         values = drawn_values(spec.search, draw, seed=spec.training.seed)
+        if values in drawn:
+            continue
+        drawn.append(values)
         content = with_values(base, values)
-        if all(content != other.spec for other in found):
+        if (whole := _with_defaults(content)) not in meant:
+            meant.append(whole)
             found.append(TrialSpec(number=len(found), values=values, spec=content))
     return found
+
+
+def _with_defaults(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A spec section by which jobs can be compared: nothing written may mean the same as the default written."""
+    from graftwork.spec.fine_tune_job import FineTuneJobSpec
+
+    try:
+        return FineTuneJobSpec.model_validate(content, by_alias=True, by_name=False).model_dump(mode="json")
+    except ValidationError:
+        return content  # refused later, in words
 
 
 def values_shown(values: Values) -> str:
@@ -186,7 +204,8 @@ def _range_problems(base: Mapping[str, Any], path: str, values: SearchRange) -> 
     here = ("search", "space", path)
     involved = tuple((section,) for section in SEARCHED_SECTIONS)
     section = path.split(".", 1)[0]
-    if section not in SEARCHED_SECTIONS or "." not in path or _without_entry(path) in _FIXED:
+    is_whole = path == section and section not in _WHOLE_SECTIONS
+    if section not in SEARCHED_SECTIONS or is_whole or _without_entry(path) in _FIXED:
         allowed = ", ".join(f"`{name}`" for name in SEARCHED_SECTIONS)
         fix = did_you_mean(section, SEARCHED_SECTIONS) if section not in SEARCHED_SECTIONS else ""
         yield Inconsistency(
@@ -218,14 +237,16 @@ def _range_problems(base: Mapping[str, Any], path: str, values: SearchRange) -> 
 
 
 def _named_twice(base: Mapping[str, Any], search: Search) -> Iterator[Inconsistency]:
-    """Paths to a field that another path leads to: an entry of a list by its name and by its position."""
-    first: dict[Place, str] = {}
-    for path in search.space:
-        other = first.setdefault(place_of(base, path), path)
-        if other != path:
+    """Paths to a field that another path sets: an entry of a list by its name and by its position, a whole section."""
+    places = {path: place_of(base, path) for path in search.space}
+    for number, (path, place) in enumerate(places.items()):
+        for other, set_by in list(places.items())[:number]:
+            shorter = min(len(place), len(set_by))
+            if place[:shorter] != set_by[:shorter]:
+                continue
             yield Inconsistency(
                 at=("search", "space", path),
-                received=f"the field of `{other}` by another path",
+                received=f"a field that `{other}` sets, too",
                 expected="each field once",
                 fix="Remove one of the two.",
                 involves=tuple((section,) for section in SEARCHED_SECTIONS),

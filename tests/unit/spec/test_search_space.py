@@ -89,6 +89,27 @@ def test_a_small_space_is_not_searched_twice() -> None:
     assert sorted(at(trial.spec, "head.dropout") for trial in trial_specs(job.spec)) == [0, 0.2, 0.5]
 
 
+def test_a_default_written_out_is_no_trial_of_its_own() -> None:
+    """It would train the same job twice."""
+    content = searched({"augment": {"choice": [[], [{"flip": "both"}]]}, "head.dropout": {"choice": [0.2]}}, trials=4)
+    del content["spec"]["features"], content["spec"]["augment"], content["spec"]["head"]["pooling"]
+    content = changed(content, ("spec", "search", "space", "head.pooling"), {"choice": ["avg"]})
+    found = trial_specs(FineTuneJob.model_validate(content).spec)
+    assert [trial.values.get("augment") for trial in found] == [None, [{"flip": "both"}]]
+
+
+def test_sections_may_vary_as_a_whole() -> None:
+    """Another backbone; augmentation or none, which then needs no views."""
+    backbones: list[Any] = [{"name": "ResNet50"}, {"path": "own.keras"}]
+    space = {"backbone": {"choice": backbones}, "augment": {"choice": [[], [{"flip": "both"}]]}}
+    content = searched(space, trials=9)
+    del content["spec"]["features"]
+    found = [trial.spec for trial in trial_specs(FineTuneJob.model_validate(content).spec)[1:]]
+    assert len(found) == 4
+    assert {str(spec["backbone"]) for spec in found} == set(map(str, backbones))
+    assert {str(spec["augment"]) for spec in found} == {"[]", "[{'flip': 'both'}]"}
+
+
 @pytest.mark.parametrize(
     ("space", "where", "said"),
     [
@@ -103,6 +124,17 @@ def test_a_small_space_is_not_searched_twice() -> None:
             '["phases.head.epochs"]',
             "each field once",
         ),
+        (
+            {"augment": {"choice": [[{"flip": "both"}]]}, "augment.0.flip": {"choice": ["vertical"]}},
+            '["augment.0.flip"]',
+            "each field once",
+        ),
+        (
+            {"augment": {"choice": [[{"flip": "both"}], [{"flipp": "both"}]]}},
+            "augment.choice[1]",
+            "Did you mean `flip`",
+        ),
+        ({"phases": {"choice": [[]]}}, "phases", "Write section and field"),
         ({"heda.dropout": {"choice": [0]}}, '["heda.dropout"]', "Did you mean `head`?"),
         ({"data.train.uri": {"choice": ["x"]}}, '["data.train.uri"]', "Write section and field"),
         ({"training.seed": {"integer": [1, 9]}}, '["training.seed"]', "other than seed"),
