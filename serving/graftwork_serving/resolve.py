@@ -51,7 +51,7 @@ def resolve_models(
         resolved: `NAME/VERSION` behind each `NAME@ALIAS`, where somebody else has asked the registry already.
 
     Raises:
-        SpecError: no such models or bundles, all of them, or two models of one name.
+        SpecError: no such models or bundles, all of them, or models of one name that cannot be told apart.
         BundleError: a bundle was changed.
     """
     told = resolved or {}
@@ -81,7 +81,28 @@ def resolve_models(
                 for problem in problems
             ]
         )
+    if mixed := _mixed_up(models):
+        raise SpecError(mixed)
     return models
+
+
+def _mixed_up(models: Sequence[ModelConfig]) -> list[Problem]:
+    """Entries of one name and version that are other models: neither requests nor figures could tell them apart."""
+    first: dict[tuple[str, str], ModelConfig] = {}
+    found: list[Problem] = []
+    for number, model in enumerate(models):
+        earlier = first.setdefault((model.name, model.version), model)
+        if earlier.digest != model.digest:
+            found.append(
+                Problem(
+                    where=f"spec.models[{number}]",
+                    received=f"`{model.reference}` as version {model.version} of `{model.name}`, which is another "
+                    f"model than `{earlier.reference}` and has the same version",
+                    expected="versions that can be told apart: those of one registered model",
+                    fix="Give it a `name` of its own, or register it as another version of the same model.",
+                )
+            )
+    return found
 
 
 def _at_model(problem: Problem, number: int) -> Problem:

@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 import pytest
 
 from graftwork.errors import SpecError
+from graftwork.registry import Registry
 from graftwork.settings import Settings
 from graftwork.spec.inference_endpoint import InferenceEndpoint
 from graftwork.spec.traffic import name_of_bundle
@@ -28,6 +29,33 @@ def test_all_models_that_are_not_there_are_named_with_their_places(tmp_path: Pat
     assert "the model name 'rose'" in first
     assert "the model name 'nope'" in second
     assert "no such directory" in third
+
+
+@pytest.mark.parametrize("are_same", [True, False])
+def test_two_models_of_one_name_have_different_versions(tmp_path: Path, *, are_same: bool) -> None:
+    """Else requests for a version reach one of them, and figures add them up; one version under two aliases may be."""
+    registry = Registry(Settings.at(tmp_path / "home"))
+    for number, name in enumerate(("rose", "tulip")):
+        bundle = make_small_bundle(tmp_path / name, seed=0 if are_same else number)
+        registry.register(bundle, name, "champion")
+    models = [
+        {"model": "rose@champion", "name": "m", "traffic": 90},
+        {"model": "tulip@champion", "name": "m", "traffic": 10},
+    ]
+    endpoint = InferenceEndpoint.model_validate(changed(ENDPOINT, ("spec", "models"), models))
+
+    def resolved() -> list[str]:
+        found = resolve_models(endpoint, base_dir=tmp_path, settings=Settings.at(tmp_path / "home"))
+        return [model.version for model in found]
+
+    if are_same:
+        assert resolved() == ["1", "1"]
+        return
+    with pytest.raises(SpecError) as caught:
+        resolved()
+    (problem,) = caught.value.problems
+    assert problem.where == "spec.models[1]"
+    assert "`tulip@champion` as version 1 of `m`" in problem.received
 
 
 def test_a_bundle_folder_at_the_root_has_a_name() -> None:
