@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 _LOGGER = logging.getLogger(__name__)
 # An answer given before the body was read must end the connection, or the rest would be taken for the next request.
 _CLOSE = ((b"connection", b"close"),)
+# How often a model is loaded for one request, where other requests have it let go meanwhile.
+_MOST_LOADS = 3
 # What a request may come to instead of its answer.
 _REFUSALS = (RequestError, TimeoutError, OverloadedError)
 
@@ -213,7 +215,10 @@ class EndpointApp:
         """
         if name is None or self.repository is None or name not in self.repository.names:
             return service
-        await self.repository.ensure(name)
+        for _ in range(_MOST_LOADS):
+            await self.repository.ensure(name)
+            if name in self.service.models:
+                break  # else somebody has had it let go before this request came to itself
         return self.service
 
     async def _predict(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:

@@ -204,6 +204,24 @@ def call(
     return sent[0]["status"], json.loads(sent[1]["body"])
 
 
+def test_a_model_let_go_before_its_request_gets_on_is_loaded_again(
+    app: EndpointApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client unloads it, or a third model takes its room: that is no reason to say that there is none."""
+    repository = app.repository
+    assert repository is not None
+    load, let_go = repository.ensure, repository.unload
+
+    async def load_and_lose(name: str) -> None:
+        await load(name)
+        monkeypatch.setattr(repository, "ensure", load)
+        await let_go(name)
+
+    monkeypatch.setattr(repository, "ensure", load_and_lose)
+    status, answer = call(app, PREDICT, picture_bytes(seed=1), query=b"model=a")
+    assert (status, answer.get("model")) == (200, "a")
+
+
 def test_models_are_listed_loaded_and_unloaded(app: EndpointApp) -> None:
     """The protocol's repository calls say what they do; what the spec names stays."""
 
