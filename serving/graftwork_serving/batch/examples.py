@@ -56,10 +56,12 @@ class Examples:
     Attributes:
         columns: names of what is known of each.
         rows: in the order of the table, or by path.
+        ignored: files of a folder that are not called like pictures.
     """
 
     columns: tuple[str, ...]
     rows: tuple[BatchExample, ...]
+    ignored: tuple[str, ...] = ()
 
 
 def list_examples(data: str, *, takes_text: bool, column: str | None, base_dir: Path, cache_dir: Path) -> Examples:
@@ -99,10 +101,15 @@ def _pictures(uri: str, given: str) -> Examples:
     if is_picture(uri) and (is_remote(uri) or Path(uri).is_file()):
         name = PurePosixPath(uri.partition("::")[0]).name
         return Examples(columns=(FILE_COLUMN,), rows=(_picture(uri, name, (name,)),))
-    files = sorted(file for file in folder_tree(uri).files if is_picture(file))
+    held = sorted(folder_tree(uri).files)
+    files = [file for file in held if is_picture(file)]
     if not files:
         raise _problem(f"{given}, which holds no picture", "a folder with pictures, or a table", "Check the path.")
-    return Examples(columns=(FILE_COLUMN,), rows=tuple(_picture(below(uri, file), file, (file,)) for file in files))
+    return Examples(
+        columns=(FILE_COLUMN,),
+        rows=tuple(_picture(below(uri, file), file, (file,)) for file in files),
+        ignored=tuple(file for file in held if not is_picture(file)),
+    )
 
 
 def _rows(uri: str, kind: TableKind, column: str, what: InputKind, cache_dir: Path) -> Examples:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,6 +132,8 @@ def predict_all(request: BatchRequest, *, settings: Settings, reporter: Reporter
         kept.drop()
     for failure in told.failures[:_NAMED]:
         reporter.warn(failure)
+    if examples.ignored:
+        reporter.warn(_what_is_ignored(examples.ignored))
     return BatchOutcome(
         result=str(result),
         model=config.name,
@@ -201,6 +203,12 @@ class _Told:
         if answer.error:
             self.failures.append(f"{example.place}: {answer.error}")
         self.counts.update(answer.labels)
+
+
+def _what_is_ignored(files: Sequence[str]) -> str:
+    more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
+    named = ", ".join(files[:_NAMED]) + more
+    return f"{len(files):,} files have no row, because their names do not end like those of pictures: {named}"
 
 
 def _columns(examples: Examples, ours: dict[str, ColumnKind]) -> dict[str, ColumnKind]:

@@ -70,6 +70,17 @@ def test_one_bad_picture_is_a_row_with_its_reason(photos: Path, small_bundle: Bu
     assert all(row.values[1] and not row.values[2] for row in rows if row.number != 11)
 
 
+def test_files_that_are_no_pictures_by_name_are_told(photos: Path, small_bundle: Bundle) -> None:
+    """A phone's pictures in a format that is not read are missed otherwise: they have no row."""
+    for name in ("IMG_1.HEIC", "notes.txt"):
+        (photos / name).write_bytes(b"x")
+    done = _run(str(small_bundle.path), "photos", "answers.csv")
+    assert done.exit_code == 0, done.output
+    told = "Warning: 2 files have no row, because their names do not end like those of pictures: IMG_1.HEIC, notes.txt"
+    assert told in done.output
+    assert len(read_table(Path("answers.csv"), "csv", ["file"]).rows) == _PICTURES
+
+
 def test_where_nothing_can_be_used_nothing_is_written(photos: Path, small_bundle: Bundle) -> None:
     """A table of errors alone would pass for a result."""
     for file in photos.iterdir():

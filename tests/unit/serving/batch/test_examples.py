@@ -22,7 +22,7 @@ def _list(data: str, tmp_path: Path, *, takes_text: bool = False, column: str | 
 
 
 def test_all_pictures_of_a_folder(tmp_path: Path) -> None:
-    """At any depth, by path; other files and hidden ones are left out."""
+    """At any depth, by path; other files are left out and named, hidden ones are left out."""
     for name in ("b/2.JPG", "a.png", "b/c/1.webp", "notes.txt", ".hidden.png"):
         file = tmp_path / "photos" / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +31,7 @@ def test_all_pictures_of_a_folder(tmp_path: Path) -> None:
     assert found.columns == ("file",)
     assert [row.cells for row in found.rows] == [("a.png",), ("b/2.JPG",), ("b/c/1.webp",)]
     assert [row.read() for row in found.rows] == [b"a.png", b"b/2.JPG", b"b/c/1.webp"]
+    assert found.ignored == ("notes.txt",)
 
 
 def test_one_picture(tmp_path: Path) -> None:
