@@ -115,6 +115,15 @@ def test_several_pictures_get_a_card_each_and_a_bad_one_words(page: Any, picture
     page.locator("#results").wait_for(state="hidden")
 
 
+def test_a_file_of_another_kind_gets_words_about_pictures(page: Any, pictures: str) -> None:
+    """Nobody who drops a file has heard of content types; one that is a picture under a wrong name is answered."""
+    page.goto(pictures + "/")
+    files = [("a.html", b"<html></html>"), ("b.html", PICTURE)]
+    page.set_input_files("#files", [{"name": name, "mimeType": "text/html", "buffer": data} for name, data in files])
+    assert "no picture in a known format" in seen(card(page, 1).locator(".problem"))
+    assert seen(card(page, 2).locator("h3")).startswith("rose")
+
+
 def test_a_file_beyond_the_limit_is_not_sent(page: Any, pictures: str) -> None:
     """The endpoint says its limit, and the page does not upload in vain."""
     page.goto(pictures)

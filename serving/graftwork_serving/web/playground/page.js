@@ -158,7 +158,9 @@
     state.sent = files.map(file => file.name || "picture.png");
     showCommand();
     const cards = [...files].reverse().map(pictureCard).reverse(); // the newest card comes first, the last file last
-    const tasks = files.map((file, index) => () => answer(cards[index], file, file.type || "application/octet-stream"));
+    // What is no picture by its name may be one all the same; if not, the endpoint says that of its content.
+    const typeOf = file => file.type.startsWith("image/") ? file.type : "application/octet-stream";
+    const tasks = files.map((file, index) => () => answer(cards[index], file, typeOf(file)));
     await Promise.all(Array.from({ length: AT_ONCE }, async () => {
       while (tasks.length) await tasks.shift()();
     }));
