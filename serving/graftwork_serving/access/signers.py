@@ -41,14 +41,15 @@ class SignerKeys:
         self._clock = clock
         self._keys: dict[str | None, PyJWK] = {}
         self._fetched_at: float | None = None
+        self._has_failed = False
         self._fetching = asyncio.Lock()
         self.revision = 0
         """Changes whenever the keys do."""
 
     @property
-    def is_known(self) -> bool:
-        """Whether there is any key."""
-        return bool(self._keys)
+    def are_all(self) -> bool:
+        """Whether these are the issuer's keys as far as can be told: the last try to fetch them did not fail."""
+        return bool(self._keys) and not self._has_failed
 
     async def find(self, name: str | None) -> PyJWK | None:
         """The key of a name, fetched anew if it is not known; None if there is none.
@@ -83,11 +84,13 @@ class SignerKeys:
         try:
             found = await asyncio.to_thread(fetch_keys, self._issuer, self._place)
         except SpecError as error:
+            self._has_failed = True
             _LOGGER.error("The keys of %s stay as they were. %s", self._issuer, error)
             return
         finally:
             # Counted from the end: a slow issuer must not be asked again by each of those who waited for its answer.
             self._fetched_at = self._clock()
+        self._has_failed = False
         if {name: _content(key) for name, key in found.items()} != {
             name: _content(key) for name, key in self._keys.items()
         }:

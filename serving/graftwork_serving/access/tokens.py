@@ -69,8 +69,10 @@ class TokenVerifier:
         except jwt.PyJWTError as error:
             raise RefusedError(401, f"The token is no signed JWT ({error}).", reason="bad-token") from error
         key = await self.signers.find(header.get("kid"))
-        if key is None and not self.signers.is_known:
-            raise RefusedError(503, "Tokens cannot be checked now. Try again.", reason="no-signer", retry_after_s=10)
+        if key is None and not self.signers.are_all:
+            raise RefusedError(
+                503, "This token cannot be checked now. Try again.", reason="no-signer", retry_after_s=10
+            )
         if key is None:
             raise RefusedError(401, "The token is signed with a key its issuer does not list.", reason="bad-token")
         try:

@@ -162,10 +162,10 @@ def openapi_document(
             "/": {"get": _root_operation()},
             **_repository_paths(),
             "/v2": {"get": plain_get("server", "Describe the server.", "401")},
-            "/v2/health/live": {"get": plain_get("serverLive", "Whether the server is alive.")},
-            "/v2/health/ready": {"get": plain_get("serverReady", "Whether the server takes requests.", "503")},
-            "/healthz": {"get": plain_get("live", "Whether the endpoint is alive.")},
-            "/readyz": {"get": plain_get("ready", "Whether the endpoint takes requests.", "503")},
+            "/v2/health/live": {"get": _health("serverLive", "Whether the server is alive.")},
+            "/v2/health/ready": {"get": _health("serverReady", "Whether the server takes requests.", "503")},
+            "/healthz": {"get": _health("live", "Whether the endpoint is alive.")},
+            "/readyz": {"get": _health("ready", "Whether the endpoint takes requests.", "503")},
             "/metrics": {"get": plain_get("metrics", "Prometheus metrics.", "401", media_type="text/plain")},
         },
         "components": {
@@ -174,6 +174,11 @@ def openapi_document(
         },
         **({"security": [{name: []} for name in _KEYS]} if asks_for_key else {}),
     }
+
+
+def _health(operation_id: str, summary: str, *statuses: str) -> dict[str, Any]:
+    """What load balancers ask, which have no key."""
+    return plain_get(operation_id, summary, *statuses) | {"security": []}
 
 
 def _root_operation() -> dict[str, Any]:

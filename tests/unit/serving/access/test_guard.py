@@ -125,6 +125,8 @@ def test_the_document_says_how_keys_are_sent(app: EndpointApp, tmp_path: Path) -
     schemes = document["components"]["securitySchemes"]
     assert {next(iter(each)) for each in document["security"]} == set(schemes)
     assert "401" in document["paths"][PREDICT]["post"]["responses"]
+    assert "security" not in document["paths"][PREDICT]["post"]
+    assert document["paths"]["/readyz"]["get"]["security"] == [], "load balancers have no key"
 
 
 def test_a_key_is_for_its_models(app: EndpointApp, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_a_remembered_token_still_expires(shared_issuer: Issuer) -> None:
 
 
 def test_an_issuer_that_is_away_is_no_refusal_for_ever(issuer: Issuer) -> None:
-    """503 with Retry-After while no key is known; known keys go on counting."""
+    """503 with Retry-After for tokens of keys that could not be fetched; known keys go on counting."""
 
     async def run() -> None:
         now = 0.0
@@ -266,6 +266,16 @@ def test_an_issuer_that_is_away_is_no_refusal_for_ever(issuer: Issuer) -> None:
         issuer.is_down, now = True, 400.0
         await signers._refresh()
         assert (await verifier.find(issuer.signers[0].token(issuer.url, sub="ben"))).models is None
+        newer = Signer("two")
+        issuer.signers, now = [newer], 800.0
+        with pytest.raises(RefusedError) as error:
+            await verifier.find(newer.token(issuer.url))  # may be right: the client should keep it
+        assert (error.value.status, error.value.retry_after_s) == (503, 10)
+        issuer.is_down, now = False, 900.0
+        await verifier.find(newer.token(issuer.url))
+        with pytest.raises(RefusedError) as error:
+            await verifier.find(Signer("nobody's").token(issuer.url))
+        assert error.value.status == 401
 
     asyncio.run(run())
 
