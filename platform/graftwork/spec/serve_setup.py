@@ -17,6 +17,9 @@ SERVE_ENVIRONMENT: Final = {
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
     # A proxy that died is missed at the third look: half a minute of refused connections otherwise.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+    # A proxy that is not ready after three such times is killed, and Serve's start fails with it. Fifteen seconds are
+    # soon over where many processes start at once; Serve itself waits a minute for its proxies.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # Or Serve takes what replicas print for its own, and drops what is below its level.
     "RAY_SERVE_LOG_TO_STDERR": "1",
 }
