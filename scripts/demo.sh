@@ -16,5 +16,6 @@ graft serve --detach serving/specs/emoji10.yaml
 echo "== classify a picture over HTTP"
 picture=$(find examples/emoji10/twitter-test/animal -name '*.png' | sort | head -n 1)
 graft predict emoji10 "$picture"
-echo "the same with curl:"
+echo "to serve it again, and to ask it with curl:"
+echo "  .venv/bin/graft serve --detach serving/specs/emoji10.yaml"
 echo "  curl --data-binary @$picture http://127.0.0.1:8000/v1/endpoints/emoji10/predict"
