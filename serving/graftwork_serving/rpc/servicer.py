@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import grpc
 
 from graftwork.errors import RequestError
-from graftwork_serving.access.callers import CALLER
 from graftwork_serving.deadlines import CLIENT_GONE, too_late
 from graftwork_serving.prediction_log.ids import HEADER as REQUEST_ID
 from graftwork_serving.prediction_log.ids import request_id
@@ -22,7 +21,7 @@ from graftwork_serving.rpc.messages import message_class, methods
 from graftwork_serving.service import OverloadedError, PredictionService
 from graftwork_serving.web import explanations, open_inference
 from graftwork_serving.web.handlers import LARGE_BODY_BYTES, Outcome
-from graftwork_serving.web.repository_calls import EXTENSION
+from graftwork_serving.web.repository_calls import EXTENSION, RepositoryCalls
 
 if TYPE_CHECKING:
     from graftwork_serving.web.app import EndpointApp
@@ -106,24 +105,24 @@ class InferenceServicer:
             calls = self._app.repository_calls(self._app.service)
         except RequestError as error:
             return await _refuse(context, error.status, error.message)
-        rows = calls.index(ready_only=request.ready, sees=CALLER.get().sees)
+        rows = calls.index(ready_only=request.ready)
         return message_class("RepositoryIndexResponse")(models=rows)
 
     async def _repository_model_load(self, request: Any, context: Any) -> Any:
-        try:
-            calls = self._app.repository_calls(self._app.service)
-            await calls.load(request.model_name, request.parameters)
-        except RequestError as error:
-            return await _refuse(context, error.status, error.message)
-        return message_class("RepositoryModelLoadResponse")()
+        return await self._change(request, context, RepositoryCalls.load, "RepositoryModelLoadResponse")
 
     async def _repository_model_unload(self, request: Any, context: Any) -> Any:
+        return await self._change(request, context, RepositoryCalls.unload, "RepositoryModelUnloadResponse")
+
+    async def _change(
+        self, request: Any, context: Any, call: Callable[[RepositoryCalls, str, Any], Awaitable[None]], answer: str
+    ) -> Any:
+        """Load a model, or let it go."""
         try:
-            calls = self._app.repository_calls(self._app.service)
-            await calls.unload(request.model_name, request.parameters)
+            await call(self._app.repository_calls(self._app.service), request.model_name, request.parameters)
         except RequestError as error:
             return await _refuse(context, error.status, error.message)
-        return message_class("RepositoryModelUnloadResponse")()
+        return message_class(answer)()
 
     async def _model_infer(self, request: Any, context: Any) -> Any:
         started, service = time.perf_counter(), self._app.service

@@ -184,16 +184,14 @@ class EndpointApp:
         if route.kind is RouteKind.FEEDBACK:
             return await self._take_feedback(service, route, scope, receive)
         if route.kind in REPOSITORY_CALLS:
-            return await self._manage(service, route, scope, receive, caller)
+            return await self._manage(service, route, scope, receive)
         return await self._inform(service, route, scope, caller)
 
-    async def _manage(
-        self, service: PredictionService, route: Route, scope: Scope, receive: Receive, caller: Caller
-    ) -> HttpResponse:
+    async def _manage(self, service: PredictionService, route: Route, scope: Scope, receive: Receive) -> HttpResponse:
         try:
             calls = self.repository_calls(service)
             request = await self._read_in_time(scope, receive)
-            return await answer_repository_call(calls, route, request, caller.sees)
+            return await answer_repository_call(calls, route, request)
         except _REFUSALS as error:
             return _refusal(error, seconds=self.timeout_s, was_read=False)
 

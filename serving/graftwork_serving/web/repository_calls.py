@@ -5,11 +5,12 @@ Source: https://github.com/triton-inference-server/server/blob/main/docs/protoco
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from graftwork.errors import RequestError
+from graftwork_serving.access.callers import CALLER
 from graftwork_serving.repository import ModelRepository
 from graftwork_serving.service import PredictionService
 from graftwork_serving.web.messages import HttpRequest, HttpResponse, json_response
@@ -34,13 +35,13 @@ class RepositoryCalls:
     repository: ModelRepository
     service: PredictionService
 
-    def index(self, *, ready_only: bool, sees: Callable[[str], bool]) -> list[dict[str, Any]]:
-        """One row a model: name, version, state and reason.
+    def index(self, *, ready_only: bool) -> list[dict[str, Any]]:
+        """One row a model that is the caller's to ask: name, version, state and reason.
 
         Args:
             ready_only: only those that are loaded.
-            sees: whether a model is the caller's to ask.
         """
+        sees = CALLER.get().sees
         fixed = [
             {"name": name, "version": version, "state": "READY", "reason": ""}
             for name, model in self.service.models.items()
@@ -75,16 +76,13 @@ class RepositoryCalls:
         return name in self.service.models and name not in self.repository.names
 
 
-async def answer_repository_call(
-    calls: RepositoryCalls, route: Route, request: HttpRequest, sees: Callable[[str], bool]
-) -> HttpResponse:
+async def answer_repository_call(calls: RepositoryCalls, route: Route, request: HttpRequest) -> HttpResponse:
     """Answer a call over HTTP.
 
     Args:
         calls: what is asked.
         route: which call.
         request: its body.
-        sees: whether a model is the caller's to ask.
 
     Raises:
         RequestError: see the calls; or the body is not what they take (400).
@@ -94,7 +92,7 @@ async def answer_repository_call(
         ready_only = document.get("ready", False)
         if not isinstance(ready_only, bool):
             raise wrong("ready", kind_of(ready_only), "true or false", "Leave it out to list all models.")
-        return json_response(calls.index(ready_only=ready_only, sees=sees))
+        return json_response(calls.index(ready_only=ready_only))
     parameters = parameters_of(document, "parameters")
     name = str(route.name)
     if route.kind is RouteKind.MODEL_LOAD:
